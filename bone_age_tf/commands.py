@@ -1,0 +1,335 @@
+"""What the modes do: train, evaluate, export, explain. Imports TensorFlow."""
+
+import dataclasses
+import datetime
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import keras
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import flags, logging
+
+from bone_age_tf import config as configs
+from bone_age_tf import schema
+from bone_age_tf.config import ConfigError
+from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.data.rows import BadRowsError
+from bone_age_tf.evaluation.metrics import Predictions
+from bone_age_tf.evaluation.report import write_report
+from bone_age_tf.explain import grad_cam
+from bone_age_tf.export import parity, publish
+from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.training import fit as fitting
+from bone_age_tf.training.checkpoints import TrainingDivergedError
+from bone_age_tf.training.precision import set_precision
+
+USERS_ERRORS = (BadRowsError, TrainingDivergedError, parity.ParityError, ValueError)
+DEFAULT_DATASET = "hand_phantom"
+RUNS = Path("runs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's folder and what is in it.
+
+    Attributes:
+        workdir: the folder.
+        config: the resolved config.
+        builder: of the prepared dataset.
+        parts: which of it trains, validates and tests.
+        seed: of every random choice.
+        exports_dir: where its exports go.
+    """
+
+    workdir: Path
+    config: ml_collections.ConfigDict
+    builder: tfds.core.DatasetBuilder
+    parts: dict[str, pipeline.Part]
+    seed: int
+    exports_dir: Path
+
+    def network(self) -> keras.Model:
+        """Loads the best checkpoint.
+
+        Raises:
+            ConfigError: there is none yet.
+        """
+        path = self.workdir / "checkpoints" / "best.keras"
+        if not path.exists():
+            raise ConfigError(
+                f"{path}: no such file; train first: "
+                f"python run.py --model={self.config.model} --workdir={self.workdir}"
+            )
+        return keras.saving.load_model(path, compile=False)
+
+
+def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Runs one mode and returns the exit status."""
+    logging.set_verbosity(logging.WARNING)
+    if values.mode == "train":
+        return _train(values, overrides)
+    if overrides:
+        raise ConfigError(f"--config changes a new run; --mode={values.mode} takes the run's own")
+    current = _open_run(values)
+    if values.mode == "evaluate":
+        evaluate(current)
+    elif values.mode == "export":
+        export(current)
+    else:
+        explain(current)
+    return 0
+
+
+def _train(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    dataset = values.dataset or DEFAULT_DATASET
+    config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
+    workdir = Path(values.workdir or _new_workdir(config, dataset))
+    record = {"dataset": dataset, "seed": values.seed}
+    if (workdir / "config.json").exists():
+        _require_same_run(workdir, config, record)
+    builder = prepare_dataset(
+        dataset, Path(values.data_dir), _folder(values.manual_dir), values.skip_bad_rows
+    )
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    record |= {"manual_dir": values.manual_dir, "skip_bad_rows": values.skip_bad_rows}
+    precision = set_precision(values.precision)
+    current = Run(workdir, config, builder, parts, values.seed, Path(values.exports_dir))
+    _start(current, record)
+    print(f"{config.model} on {builder.info.full_name} in {precision}; the run's folder: {workdir}")
+    fitting.fit(config, builder, parts, workdir, values.seed)
+    metrics = _once(workdir / "evaluation" / "metrics.json", lambda: evaluate(current))
+    _once(workdir / "export.json", lambda: export(current))
+    _once(workdir / "explanations" / "cases.json", lambda: explain(current))
+    _say_where(current, metrics)
+    return 0
+
+
+def _new_workdir(config: ml_collections.ConfigDict, dataset: str) -> Path:
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return RUNS / f"{config.model}-{dataset.replace('/', '-')}-{moment}"
+
+
+def _require_same_run(workdir: Path, config: ml_collections.ConfigDict, record: dict) -> None:
+    """Checks that a folder holds the run that is asked for."""
+    before = json.loads((workdir / "run.json").read_text())
+    changed = configs.differences(configs.read_config(workdir / "config.json"), config) + [
+        f"{key}: {before[key]!r} in the run, {wanted!r} asked for"
+        for key, wanted in record.items()
+        if before[key] != wanted
+    ]
+    if changed:
+        raise ConfigError(
+            f"{workdir} holds another run; name a new --workdir, or repeat its settings:\n  "
+            + "\n  ".join(changed)
+        )
+    if (workdir / "explanations" / "cases.json").exists():
+        print(f"{workdir} is finished and stays as it is; name another --workdir for a new run")
+
+
+def _start(current: Run, record: dict) -> None:
+    """Makes the folder of a new run; its config is written last, so that it marks a whole start."""
+    if not (current.workdir / "config.json").exists():
+        current.workdir.mkdir(parents=True, exist_ok=True)
+        (current.workdir / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+        configs.save_config(current.config, current.workdir / "config.json")
+
+
+def _open_run(values: flags.FlagValues) -> Run:
+    """Opens the run that `--workdir` names, or the newest of the model."""
+    if values.workdir:
+        workdir = Path(values.workdir)
+    else:
+        found = sorted(
+            RUNS.glob(f"{values.model}-*/checkpoints/best.keras"),
+            key=lambda path: path.stat().st_mtime,
+        )
+        if not found:
+            raise ConfigError(
+                f"no trained run of {values.model} under {RUNS}/: name one with --workdir, or "
+                f"train first: python run.py --model={values.model}"
+            )
+        workdir = found[-1].parents[1]
+        print(f"the newest run: {workdir}")
+    config = configs.read_config(workdir / "config.json")
+    record = json.loads((workdir / "run.json").read_text())
+    builder = prepare_dataset(
+        values.dataset or record["dataset"],
+        Path(values.data_dir),
+        _folder(values.manual_dir or record["manual_dir"]),
+        record["skip_bad_rows"],
+    )
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    return Run(workdir, config, builder, parts, record["seed"], Path(values.exports_dir))
+
+
+def evaluate(current: Run) -> dict:
+    """Measures the best checkpoint on the test part and writes the report."""
+    network = current.network()
+    part = current.parts["test"]
+    table = pipeline.read_table(current.builder, part)
+    outputs = fitting.predict(network, current.config, current.builder, part, len(table))
+    interval = outputs.get(schema.INTERVAL_90)
+    predictions = Predictions(
+        table.image_id,
+        table.sex,
+        table.age_months,
+        np.ravel(outputs[schema.AGE_MONTHS]),
+        None if interval is None else interval[:, 0],
+        None if interval is None else interval[:, 1],
+    )
+    training = pipeline.read_table(current.builder, current.parts["train"])
+    folder = current.workdir / "evaluation"
+    metrics = write_report(
+        folder,
+        predictions,
+        constant_months=float(np.median(training.age_months)),
+        title=f"{current.config.model} on {current.builder.info.full_name}, {part}",
+        details={
+            "dataset": current.builder.info.full_name,
+            "split": str(part),
+            "training images": str(len(training)),
+            "model": current.config.model,
+            "command": f"python run.py --mode=evaluate --workdir={current.workdir}",
+        },
+        seed=current.seed,
+    )
+    print(f"report: {folder / 'report.md'}")
+    return metrics
+
+
+def export(current: Run) -> dict:
+    """Exports the best checkpoint as a new version and prints the parity of its forms."""
+    config = current.config
+    publish.remove_leftovers(current.exports_dir, config.model)
+    metrics_file = current.workdir / "evaluation" / "metrics.json"
+    metrics = _once(metrics_file, lambda: evaluate(current))
+    training = pipeline.read_table(current.builder, current.parts["train"])
+    facts = {
+        "data": {
+            "name": current.builder.info.full_name,
+            "train": str(current.parts["train"]),
+            "train_images": len(training),
+            "tested_on": str(current.parts["test"]),
+        },
+        "metrics": {"n": metrics["n"], **metrics["overall"]},
+        "training": {"seed": current.seed, "config": configs.flat(config)},
+        "residual_interval_90_months": _residual_interval(current),
+    }
+    print("exporting: SavedModel, LiteRT float32 and int8")
+    folder, measured = publish.publish(
+        current.network(),
+        config,
+        _cases(current, "train", config.calibration_images),
+        _cases(current, "test", config.parity_images),
+        facts,
+        current.exports_dir,
+    )
+    print(parity.parity_table(measured))
+    print(f"export: {folder}")
+    record = {"folder": str(folder), "parity": measured}
+    (current.workdir / "export.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def explain(current: Run) -> dict:
+    """Draws Grad-CAM overlays of eight test cases that span ages and sexes."""
+    table = pipeline.read_table(current.builder, current.parts["test"])
+    chosen = grad_cam.choose_cases(table.sex, table.age_months)
+    network = current.network()
+    cases = []
+    for index, case in _numbered_cases(current, "test", chosen):
+        image, sex = case.single
+        outputs = network({schema.IMAGE: image, schema.SEX: sex}, training=False)
+        months = float(np.ravel(outputs[schema.AGE_MONTHS])[0])
+        cases.append(
+            grad_cam.ExplainedCase(
+                table.image_id[index], case.image, case.sex, case.age_months, months
+            )
+        )
+    maps = grad_cam.grad_cam_maps(network, current.config, cases)
+    folder = current.workdir / "explanations"
+    paths = grad_cam.draw_overlays(cases, maps, folder)
+    record = {path.name: case.image_id for path, case in zip(paths, cases, strict=True)}
+    (folder / "cases.json").write_text(json.dumps(record, indent=2) + "\n")
+    print(f"explanations: {len(paths)} pictures in {folder}")
+    return record
+
+
+def _residual_interval(current: Run) -> list[float] | None:
+    """Offsets of a 90 % interval for a model without a distribution, from the validation part."""
+    if current.config.head != "regression":
+        return None
+    part = current.parts["validation"]
+    table = pipeline.read_table(current.builder, part)
+    outputs = fitting.predict(current.network(), current.config, current.builder, part, len(table))
+    residuals = table.age_months - np.ravel(outputs[schema.AGE_MONTHS])
+    return [float(offset) for offset in np.quantile(residuals, [0.05, 0.95])]
+
+
+def _cases(current: Run, part: str, count: int) -> list[parity.Case]:
+    """Cases spread evenly over a part."""
+    size = len(pipeline.read_table(current.builder, current.parts[part]))
+    places = np.linspace(0, size - 1, min(count, size)).round().astype(int)
+    return [case for _, case in _numbered_cases(current, part, [int(place) for place in places])]
+
+
+def _numbered_cases(current: Run, part: str, wanted: list[int]) -> list[tuple[int, parity.Case]]:
+    config, chosen = current.config, set(wanted)
+    found: dict[int, parity.Case] = {}
+    rows = pipeline.read_encoded(current.builder, current.parts[part])
+    for index, row in enumerate(rows.as_numpy_iterator()):
+        if index in chosen:
+            image = preprocessing.decode_and_resize(
+                row[schema.IMAGE], config.image_size_px, config.resize
+            )
+            found[index] = parity.Case(
+                row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])
+            )
+    return [(index, found[index]) for index in wanted]
+
+
+def _once(record: Path, make) -> dict:
+    """Returns what a stage of the run has recorded, or runs the stage."""
+    return json.loads(record.read_text()) if record.exists() else make()
+
+
+def _say_where(current: Run, metrics: dict) -> None:
+    workdir, overall = current.workdir, metrics["overall"]
+    mae, floor = overall["mae_months"], metrics["constant_median"]
+    exported = json.loads((workdir / "export.json").read_text())["folder"]
+    width = min(shutil.get_terminal_size().columns, 78)
+    print("=" * width)
+    print(f"{current.config.model} on {current.builder.info.full_name}, {current.parts['test']}:")
+    print(
+        f"  MAE {mae['value']:.1f} months (95 % interval {_ends(mae)}), n = {metrics['n']}; "
+        f"a constant {floor['months']:.0f} months: {floor['mae_months']['value']:.1f}"
+    )
+    within = overall["within_12_months"]["value"]
+    print(f"  within 12 months: {within:.0%}; bias {overall['bias_months']['value']:+.1f} months")
+    print(f"run           {workdir}")
+    print(f"report        {workdir / 'evaluation' / 'report.md'}")
+    print(f"explanations  {workdir / 'explanations'}")
+    print(f"export        {exported}")
+    print(
+        f"predict with  python run.py --mode=predict --model={current.config.model} "
+        "--input=hand.png --sex=female"
+    )
+    sys.stdout.flush()
+
+
+def _ends(figure: dict) -> str:
+    if figure["low"] is None:
+        return "not known"
+    return f"{figure['low']:.1f} to {figure['high']:.1f}"
+
+
+def _folder(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

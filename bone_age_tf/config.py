@@ -1,0 +1,198 @@
+"""Configs: one file a model, overrides that are checked, a record that is saved with each run."""
+
+import ast
+import difflib
+import importlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from bone_age_tf.models.catalog import MODELS
+
+DATASETS = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message names it, its value and the remedy."""
+
+
+def base_config() -> ml_collections.ConfigDict:
+    """Settings that every model starts from; a model's file changes what it needs to."""
+    config = ml_collections.ConfigDict()
+    # Data
+    config.image_size_px = 128
+    config.resize = "pad"
+    config.holdout_fraction = 0.1
+    config.use_validation_split = True
+    # Head
+    config.head = "distribution"
+    config.bin_months = 2.0
+    config.label_sd_months = 6.0
+    config.age_loss_weight = 0.02
+    config.sex_units = 32
+    config.dense_units = 256
+    config.dropout = 0.2
+    # Training
+    config.batch_size = 32
+    config.epochs = 20
+    config.learning_rate = 1e-3
+    config.warmup_fraction = 0.1
+    config.weight_decay = 1e-4
+    config.clip_norm = 1.0
+    config.ema_momentum = 0.99
+    # Side of the training images in pixels, and the share of training up to which it is used.
+    # Empty: image_size_px throughout.
+    config.stage_sizes_px = ()
+    config.stage_ends = ()
+    # Augmentation, in the training graph
+    config.augmentation = ml_collections.ConfigDict()
+    config.augmentation.policy = "standard"
+    config.augmentation.flip = True
+    config.augmentation.rotation_degrees = 15.0
+    config.augmentation.shift_fraction = 0.06
+    config.augmentation.zoom_fraction = 0.12
+    config.augmentation.contrast = 0.3
+    config.augmentation.brightness = 0.15
+    config.augmentation.magnitude = 0.3
+    # Export
+    config.calibration_images = 200
+    config.parity_images = 200
+    return config
+
+
+def load_config(
+    model: str, dataset: str, overrides: Sequence[tuple[str, str]] = ()
+) -> ml_collections.ConfigDict:
+    """Resolves the config of a model for a dataset.
+
+    Args:
+        model: a key of `MODELS`.
+        dataset: one of `DATASETS`; a model's file may hold settings for it.
+        overrides: (key, text), as in `--config.augmentation.policy=strong`.
+
+    Raises:
+        ConfigError: an unknown name or key, or a value of another type.
+    """
+    require_known("model", model, MODELS)
+    require_known("dataset", dataset, DATASETS)
+    config = importlib.import_module(f"bone_age_tf.configs.{model}").get_config(dataset)
+    config.model = model
+    config.dataset = dataset
+    config.lock()
+    for key, text in overrides:
+        _override(config, key, text)
+    _check_stages(config)
+    return config
+
+
+def require_known(what: str, value: str, known: Iterable[str]) -> None:
+    """Raises a `ConfigError` that lists the known values and the nearest one, unless it is one."""
+    known = sorted(known)
+    if value in known:
+        return
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"unknown {what} {value!r}.{hint} Known: {', '.join(known)}")
+
+
+def flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """Returns every setting by its dotted key."""
+    settings: dict[str, Any] = {}
+    for key in sorted(config.keys()):
+        value = config[key]
+        if isinstance(value, ml_collections.ConfigDict):
+            settings |= flat(value, f"{prefix}{key}.")
+        else:
+            settings[prefix + key] = value
+    return settings
+
+
+def save_config(config: ml_collections.ConfigDict, path: Path) -> None:
+    """Writes the resolved config as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def read_config(path: Path) -> ml_collections.ConfigDict:
+    """Reads what `save_config` wrote.
+
+    Raises:
+        ConfigError: no such file, or not a config; the message names it.
+    """
+    try:
+        settings = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; is its folder the --workdir of a run?") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not a saved config ({error})") from None
+    config = ml_collections.ConfigDict(
+        {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    )
+    config.lock()
+    return config
+
+
+def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict) -> list[str]:
+    """Returns a line for each setting in which two configs differ."""
+    before, after = flat(saved), flat(wanted)
+    return [
+        f"{key}: {before.get(key)!r} in the run, {after.get(key)!r} asked for"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
+    known = flat(config)
+    if key not in known or key in ("model", "dataset"):
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        hint = f" Did you mean --config.{near[0]}?" if near else ""
+        raise ConfigError(f"unknown config key {key!r}.{hint} Known: {', '.join(known)}")
+    *folders, leaf = key.split(".")
+    place = config
+    for folder in folders:
+        place = place[folder]
+    place[leaf] = _parse(key, text, known[key])
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    wanted = type(default)
+    if wanted is str:
+        return text
+    try:
+        value = ast.literal_eval(text.capitalize() if text.lower() in ("true", "false") else text)
+    except (ValueError, SyntaxError):
+        value = text
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if wanted is tuple and type(value) in (list, int, float):
+        value = tuple(value) if isinstance(value, list) else (value,)
+    if type(value) is not wanted:
+        raise ConfigError(
+            f"--config.{key}={text}: a value of type {wanted.__name__} is needed, "
+            f"such as {default!r}"
+        )
+    return value
+
+
+def _check_stages(config: ml_collections.ConfigDict) -> None:
+    sizes, ends = config.stage_sizes_px, config.stage_ends
+    ascending = list(ends) == sorted(set(ends))
+    if len(sizes) != len(ends) or not ascending or (ends and ends[-1] != 1):
+        raise ConfigError(
+            f"stage_sizes_px={sizes} and stage_ends={ends}: as many ends as sizes are needed, "
+            "ascending, the last 1, such as (64, 100) and (0.7, 1)"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

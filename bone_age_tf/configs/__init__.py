@@ -1,0 +1,1 @@
+"""One file a model; each offers `get_config()`."""

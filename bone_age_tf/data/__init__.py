@@ -1,0 +1,1 @@
+"""From image files and prepared TFDS folders to batches."""

@@ -1,0 +1,90 @@
+"""Random changes of the image, as layers that run on the accelerator in the training graph.
+
+Never in tf.data, never in evaluation, never in an export: `bone_age_tf.training.augmented` puts
+them in front of the network for training steps alone.
+"""
+
+import math
+
+import keras
+import ml_collections
+
+from bone_age_tf.config import ConfigError
+
+POLICIES = ("none", "standard", "strong")
+_PIXELS = (0.0, 255.0)
+
+
+def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Sequential | None:
+    """Returns layers from [B, H, W, 1] float32, 0 to 255, to the same; None for the policy `none`.
+
+    `standard` flips, rotates, shifts, zooms and changes contrast and brightness with Keras'
+    layers. `strong` adds two operations an image of a KerasCV set: shear, sharpness, blur, cut-out,
+    equalisation.
+
+    Args:
+        config: the `augmentation` part of a config.
+        seed: of every random choice.
+
+    Raises:
+        ConfigError: the policy is unknown.
+    """
+    if config.policy not in POLICIES:
+        raise ConfigError(f"augmentation.policy is {config.policy!r}; known: {', '.join(POLICIES)}")
+    if config.policy == "none":
+        return None
+    layers = _standard_layers(config, seed)
+    if config.policy == "strong":
+        layers.append(_keras_cv_layer(config, seed))
+    layers.append(keras.layers.Lambda(_clip, name="clip_to_pixels"))
+    return keras.Sequential(layers, name="augmentation")
+
+
+def _clip(image):
+    return keras.ops.clip(image, *_PIXELS)
+
+
+def _standard_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.layers.Layer]:
+    black = {"fill_mode": "constant", "fill_value": 0.0}
+    shift, zoom = config.shift_fraction, config.zoom_fraction
+    degrees = config.rotation_degrees / 360
+    candidates = [
+        (config.flip, lambda: keras.layers.RandomFlip("horizontal", seed=seed)),
+        (degrees, lambda: keras.layers.RandomRotation(degrees, seed=seed + 1, **black)),
+        (shift, lambda: keras.layers.RandomTranslation(shift, shift, seed=seed + 2, **black)),
+        (zoom, lambda: keras.layers.RandomZoom(zoom, seed=seed + 3, **black)),
+        (
+            config.contrast,
+            lambda: keras.layers.RandomContrast(
+                config.contrast, value_range=_PIXELS, seed=seed + 4
+            ),
+        ),
+        (
+            config.brightness,
+            lambda: keras.layers.RandomBrightness(
+                config.brightness, value_range=_PIXELS, seed=seed + 5
+            ),
+        ),
+    ]
+    return [make() for strength, make in candidates if strength]
+
+
+def _keras_cv_layer(config: ml_collections.ConfigDict, seed: int) -> keras.layers.Layer:
+    import keras_cv  # slow to import, and only this policy wants it
+
+    cv = keras_cv.layers
+    magnitude = config.magnitude
+    return cv.RandomAugmentationPipeline(
+        [
+            cv.RandomShear(x_factor=0.2 * magnitude, y_factor=0.2 * magnitude, seed=seed + 6),
+            cv.RandomGaussianBlur(
+                kernel_size=3, factor=(0.0, max(0.1, 2 * magnitude)), seed=seed + 7
+            ),
+            cv.RandomCutout(0.4 * magnitude, 0.4 * magnitude, seed=seed + 8),
+            cv.RandomSharpness(factor=magnitude, value_range=_PIXELS, seed=seed + 9),
+            cv.AutoContrast(value_range=_PIXELS),
+        ],
+        augmentations_per_image=2,
+        rate=min(1.0, math.sqrt(magnitude)),
+        seed=seed + 10,
+    )

@@ -1,0 +1,259 @@
+"""From a prepared TFDS folder to batches, with tf.data."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from bone_age_tf import schema
+from bone_age_tf.data import preprocessing
+
+_HASH_BUCKETS = 10_000
+_CACHE_BYTES = 2_000_000_000
+_SHUFFLE_BYTES = 1_000_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some of a TFDS split: all of it, or the side of a cut by image id.
+
+    Whether an id is held out depends on that id alone, never on which other images are present.
+
+    Attributes:
+        split: name of the TFDS split.
+        holdout_fraction: share of ids that the cut holds out; 0 for no cut.
+        held_out: which side of the cut this is; ignored without a cut.
+    """
+
+    split: str
+    holdout_fraction: float = 0.0
+    held_out: bool = False
+
+    def __str__(self) -> str:
+        if not self.holdout_fraction:
+            return self.split
+        share = self.holdout_fraction if self.held_out else 1 - self.holdout_fraction
+        return f"{share:.0%} of {self.split}, cut by id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Labels of a part, in the order of `make_evaluation_dataset`.
+
+    Attributes:
+        image_id: N texts.
+        sex: [N] int64.
+        age_months: [N] float32.
+    """
+
+    image_id: list[str]
+    sex: np.ndarray
+    age_months: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+
+def choose_parts(
+    splits: Sequence[str], holdout_fraction: float, use_validation_split: bool
+) -> dict[str, Part]:
+    """Says which data train, choose the checkpoint and give the final figures.
+
+    Args:
+        splits: names of the splits that the dataset has.
+        holdout_fraction: share of the training ids held out for validation, by id.
+        use_validation_split: validate on the dataset's own validation split where it has one.
+
+    Returns:
+        `train`, `validation` and `test`; without a test split, `test` is the validation part.
+
+    Raises:
+        ValueError: there is no training split, or nothing to validate on.
+    """
+    if "train" not in splits:
+        raise ValueError(f"the dataset has no train split, only {', '.join(splits) or 'none'}")
+    if use_validation_split and "validation" in splits:
+        train, validation = Part("train"), Part("validation")
+    else:
+        if not 0 < holdout_fraction < 1:
+            raise ValueError(
+                f"holdout_fraction is {holdout_fraction}; nothing is left to validate on. "
+                "Choose a share between 0 and 1, such as --config.holdout_fraction=0.1"
+            )
+        train = Part("train", holdout_fraction, held_out=False)
+        validation = Part("train", holdout_fraction, held_out=True)
+    return {
+        "train": train,
+        "validation": validation,
+        "test": Part("test") if "test" in splits else validation,
+    }
+
+
+def read_table(builder: tfds.core.DatasetBuilder, part: Part) -> Table:
+    """Reads the labels of a part, without decoding images.
+
+    Raises:
+        ValueError: the part is empty.
+    """
+    wanted = (schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS)
+    rows = list(_read(builder, part, wanted).as_numpy_iterator())
+    if not rows:
+        raise ValueError(f"{builder.info.full_name} has no images in {part}")
+    return Table(
+        [row[schema.IMAGE_ID].decode() for row in rows],
+        np.array([row[schema.SEX] for row in rows], np.int64),
+        np.array([row[schema.AGE_MONTHS] for row in rows], np.float32),
+    )
+
+
+def make_evaluation_dataset(
+    builder: tfds.core.DatasetBuilder,
+    part: Part,
+    size_px: int,
+    resize: str,
+    batch_size: int,
+    examples: int,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """Every example of a part exactly once, in a fixed order; the last batch may be smaller.
+
+    Args:
+        builder: of the prepared dataset.
+        part: which examples.
+        size_px: side of the square images.
+        resize: a mode of `preprocessing.resize`.
+        batch_size: examples a batch.
+        examples: how many the part holds in all; fewer or more is an error while reading.
+        shard: index of this worker and number of workers; together they see each example once.
+
+    Returns:
+        A dataset of `{"image": [B, size_px, size_px, 1] float32, "sex": [B, 1] float32}` and age
+        in months, [B, 1] float32.
+    """
+    dataset = _read(builder, part).shard(shard[1], shard[0])
+    dataset = dataset.map(_resized(size_px, resize), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(_inputs_and_age).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    here = len(range(shard[0], examples, shard[1]))
+    return dataset.apply(tf.data.experimental.assert_cardinality(math.ceil(here / batch_size)))
+
+
+def make_training_dataset(
+    builder: tfds.core.DatasetBuilder,
+    part: Part,
+    size_px: int,
+    resize: str,
+    batch_size: int,
+    seed: int,
+    examples: int,
+    start_step: int = 0,
+    stages: Sequence[tuple[int, int]] = (),
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """Shuffled batches without end, in an order that the seed alone decides.
+
+    Images are decoded and resized once and kept in memory as uint8 where that takes less than
+    2 GB. Nothing here is random but the order: augmentation runs in the training graph.
+
+    Args:
+        builder: of the prepared dataset.
+        part: which examples.
+        size_px: side of the square images.
+        resize: a mode of `preprocessing.resize`.
+        batch_size: examples a batch; every batch is full.
+        seed: of the order.
+        examples: how many the part holds in all.
+        start_step: batches to pass over, so that a resumed run sees what it would have seen.
+        stages: (first step, side in pixels), ascending: from that step on, batches are shrunk to
+            that side. Small images first make early training cheaper (progressive resizing;
+            Touvron et al. 2019, arXiv 1906.06423, study what the sizes do to each other).
+        shard: index of this worker and number of workers.
+
+    Returns:
+        As `make_evaluation_dataset`; with stages, height and width are not static.
+    """
+    dataset = _read(builder, part).shard(shard[1], shard[0])
+    dataset = dataset.map(_resized(size_px, resize), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(_rounded)
+    here = max(1, examples // shard[1])
+    if here * size_px**2 < _CACHE_BYTES:
+        dataset = dataset.cache()
+    buffer = max(1, min(here, _SHUFFLE_BYTES // size_px**2))
+    dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
+    dataset = dataset.map(_inputs_and_age).batch(batch_size, drop_remainder=True)
+    dataset = dataset.skip(start_step)
+    if stages:
+        dataset = dataset.enumerate(start_step).map(
+            _shrunk(stages, size_px), num_parallel_calls=tf.data.AUTOTUNE
+        )
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def read_encoded(builder: tfds.core.DatasetBuilder, part: Part) -> tf.data.Dataset:
+    """Every row of a part with its image as the bytes of a PNG file, in the order of its table."""
+    return _read(builder, part)
+
+
+def _read(
+    builder: tfds.core.DatasetBuilder,
+    part: Part,
+    wanted: Sequence[str] = (schema.IMAGE, schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS),
+) -> tf.data.Dataset:
+    dataset = builder.as_dataset(
+        split=part.split,
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding(
+            dict.fromkeys(wanted, True), decoders={schema.IMAGE: tfds.decode.SkipDecoding()}
+        )
+        if schema.IMAGE in wanted
+        else tfds.decode.PartialDecoding(dict.fromkeys(wanted, True)),
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    if part.holdout_fraction:
+        limit = round(part.holdout_fraction * _HASH_BUCKETS)
+
+        def on_this_side(row):
+            bucket = tf.strings.to_hash_bucket_fast(row[schema.IMAGE_ID], _HASH_BUCKETS)
+            return tf.equal(bucket < limit, part.held_out)
+
+        dataset = dataset.filter(on_this_side)
+    return dataset
+
+
+def _resized(size_px: int, mode: str):
+    def resize_fn(row):
+        return {**row, schema.IMAGE: preprocessing.decode_and_resize(row["image"], size_px, mode)}
+
+    return resize_fn
+
+
+def _rounded(row):
+    return {**row, schema.IMAGE: tf.saturate_cast(tf.round(row[schema.IMAGE]), tf.uint8)}
+
+
+def _inputs_and_age(row):
+    inputs = {
+        schema.IMAGE: tf.cast(row[schema.IMAGE], tf.float32),
+        schema.SEX: tf.cast(row[schema.SEX], tf.float32)[None],
+    }
+    return inputs, row[schema.AGE_MONTHS][None]
+
+
+def _shrunk(stages: Sequence[tuple[int, int]], size_px: int):
+    first_steps = tf.constant([first for first, _ in stages], tf.int64)
+    sides = tf.constant([side for _, side in stages], tf.int32)
+
+    def shrink_fn(step, batch):
+        inputs, age = batch
+        stage = tf.reduce_sum(tf.cast(step >= first_steps, tf.int32)) - 1
+        side = sides[stage]
+        image = tf.cond(
+            tf.equal(side, size_px),
+            lambda: inputs[schema.IMAGE],
+            lambda: tf.image.resize(inputs[schema.IMAGE], [side, side], antialias=True),
+        )
+        return {**inputs, schema.IMAGE: tf.ensure_shape(image, [None, None, None, 1])}, age
+
+    return shrink_fn

@@ -1,0 +1,187 @@
+"""Radiograph files to pixels, without TensorFlow: the one definition of decoding and resizing.
+
+`bone_age_tf.data.preprocessing` writes the same steps as TensorFlow graph operations; tests hold
+the two to the same files.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from bone_age_tf import schema
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+"""File name endings taken for radiographs when a folder is read."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# A radiograph film scanned at 100 um is about 4,000 x 4,000; ten times that is no radiograph.
+_MAX_PIXELS = 160_000_000
+
+
+class RadiographError(ValueError):
+    """An image file that cannot be read; the message names the file, what is wrong and what helps.
+
+    Attributes:
+        reason: the same without the file's name, short enough for a table.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: {reason}")
+        self.reason = reason
+
+
+def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
+    """Decodes a PNG or JPEG of 8 or 16 bits, grey, palette, RGB or with transparency.
+
+    Colour becomes grey by `LUMA`; transparent parts become black; a 16-bit image is scaled by its
+    own range (12-bit detectors write 16-bit files, so a fixed division would lose them); EXIF
+    orientation is applied.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: what to call it in errors; the path itself by default.
+
+    Returns:
+        [H, W] float32, 0 to 255.
+
+    Raises:
+        RadiographError: the file is missing, empty, truncated, not PNG or JPEG, or too large.
+    """
+    name = name or ("image" if isinstance(source, bytes) else str(source))
+    if isinstance(source, bytes):
+        data = source
+    else:
+        try:
+            data = Path(source).read_bytes()
+        except FileNotFoundError:
+            raise RadiographError(name, "no such file") from None
+        except OSError as error:
+            raise RadiographError(name, f"cannot be read ({error.strerror})") from None
+        except ValueError:  # a NUL in the path
+            raise RadiographError(name, "not a possible file name") from None
+    if not data:
+        raise RadiographError(name, "the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise RadiographError(
+                    name, f"{image.width} x {image.height} pixels is too large; reduce it first"
+                )
+            image.load()
+            return _upright(_to_grey(image, data), image)
+    except UnidentifiedImageError:
+        raise RadiographError(name, "not a PNG or JPEG image") from None
+    except Image.DecompressionBombError:
+        raise RadiographError(name, "too many pixels; reduce the image first") from None
+    except (OSError, SyntaxError, EOFError, ValueError) as error:
+        if isinstance(error, RadiographError):
+            raise
+        raise RadiographError(name, f"the image is damaged ({error})") from None
+
+
+def _to_grey(image: Image.Image, data: bytes) -> np.ndarray:
+    transparent = image.info.get("transparency")  # in a grey image, the value that is transparent
+    if image.mode in ("1", "L") and transparent is None:
+        return np.asarray(image.convert("L"), np.float32)
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image, np.float32)
+        if transparent is not None:
+            pixels = np.where(pixels == transparent, np.float32(0), pixels)
+        return _scale_sixteen_bit(pixels)
+    if is_sixteen_bit_png(data):  # Pillow reads coloured 16-bit files as 8-bit
+        return _sixteen_bit_colour_to_grey(data)
+    rgba = np.asarray(image.convert("RGBA"), np.float32)
+    return rgba[..., :3] @ np.array(LUMA, np.float32) * (rgba[..., 3] / 255)
+
+
+def _upright(grey: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Turns [H, W] pixels as the EXIF orientation of the image that they come from says."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation == 1:
+        return grey
+    picture = Image.fromarray(grey)
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(picture), np.float32)
+
+
+def is_sixteen_bit_png(data: bytes) -> bool:
+    """Says whether the bytes begin a PNG file of 16 bits a channel."""
+    return data.startswith(_PNG_SIGNATURE) and data[24:25] == b"\x10"
+
+
+def _sixteen_bit_colour_to_grey(data: bytes) -> np.ndarray:
+    import cv2  # only for this rare kind of file, since importing it takes time
+
+    bgra = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if bgra is None or bgra.ndim != 3:
+        raise ValueError("16-bit colour could not be decoded")
+    pixels = bgra.astype(np.float32)
+    grey = pixels[..., 2::-1] @ np.array(LUMA, np.float32)
+    if pixels.shape[2] == 4:
+        grey = grey * (pixels[..., 3] / np.float32(65535))
+    return _scale_sixteen_bit(grey)
+
+
+def _scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
+    low, high = float(grey.min()), float(grey.max())
+    return (grey - low) * np.float32(255 / max(high - low, 1.0))
+
+
+def fitted_size(height: int, width: int, size_px: int) -> tuple[int, int]:
+    """Returns height and width scaled so that the longer side is `size_px`, at least 1 px each."""
+    scale = size_px / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
+    """Resizes to a square with an antialiased triangle filter.
+
+    Args:
+        image: [H, W] float32.
+        size_px: side of the result.
+        mode: `pad` keeps the aspect ratio and centres the image on black; `stretch` does not.
+
+    Returns:
+        [size_px, size_px] float32, in the range of the input.
+    """
+    if mode not in schema.RESIZE_MODES:
+        raise ValueError(f"resize mode is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
+    if mode == "stretch":
+        return _triangle_resize(image, size_px, size_px)
+    height, width = fitted_size(image.shape[0], image.shape[1], size_px)
+    square = np.zeros((size_px, size_px), np.float32)
+    top, left = (size_px - height) // 2, (size_px - width) // 2
+    square[top : top + height, left : left + width] = _triangle_resize(image, height, width)
+    return square
+
+
+def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:
+    """Shrinks so that the longer side is at most `longer_side_px`; a smaller image is unchanged.
+
+    Args:
+        image: [H, W] float32.
+        longer_side_px: the most that the longer side may have.
+
+    Returns:
+        [h, w] float32, the aspect ratio kept, antialiased.
+    """
+    if max(image.shape) <= longer_side_px:
+        return image
+    return _triangle_resize(image, *fitted_size(image.shape[0], image.shape[1], longer_side_px))
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Rounds [H, W] float pixels of 0 to 255 to uint8."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _triangle_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape == (height, width):
+        return np.asarray(image, np.float32)
+    picture = Image.fromarray(np.ascontiguousarray(image, np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32)

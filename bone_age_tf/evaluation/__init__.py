@@ -1,0 +1,1 @@
+"""Metrics in months with their intervals, and the report a reader opens."""

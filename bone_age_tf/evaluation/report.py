@@ -1,0 +1,279 @@
+"""The report of an evaluation: a folder with numbers, cases, pictures and a page to read."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bone_age_tf import schema
+from bone_age_tf.evaluation import plots
+from bone_age_tf.evaluation.metrics import MIN_INTERVAL_CASES, Estimate, Predictions, evaluate
+
+METRICS_FILE: Final = "metrics.json"
+PREDICTIONS_FILE: Final = "predictions.csv"
+REPORT_FILE: Final = "report.md"
+
+CSV_COLUMNS: Final = (
+    schema.IMAGE_ID,
+    schema.SEX,
+    schema.AGE_MONTHS,
+    "predicted_months",
+    "error_months",
+    "lower_90",
+    "upper_90",
+)
+WORST_CASES: Final = 10
+NOT_A_DEVICE: Final = (
+    "This is research software and not a medical device; it must not be used to diagnose or "
+    "treat anyone."
+)
+
+_PICTURES: Final = (
+    ("scatter.png", "Predicted against true bone age", plots.scatter),
+    ("bland_altman.png", "Bland-Altman: difference against mean", plots.bland_altman),
+    ("error_by_age.png", "Error by two-year band of true age", plots.error_by_age),
+)
+_LABELS: Final = {
+    "mae_months": "Mean absolute error (months)",
+    "median_absolute_error_months": "Median absolute error (months)",
+    "rmse_months": "Root mean squared error (months)",
+    "bias_months": "Bias, predicted - true (months)",
+    "within_6_months": "Within 6 months",
+    "within_12_months": "Within 12 months",
+    "within_24_months": "Within 24 months",
+    "interval_90_coverage": "Coverage of the 90 % interval",
+    "interval_90_width_months": "Mean width of the 90 % interval (months)",
+}
+_GROUP_METRICS: Final = (
+    "mae_months",
+    "median_absolute_error_months",
+    "bias_months",
+    "within_12_months",
+    "interval_90_coverage",
+)
+
+
+def write_report(
+    folder: str | Path,
+    predictions: Predictions,
+    constant_months: float,
+    title: str,
+    details: Mapping[str, str],
+    seed: int = 0,
+    resamples: int = 2000,
+) -> dict[str, Any]:
+    """Evaluates predictions and writes the report's six files into a folder.
+
+    `predictions.csv`, `scatter.png`, `bland_altman.png`, `error_by_age.png`, `report.md` and, last
+    of all, `metrics.json`. Each appears whole or not at all; files of an earlier report are
+    replaced.
+
+    Args:
+        folder: made if it is missing.
+        predictions: the cases.
+        constant_months: the median bone age of the training cases, see `evaluate`.
+        title: heading of the page.
+        details: shown as a table, in this order, such as dataset, split, model and command.
+            The entries `dataset` and `split`, where given, also name the cases in the headline.
+        seed: of the bootstrap.
+        resamples: how many bootstrap samples are drawn.
+
+    Returns:
+        The metrics, as `evaluate` returns them and `metrics.json` holds them.
+
+    Raises:
+        ValueError: see `evaluate`.
+        OSError: the folder cannot be written.
+    """
+    metrics = evaluate(predictions, constant_months, seed=seed, resamples=resamples)
+    contents = {name: draw(predictions) for name, _, draw in _PICTURES}
+    contents[PREDICTIONS_FILE] = _predictions_csv(predictions).encode()
+    contents[REPORT_FILE] = _page(metrics, predictions, title, details).encode()
+    contents[METRICS_FILE] = (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        _replace_file(folder / name, content)
+    return metrics
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _predictions_csv(predictions: Predictions) -> str:
+    """Returns the cases by ascending identifier; numbers read back exactly, no interval is empty.
+
+    `repr` of a Python float is the shortest text that reads back as the same number.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    columns = (
+        predictions.age_months,
+        predictions.predicted_months,
+        predictions.error_months,
+        predictions.lower_90,
+        predictions.upper_90,
+    )
+    for case in sorted(range(len(predictions)), key=lambda index: predictions.image_id[index]):
+        writer.writerow(
+            [predictions.image_id[case], schema.SEX_NAMES[predictions.sex[case]]]
+            + ["" if column is None else repr(float(column[case])) for column in columns]
+        )
+    return text.getvalue()
+
+
+def _page(
+    metrics: Mapping[str, Any], predictions: Predictions, title: str, details: Mapping[str, str]
+) -> str:
+    sections = [
+        f"# {_one_line(title)}",
+        _headline(metrics, details),
+        NOT_A_DEVICE,
+        "## Overall",
+        _table(
+            ("Metric", "Value (95 % interval)"),
+            [(_LABELS[name], _cell(name, metrics["overall"][name])) for name in metrics["overall"]],
+        ),
+        _method(metrics),
+        "## By sex",
+        _group_table("Sex", metrics["by_sex"].items()),
+        "## By bone age",
+        _group_table("True age (months)", [(_band(row), row) for row in metrics["by_age_band"]]),
+        "A band includes its lower end and not its upper.",
+        "## The floor: one age for everyone",
+        _floor(metrics["constant_median"]),
+        "## Pictures",
+        *(f"![{caption}]({name})" for name, caption, _ in _PICTURES),
+        "## Largest errors",
+        _worst_table(predictions),
+        "## Details",
+        _table(("Name", "Value"), details.items()) if details else "None were given.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _headline(metrics: Mapping[str, Any], details: Mapping[str, str]) -> str:
+    split = f"the **{_one_line(details['split'])}** split" if "split" in details else "these cases"
+    dataset = f" of {_one_line(details['dataset'])}" if "dataset" in details else ""
+    floor = metrics["constant_median"]
+    return (
+        f"On {split}{dataset} (n = {metrics['n']}, bootstrap seed {metrics['seed']}), the mean "
+        f"absolute error is **{_value('mae_months', metrics['overall']['mae_months'])} months**"
+        f"{_range('mae_months', metrics['overall']['mae_months'], ' (95 % interval {})')}; "
+        f"predicting the training median, {floor['months']:.1f} months, for everyone gives "
+        f"{_value('mae_months', floor['mae_months'])} months."
+    )
+
+
+def _method(metrics: Mapping[str, Any]) -> str:
+    return (
+        f"Intervals are percentile bootstrap intervals over cases ({metrics['resamples']} "
+        f"resamples, seed {metrics['seed']}); they do not cover the randomness of training. "
+        f"Groups of fewer than {MIN_INTERVAL_CASES} cases have none. One of no width, at 0 % or "
+        "100 %, is a limit of the method and not certainty."
+    )
+
+
+def _floor(constant: Mapping[str, Any]) -> str:
+    return _table(
+        ("Quantity", "Value (95 % interval)"),
+        [
+            ("Training median (months)", f"{constant['months']:.1f}"),
+            ("Its mean absolute error (months)", _cell("mae_months", constant["mae_months"])),
+            ("Model's error / its error", _cell("ratio", constant["ratio"])),
+        ],
+    )
+
+
+def _group_table(heading: str, groups: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    groups = list(groups)
+    names = [name for name in _GROUP_METRICS if name in groups[0][1]]
+    return _table(
+        (heading, "n", *(_LABELS[name] for name in names)),
+        [
+            (label, str(group["n"]), *(_cell(name, group[name]) for name in names))
+            for label, group in groups
+        ],
+    )
+
+
+def _worst_table(predictions: Predictions) -> str:
+    error = predictions.error_months
+    worst = sorted(
+        range(len(predictions)), key=lambda case: (-abs(error[case]), predictions.image_id[case])
+    )[:WORST_CASES]
+    lower, upper = predictions.lower_90, predictions.upper_90
+    headings = ["Image", "Sex", "True (months)", "Predicted (months)", "Error (months)"]
+    rows = [
+        [
+            predictions.image_id[case],
+            schema.SEX_NAMES[predictions.sex[case]],
+            *(
+                f"{column[case]:.1f}"
+                for column in (predictions.age_months, predictions.predicted_months)
+            ),
+            f"{error[case]:+.1f}",
+        ]
+        for case in worst
+    ]
+    if lower is not None and upper is not None:
+        headings.append("90 % interval (months)")
+        for row, case in zip(rows, worst, strict=True):
+            row.append(f"{lower[case]:.1f} to {upper[case]:.1f}")
+    return _table(headings, rows)
+
+
+def _band(group: Mapping[str, Any]) -> str:
+    return f"{group['from_months']} to {group['to_months']}"
+
+
+def _cell(name: str, estimate: Estimate) -> str:
+    return _value(name, estimate) + _range(name, estimate, " ({})")
+
+
+def _value(name: str, estimate: Estimate) -> str:
+    value = estimate["value"]
+    return "undefined" if value is None else _number(name, value) + _unit(name)
+
+
+def _range(name: str, estimate: Estimate, form: str) -> str:
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return ""
+    return form.format(f"{_number(name, low)} to {_number(name, high)}{_unit(name)}")
+
+
+def _number(name: str, value: float) -> str:
+    """Returns months or a ratio with two decimals, a share in per cent with one."""
+    return f"{100 * value:.1f}" if _unit(name) else f"{np.round(value, 2) + 0.0:.2f}"
+
+
+def _unit(name: str) -> str:
+    return " %" if name.startswith("within_") or name == "interval_90_coverage" else ""
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Returns a Markdown table; a bar or line break inside a cell does not end it."""
+    headings = [_one_line(heading) for heading in headings]
+    lines = [
+        headings,
+        ["---"] * len(headings),
+        *([_one_line(cell) for cell in row] for row in rows),
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")

@@ -1,0 +1,1 @@
+"""Explanations; the only room that imports tf_explain."""

@@ -1,0 +1,1 @@
+"""SavedModel and LiteRT files, and the parity between them."""

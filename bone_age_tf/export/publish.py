@@ -1,0 +1,142 @@
+"""A new version of an exported model: written elsewhere, checked, moved into place whole."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import ml_collections
+import tensorflow as tf
+
+import bone_age_tf
+from bone_age_tf import schema
+from bone_age_tf.export import lite, parity, saved_model
+from bone_age_tf.models.build import build_model
+
+INTENDED_USE = (
+    "Research on bone age estimation from radiographs of the left hand and wrist of children. "
+    "Not a medical device; not for diagnosis or treatment."
+)
+
+
+def publish(
+    network: keras.Model,
+    config: ml_collections.ConfigDict,
+    calibration: list[parity.Case],
+    cases: list[parity.Case],
+    facts: dict,
+    exports_dir: Path,
+) -> tuple[Path, dict]:
+    """Exports a trained network as the next version of its model.
+
+    Args:
+        network: the trained Keras model.
+        config: its resolved config.
+        calibration: training images for int8.
+        cases: images that were not trained on, for the parity.
+        facts: what the metadata says of `data`, `metrics` and `training`, and
+            `residual_interval_90_months`.
+        exports_dir: the version goes to `<exports_dir>/<model>/<version>/`.
+
+    Returns:
+        The version's folder and the parity measured.
+
+    Raises:
+        parity.ParityError: a file answers otherwise than the model; nothing is published.
+    """
+    home = exports_dir / config.model
+    home.mkdir(parents=True, exist_ok=True)
+    # Float32 whatever the training's precision: the weights are, and LiteRT wants it.
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        static = build_model(config, config.image_size_px)
+        static.set_weights(network.get_weights())
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
+        folder = Path(temporary) / "version"
+        saved_model.write_saved_model(static, config, folder)
+        single = Path(temporary) / "single_case"
+        saved_model.write_single_case_model(static, config.image_size_px, single)
+        files = {name: folder / f"model_{name}.tflite" for name in ("float32", "int8")}
+        files["float32"].write_bytes(lite.convert_float32(single))
+        files["int8"].write_bytes(lite.convert_int8(single, (case.single for case in calibration)))
+        measured = parity.measure_parity(static, folder, files, cases)
+        version = _next_version(home)
+        metadata = _metadata(static, config, version, files, facts | {"parity": measured})
+        (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+        target = home / str(version)
+        os.replace(folder, target)
+    return target, measured
+
+
+def _next_version(home: Path) -> int:
+    taken = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
+    return max(taken, default=0) + 1
+
+
+def _metadata(
+    model: keras.Model,
+    config: ml_collections.ConfigDict,
+    version: int,
+    files: dict[str, Path],
+    facts: dict,
+) -> dict:
+    size_px = config.image_size_px
+    outputs: dict[str, dict] = {
+        name: {"shape": [1, *tensor.shape[1:]], "dtype": "float32"}
+        for name, tensor in model.output.items()
+    }
+    outputs[schema.AGE_MONTHS]["unit"] = "months"
+    if schema.DISTRIBUTION in outputs:
+        outputs[schema.DISTRIBUTION] |= {"bin_months": config.bin_months, "first_edge_months": 0}
+        outputs[schema.INTERVAL_90] |= {"unit": "months", "quantiles": [0.05, 0.95]}
+    return {
+        "name": config.model,
+        "version": version,
+        "intended_use": INTENDED_USE,
+        "inputs": {
+            schema.IMAGE: {
+                "shape": [1, size_px, size_px, 1],
+                "dtype": "float32",
+                "range": [0, 255],
+            },
+            schema.SEX: {
+                "shape": [1, 1],
+                "dtype": "float32",
+                "values": {name: code for code, name in enumerate(schema.SEX_NAMES)},
+            },
+        },
+        "outputs": outputs,
+        "preprocessing": {
+            "size_px": size_px,
+            "resize": config.resize,
+            "filter": "triangle, antialiased, half-pixel centres",
+            "pad_value": 0,
+            "grey": "0.299 R + 0.587 G + 0.114 B, transparent parts black",
+            "sixteen_bit": "scaled from the image's own range to 0 to 255",
+            "exif_orientation": "applied to files in Python; not read by the SavedModel",
+        },
+        "signatures": {
+            saved_model.BYTES_SIGNATURE: [saved_model.IMAGE_BYTES, schema.SEX],
+            saved_model.TENSOR_SIGNATURE: [schema.IMAGE, schema.SEX],
+        },
+        "files": {name: path.name for name, path in files.items()},
+        "versions": {
+            "bone_age_tf": bone_age_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+        **facts,
+    }
+
+
+def remove_leftovers(exports_dir: Path, model: str) -> None:
+    """Deletes what an export that was killed left behind."""
+    for path in (exports_dir / model).glob(".writing-*"):
+        shutil.rmtree(path, ignore_errors=True)

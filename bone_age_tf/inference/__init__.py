@@ -1,0 +1,1 @@
+"""Prediction through LiteRT; imports neither TensorFlow nor Keras."""

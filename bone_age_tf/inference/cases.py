@@ -1,0 +1,156 @@
+"""What to predict: one image, a folder of them or a CSV table becomes a list of cases."""
+
+import csv
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from bone_age_tf import schema
+from bone_age_tf.data import radiograph
+
+COLUMNS = (schema.IMAGE, schema.SEX, schema.AGE_MONTHS)
+"""Columns of an input table; only the first is required."""
+
+_TABLE_SUFFIX = ".csv"
+
+
+class InputError(ValueError):
+    """An input that holds nothing to predict; the message names it and what helps."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One radiograph to predict.
+
+    Attributes:
+        image: the file as the user wrote it.
+        path: where it lies.
+        sex: `schema.FEMALE`, `schema.MALE` or None where not given.
+        age_months: the known bone age, None where not given.
+        problem: why it cannot be predicted, None where it can be tried.
+    """
+
+    image: str
+    path: Path
+    sex: int | None = None
+    age_months: float | None = None
+    problem: str | None = None
+
+
+def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
+    """Lists the radiographs of an image file, a folder (with its subfolders) or a CSV table.
+
+    A table has the columns image, sex and age_months in any order and case, of which only image is
+    required; paths in it are relative to its folder. A cell that cannot be read makes its row a
+    case with a problem.
+
+    Args:
+        input_path: a file ending in `radiograph.SUFFIXES` or .csv, or a folder.
+        sex: female, male, f or m, for every image that the table gives no sex; None if unknown.
+
+    Raises:
+        InputError: nothing there, an unknown file ending, a folder without radiographs, or a table
+            without rows or without an image column.
+    """
+    code = _parse_sex_option(sex)
+    path = Path(input_path)
+    if path.is_dir():
+        return [Case(_printable(image), image, code) for image in _images_below(path)]
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give an image, a folder or a CSV table")
+    suffix = path.suffix.lower()
+    if suffix == _TABLE_SUFFIX:
+        return _read_table(path, code)
+    if suffix in radiograph.SUFFIXES:
+        return [Case(_printable(path), path, code)]
+    raise InputError(
+        f"{path}: cannot read files ending in {path.suffix!r}; give "
+        f"{', '.join((*radiograph.SUFFIXES, _TABLE_SUFFIX))} or a folder"
+    )
+
+
+def _parse_sex_option(sex: str | None) -> int | None:
+    if not sex:
+        return None
+    try:
+        return schema.parse_sex(sex)
+    except ValueError as error:
+        raise InputError(f"--sex: {error}") from None
+
+
+def _printable(path: Path) -> str:
+    """Returns a path as text; bytes that are not UTF-8, possible on Linux, become hex escapes."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Hidden files are left out: copies from macOS bring `._name.png`, which are no images."""
+    images = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in radiograph.SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not images:
+        raise InputError(
+            f"{folder}: no radiographs in this folder; it needs files ending in "
+            f"{', '.join(radiograph.SUFFIXES)}"
+        )
+    return images
+
+
+def _read_table(path: Path, sex: int | None) -> list[Case]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save the table as CSV UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV table ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not rows:
+        raise InputError(f"{path}: the table is empty; its first row is {','.join(COLUMNS)}")
+    columns = _find_columns(path, rows[0])
+    if len(rows) == 1:
+        raise InputError(f"{path}: the table has a header and no rows; write one row per image")
+    return [_parse_row(path.parent, row, columns, sex) for row in rows[1:]]
+
+
+def _find_columns(path: Path, header: list[str]) -> dict[str, int]:
+    """Returns the position of each known column."""
+    names = [cell.strip().lower() for cell in header]
+    if schema.IMAGE not in names:
+        raise InputError(
+            f"{path}: no column {schema.IMAGE!r}; the first row is {','.join(header)!r} and should "
+            f"be like {','.join(COLUMNS)!r}, separated by commas"
+        )
+    repeated = [name for name in COLUMNS if names.count(name) > 1]
+    if repeated:
+        raise InputError(f"{path}: column {repeated[0]!r} is there twice; keep one")
+    unused = [name for name in names if name and name not in COLUMNS]
+    if unused:
+        logging.getLogger(__name__).warning(
+            "%s: columns not used: %s (used: %s)", path, ", ".join(unused), ", ".join(COLUMNS)
+        )
+    return {name: names.index(name) for name in COLUMNS if name in names}
+
+
+def _parse_row(folder: Path, row: list[str], columns: dict[str, int], sex: int | None) -> Case:
+    cells = {name: row[at].strip() if at < len(row) else "" for name, at in columns.items()}
+    image, problems, age = cells[schema.IMAGE], [], None
+    if not image:
+        problems.append(f"no image named in the row {','.join(row)!r}")
+    if cells.get(schema.SEX):
+        try:
+            sex = schema.parse_sex(cells[schema.SEX])
+        except ValueError as error:
+            sex = None
+            problems.append(str(error))
+    if cells.get(schema.AGE_MONTHS):
+        try:
+            age = schema.parse_age_months(cells[schema.AGE_MONTHS])
+        except ValueError as error:
+            problems.append(str(error))
+    return Case(image, folder / image, sex, age, "; ".join(problems) or None)

@@ -1,0 +1,115 @@
+"""The prediction command: from what the user typed to what is printed and the exit code."""
+
+import sys
+from pathlib import Path
+
+from bone_age_tf.inference.cases import InputError, collect_cases
+from bone_age_tf.inference.prediction_table import (
+    BOTH_SEXES,
+    CLOSE_MONTHS,
+    FAILED,
+    Row,
+    Summary,
+    predict_cases,
+)
+from bone_age_tf.inference.predictor import ModelError, Predictor, latest_version
+
+EXIT_OK = 0
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+
+RESEARCH_USE = "For research use only; not a medical device."
+
+_FAILURES_SHOWN = 5
+
+
+def predict_command(
+    input_path: str | Path,
+    sex: str | None,
+    exports_dir: str | Path,
+    model: str,
+    variant: str = "float32",
+    output_csv: str | Path | None = "predictions.csv",
+) -> int:
+    """Predicts an image, a folder or a table, prints the answer and writes it as CSV.
+
+    Args:
+        input_path: see `collect_cases`.
+        sex: female or male for images without one; None or empty for a result for both.
+        exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
+        model: the model's name.
+        variant: float32 or int8.
+        output_csv: the table to write, folders made as needed; None for none.
+
+    Returns:
+        The exit code: `EXIT_OK`, `EXIT_SOME_FAILED` where an image has no result, `EXIT_USAGE`
+        where nothing could be predicted, with the reason on standard error.
+    """
+    try:
+        cases = collect_cases(input_path, sex)
+        predictor = Predictor.load(latest_version(exports_dir, model), variant)
+        if output_csv is not None:
+            _check_output(Path(output_csv), Path(input_path))
+        summary = predict_cases(predictor, cases, output_csv)
+    except (InputError, ModelError, OSError) as error:  # OSError: the table cannot be written
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(describe(summary))
+    if output_csv is not None:
+        print(f"Written to {output_csv}")
+    print(RESEARCH_USE)
+    return EXIT_SOME_FAILED if summary.failed else EXIT_OK
+
+
+def describe(summary: Summary) -> str:
+    """Returns the answer in words: the result of a single image, or counts for several.
+
+    Where ages were known, a line with the mean absolute error in months follows.
+    """
+    lines = _answers(summary) if summary.images == 1 else _counts(summary)
+    if summary.mae_months is not None and summary.close_share is not None:
+        lines.append(
+            f"Mean absolute error {summary.mae_months:.1f} months, "
+            f"{100 * summary.close_share:.1f} % within {CLOSE_MONTHS:g} months "
+            f"(n = {summary.compared} with a known age and sex)"
+        )
+    return "\n".join(lines)
+
+
+def _answers(summary: Summary) -> list[str]:
+    lines = [_answer(row) for row in summary.rows]
+    if summary.without_sex:
+        lines.append(f"{BOTH_SEXES}; --sex=female or --sex=male selects one")
+    return lines
+
+
+def _answer(row: Row) -> str:
+    if row.prediction is None:
+        return f"{row.image}  failed: {row.reason}"
+    age, lower = row.prediction.age_months, row.prediction.lower_90
+    years, months = divmod(max(0, round(age)), 12)
+    text = f"{row.image}  {row.sex}  bone age {age:.1f} months ({years} y {months} m)"
+    if lower is not None:
+        text += f", 90 % interval {lower:.1f} to {row.prediction.upper_90:.1f}"
+    return text
+
+
+def _counts(summary: Summary) -> list[str]:
+    done = summary.images - summary.failed
+    lines = [f"{summary.images} images: {done} predicted, {summary.failed} failed"]
+    failures = [row for row in summary.rows if row.status == FAILED]
+    lines.extend(f"  {row.image}: {row.reason}" for row in failures[:_FAILURES_SHOWN])
+    if len(failures) > _FAILURES_SHOWN:
+        lines.append(f"  and {len(failures) - _FAILURES_SHOWN} more, in the table")
+    if summary.without_sex:
+        lines.append(f"{summary.without_sex} without a sex: the table has a result for both")
+    return lines
+
+
+def _check_output(output_csv: Path, input_path: Path) -> None:
+    """Fails before the work is done rather than after it."""
+    if output_csv.is_dir():
+        raise InputError(f"{output_csv}: this is a folder; name a CSV file for the predictions")
+    if output_csv.exists() and output_csv.samefile(input_path):
+        raise InputError(f"{output_csv}: this is the input; name another file for the predictions")
+    output_csv.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,187 @@
+"""Cases to predictions: a table with a row for each, and how many succeeded."""
+
+import csv
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from bone_age_tf import schema
+from bone_age_tf.data import radiograph
+from bone_age_tf.inference.cases import Case
+from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
+
+HEADER = ("image", "sex", "bone_age_months", "lower_90", "upper_90", "status", "reason")
+OK = "ok"
+FAILED = "failed"
+BOTH_SEXES = "sex not given: result for both sexes"
+
+CLOSE_MONTHS = 12.0
+"""An estimate at most this far from the known age counts as close."""
+
+_DECODING_THREADS = 2
+_DECODED_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        image: the file as the user wrote it.
+        sex: female, male, or empty where not known.
+        prediction: the estimate, None where it failed.
+        reason: why it failed or what else to know; may be empty.
+    """
+
+    image: str
+    sex: str
+    prediction: Prediction | None
+    reason: str = ""
+
+    @property
+    def status(self) -> str:
+        """Returns `OK` or `FAILED`."""
+        return FAILED if self.prediction is None else OK
+
+    def cells(self) -> tuple[str, ...]:
+        """Returns the row's texts in the order of `HEADER`."""
+        numbers: tuple[float | None, ...] = (None, None, None)
+        if self.prediction is not None:
+            found = self.prediction
+            numbers = (found.age_months, found.lower_90, found.upper_90)
+        texts = ("" if number is None else f"{number:.1f}" for number in numbers)
+        return (self.image, self.sex, *texts, self.status, self.reason)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a list of cases.
+
+    Attributes:
+        rows: the table, in the order of the cases; two rows for a case without a sex.
+        images: number of cases.
+        failed: number of cases without a result.
+        without_sex: number of cases with a result for either sex.
+        compared: number of results with a known age and sex.
+        mae_months: their mean absolute error, None where `compared` is 0.
+        close_share: share of them within `CLOSE_MONTHS`, 0 to 1; None where `compared` is 0.
+    """
+
+    rows: tuple[Row, ...]
+    images: int
+    failed: int
+    without_sex: int
+    compared: int
+    mae_months: float | None
+    close_share: float | None
+
+
+def predict_cases(
+    predictor: Predictor, cases: Sequence[Case], output_csv: str | Path | None
+) -> Summary:
+    """Predicts every case; one that fails becomes a row with its reason and the others go on.
+
+    A case without a sex gets two rows, one for each sex. More than one case shows a progress bar
+    where standard error is a terminal. Images are decoded ahead in threads.
+
+    Args:
+        predictor: the loaded model.
+        cases: what to predict.
+        output_csv: where to write the table, replaced as a whole at the end; None to not write it.
+
+    Raises:
+        OSError: the table cannot be written.
+    """
+    rows: list[Row] = []
+    errors: list[float] = []
+    failed = without_sex = 0
+    bar = tqdm(
+        _decoded(predictor, cases),
+        total=len(cases),
+        unit="image",
+        disable=None if len(cases) > 1 else True,
+    )
+    for case, image in bar:
+        case_rows = _predict_case(predictor, case, image)
+        rows.extend(case_rows)
+        prediction = case_rows[0].prediction
+        if prediction is None:
+            failed += 1
+        elif case.sex is None:
+            without_sex += 1
+        elif case.age_months is not None:
+            errors.append(abs(prediction.age_months - case.age_months))
+    if output_csv is not None:
+        write_table(rows, Path(output_csv))
+    return Summary(
+        rows=tuple(rows),
+        images=len(cases),
+        failed=failed,
+        without_sex=without_sex,
+        compared=len(errors),
+        mae_months=float(np.mean(errors)) if errors else None,
+        close_share=float(np.mean(np.array(errors) <= CLOSE_MONTHS)) if errors else None,
+    )
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """Writes rows as CSV; a reader sees the old file or the whole new one, never a part.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEADER)
+            writer.writerows(row.cells() for row in rows)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _decoded(
+    predictor: Predictor, cases: Sequence[Case]
+) -> Iterator[tuple[Case, np.ndarray | str]]:
+    """Yields each case with its image, or with the reason why it has none, in order."""
+    waiting: deque[tuple[Case, Future[np.ndarray | str]]] = deque()
+    with ThreadPoolExecutor(_DECODING_THREADS) as pool:
+        for case in cases:
+            waiting.append((case, pool.submit(_decode, predictor, case)))
+            if len(waiting) > _DECODED_AHEAD:
+                first, image = waiting.popleft()
+                yield first, image.result()
+        for case, image in waiting:
+            yield case, image.result()
+
+
+def _decode(predictor: Predictor, case: Case) -> np.ndarray | str:
+    if case.problem is not None:
+        return case.problem
+    try:
+        return predictor.fit_image(radiograph.read_radiograph(case.path, case.image))
+    except radiograph.RadiographError as error:
+        return error.reason
+
+
+def _predict_case(predictor: Predictor, case: Case, image: np.ndarray | str) -> list[Row]:
+    sex_name = "" if case.sex is None else schema.SEX_NAMES[case.sex]
+    if isinstance(image, str):
+        return [Row(case.image, sex_name, None, image)]
+    try:
+        if case.sex is not None:
+            return [Row(case.image, sex_name, predictor.predict(image, case.sex))]
+        return [
+            Row(case.image, name, predictor.predict(image, code), BOTH_SEXES)
+            for code, name in enumerate(schema.SEX_NAMES)
+        ]
+    except PredictionError as error:
+        return [Row(case.image, sex_name, None, str(error))]

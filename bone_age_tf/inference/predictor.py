@@ -1,0 +1,272 @@
+"""Bone age from an exported model through LiteRT; neither TensorFlow nor Keras is imported."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf import schema
+from bone_age_tf.data import radiograph
+
+METADATA_FILE = "metadata.json"
+SIGNATURE = "serving_default"
+
+_SEX_CODES = {name: code for code, name in enumerate(schema.SEX_NAMES)}
+_PIXEL_RANGE = [0, 255]
+
+
+class ModelError(ValueError):
+    """An export that cannot be used; the message names the file, what is wrong and what helps."""
+
+
+class PredictionError(ValueError):
+    """The model's answer for one image is not a number."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A bone age.
+
+    Attributes:
+        age_months: the estimate.
+        lower_90: lower end of the 90 % interval in months, None where the model gives none.
+        upper_90: upper end of it.
+        distribution: [K] probability per age bin, None from a regression head.
+    """
+
+    age_months: float
+    lower_90: float | None
+    upper_90: float | None
+    distribution: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    name: str
+    version: int
+    size_px: int
+    resize: str
+    outputs: frozenset[str]
+    residual_interval: tuple[float, float] | None
+    files: dict[str, str]
+
+
+class Predictor:
+    """One loaded model. Not for use from several threads at once, except `fit_image`.
+
+    Attributes:
+        name: the model's name.
+        version: the export's number.
+        variant: which of the export's files was loaded, for instance float32 or int8.
+        size_px: side of the square that the model takes.
+        resize_mode: how an image comes to that size, one of `schema.RESIZE_MODES`.
+    """
+
+    def __init__(self, interpreter: Interpreter, metadata: _Metadata, variant: str):
+        self._interpreter = interpreter
+        self._runner = interpreter.get_signature_runner(SIGNATURE)
+        self._residual_interval = metadata.residual_interval
+        self.name = metadata.name
+        self.version = metadata.version
+        self.variant = variant
+        self.size_px = metadata.size_px
+        self.resize_mode = metadata.resize
+
+    @classmethod
+    def load(cls, folder: str | Path, variant: str = "float32", threads: int = 2) -> "Predictor":
+        """Loads an export folder.
+
+        Args:
+            folder: `exports/<model>/<version>`, with a metadata.json and LiteRT files.
+            variant: a key of `files` in the metadata.
+            threads: CPU threads of the interpreter.
+
+        Raises:
+            ModelError: a file is missing or malformed, the variant is unknown, or the metadata and
+                the LiteRT file contradict each other.
+        """
+        folder = Path(folder)
+        metadata = _read_metadata(folder)
+        if variant not in metadata.files:
+            raise ModelError(
+                f"{folder / METADATA_FILE}: no variant {variant!r}; "
+                f"it has: {', '.join(sorted(metadata.files))}"
+            )
+        path = folder / metadata.files[variant]
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file; {_remedy(folder)}")
+        try:
+            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{path}: not a usable LiteRT model ({error}); {_remedy(folder)}"
+            ) from None
+        _check_signature(interpreter, metadata, path)
+        return cls(interpreter, metadata, variant)
+
+    def fit_image(self, image: np.ndarray) -> np.ndarray:
+        """Resizes to what the model takes; an image of that size passes unchanged.
+
+        Args:
+            image: [H, W] float32, 0 to 255.
+
+        Returns:
+            [size_px, size_px] float32, 0 to 255.
+
+        Raises:
+            ValueError: not two-dimensional, or without pixels.
+        """
+        if image.ndim != 2 or not image.size:
+            raise ValueError(f"image has shape {image.shape}; give [H, W] with at least one pixel")
+        return radiograph.resize(np.asarray(image, np.float32), self.size_px, self.resize_mode)
+
+    def predict(self, image: np.ndarray, sex: int) -> Prediction:
+        """Estimates the bone age in one radiograph.
+
+        Args:
+            image: [H, W] float32, 0 to 255, of any size.
+            sex: `schema.FEMALE` or `schema.MALE`.
+
+        Raises:
+            ValueError: the image is not [H, W] or the sex is no code.
+            PredictionError: the model answered something that is not a finite number.
+        """
+        if sex not in (schema.FEMALE, schema.MALE):
+            raise ValueError(f"sex is {sex!r}; give {schema.FEMALE} (female) or {schema.MALE}")
+        outputs = self._runner(
+            image=self.fit_image(image)[np.newaxis, :, :, np.newaxis],
+            sex=np.full((1, 1), sex, np.float32),
+        )
+        for name, values in outputs.items():
+            if not np.isfinite(values).all():
+                raise PredictionError(f"the model's answer for {name} is not a finite number")
+        age = float(outputs[schema.AGE_MONTHS].item())
+        lower, upper = self._interval(age, outputs)
+        distribution = outputs.get(schema.DISTRIBUTION)
+        return Prediction(age, lower, upper, None if distribution is None else distribution[0])
+
+    def _interval(
+        self, age: float, outputs: dict[str, np.ndarray]
+    ) -> tuple[float, float] | tuple[None, None]:
+        if schema.INTERVAL_90 in outputs:
+            lower, upper = outputs[schema.INTERVAL_90][0]
+            return float(lower), float(upper)
+        if self._residual_interval is None:
+            return None, None
+        # Offsets reach below birth for the youngest: such ages are cut off, the estimate never is.
+        least, most = min(age, schema.MIN_AGE_MONTHS), max(age, schema.MAX_AGE_MONTHS)
+        lower, upper = (min(max(age + offset, least), most) for offset in self._residual_interval)
+        return lower, upper
+
+
+def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:
+    """Returns the version folders of each exported model, the highest version last.
+
+    A version is a folder with a whole number for a name and a metadata.json in it.
+    """
+    versions: dict[str, list[Path]] = {}
+    for path in sorted(Path(exports_dir).glob(f"*/*/{METADATA_FILE}")):
+        if re.fullmatch(r"[0-9]+", path.parent.name):
+            versions.setdefault(path.parent.parent.name, []).append(path.parent)
+    return {
+        model: sorted(folders, key=lambda folder: int(folder.name))
+        for model, folders in versions.items()
+    }
+
+
+def latest_version(exports_dir: str | Path, model: str) -> Path:
+    """Returns the folder of a model's highest version.
+
+    Raises:
+        ModelError: the model was not exported; the message lists those that were and the command
+            that makes one.
+    """
+    known = exported_versions(exports_dir)
+    if model not in known:
+        raise ModelError(
+            f"{exports_dir}: no exported model {model!r} (exported: {', '.join(known) or 'none'}); "
+            f"make it with: python run.py --model={model}"
+        )
+    return known[model][-1]
+
+
+def _remedy(folder: Path) -> str:
+    return f"make the export again with: python run.py --model={folder.absolute().parent.name}"
+
+
+def _read_metadata(folder: Path) -> _Metadata:
+    path = folder / METADATA_FILE
+    try:
+        return _parse_metadata(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; {_remedy(folder)}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except KeyError as error:
+        raise ModelError(f"{path}: lacks the entry {error}; {_remedy(folder)}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: malformed ({error}); {_remedy(folder)}") from None
+
+
+def _parse_metadata(raw: dict[str, Any]) -> _Metadata:
+    inputs, preprocessing = raw["inputs"], raw["preprocessing"]
+    size_px, mode = preprocessing["size_px"], preprocessing["resize"]
+    expected = {
+        "preprocessing.resize": (mode, schema.RESIZE_MODES),
+        "inputs.image.shape": (inputs["image"]["shape"], ([1, size_px, size_px, 1],)),
+        "inputs.image.range": (inputs["image"]["range"], (_PIXEL_RANGE,)),
+        "inputs.sex.values": (inputs["sex"]["values"], (_SEX_CODES,)),
+    }
+    for entry, (value, allowed) in expected.items():
+        if value not in allowed:
+            raise ValueError(f"{entry} is {value!r}; possible: {', '.join(map(str, allowed))}")
+    residual = raw.get("residual_interval_90_months")
+    if residual is not None:
+        lower, upper = (float(offset) for offset in residual)
+        if not lower <= upper:  # NaN fails too
+            raise ValueError(f"residual_interval_90_months is {residual!r}; lower must come first")
+        residual = (lower, upper)
+    return _Metadata(
+        name=str(raw["name"]),
+        version=int(raw["version"]),
+        size_px=int(size_px),
+        resize=mode,
+        outputs=frozenset(raw["outputs"].keys()),
+        residual_interval=residual,
+        files={str(variant): str(name) for variant, name in raw["files"].items()},
+    )
+
+
+def _check_signature(interpreter: Interpreter, metadata: _Metadata, path: Path) -> None:
+    signature = interpreter.get_signature_list().get(SIGNATURE)
+    if signature is None:
+        raise ModelError(f"{path}: no signature {SIGNATURE}; {_remedy(path.parent)}")
+    inputs, outputs = sorted(signature["inputs"]), sorted(signature["outputs"])
+    if inputs != sorted((schema.IMAGE, schema.SEX)):
+        raise ModelError(
+            f"{path}: inputs are {', '.join(inputs)}, not {schema.IMAGE}, {schema.SEX}; "
+            f"{_remedy(path.parent)}"
+        )
+    if frozenset(outputs) != metadata.outputs or schema.AGE_MONTHS not in outputs:
+        raise ModelError(
+            f"{path}: outputs are {', '.join(outputs)}, but {METADATA_FILE} names "
+            f"{', '.join(sorted(metadata.outputs))}; {schema.AGE_MONTHS} must be among them; "
+            f"{_remedy(path.parent)}"
+        )
+    details = interpreter.get_signature_runner(SIGNATURE).get_input_details()
+    shapes = {
+        schema.IMAGE: [1, metadata.size_px, metadata.size_px, 1],
+        schema.SEX: [1, 1],
+    }
+    for name, shape in shapes.items():
+        found, dtype = details[name]["shape"].tolist(), np.dtype(details[name]["dtype"])
+        if found != shape or dtype != np.float32:
+            raise ModelError(
+                f"{path}: input {name} is {found} {dtype}, not {shape} float32; "
+                f"{_remedy(path.parent)}"
+            )

@@ -1,0 +1,1 @@
+"""Keras functional models; pure Keras 3, any backend."""

@@ -1,0 +1,64 @@
+"""Models by name."""
+
+import importlib
+from types import ModuleType
+
+import keras
+import ml_collections
+
+from bone_age_tf import schema
+from bone_age_tf.models import layers
+from bone_age_tf.models.catalog import MODELS
+
+
+def model_module(name: str) -> ModuleType:
+    """Returns the module of a model: its `build_network` and `EXPLAINED_LAYER`."""
+    return importlib.import_module(MODELS[name])
+
+
+def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -> keras.Model:
+    """Builds the model that a config names.
+
+    Args:
+        config: a resolved config; `model` is the name.
+        size_px: static side of the images; None for any size.
+
+    Returns:
+        A functional model from `image` [B, H, W, 1], 0 to 255, and `sex` [B, 1] to the outputs of
+        its head, a dict by name.
+    """
+    image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
+    sex = keras.Input((1,), name=schema.SEX, dtype="float32")
+    outputs = model_module(config.model).build_network(image, sex, config)
+    return keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs, name=config.model)
+
+
+def build_single_input_model(
+    trained: keras.Model,
+    config: ml_collections.ConfigDict,
+    size_px: int,
+    sex: int,
+    output: str = schema.AGE_MONTHS,
+) -> keras.Model:
+    """Builds the same flat graph with a constant sex and the weights of a trained model.
+
+    For explanation tools that fail on two inputs and on nested models.
+
+    Args:
+        trained: made by `build_model` from the same config.
+        config: the resolved config.
+        size_px: side of the images.
+        sex: 0 female, 1 male.
+        output: name of the output to keep.
+
+    Returns:
+        A model from `image` [B, size_px, size_px, 1] to that output.
+    """
+    image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
+    constant = layers.ConstantSex(sex, name="constant_sex", dtype="float32")(image)
+    outputs = model_module(config.model).build_network(image, constant, config)
+    single = keras.Model(image, outputs[output], name=f"{config.model}_one_input")
+    for layer in single.layers:
+        if layer.weights:
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+    return single

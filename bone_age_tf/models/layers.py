@@ -1,0 +1,141 @@
+"""Keras layers that the models share; pure Keras, any backend, convertible to LiteRT built-ins."""
+
+import keras
+from keras import ops
+
+# 2^-10 of the range of pixels: a quarter of a grey level.
+_BISECTIONS = 10
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class PercentileStretch(keras.layers.Layer):
+    """Stretches each image so that its low and high percentile become 0 and 1, clipped to that.
+
+    The percentiles are found by bisection over the pixel range, so that the layer is made of
+    comparisons and means: no sorting, any image size, the same in every runtime. They count as
+    constants for gradients. A constant image becomes 0.
+
+    Args:
+        low: share of pixels below the new 0.
+        high: share of pixels below the new 1.
+        border: only pixels above this value count for the percentiles (black padding and
+            collimation would otherwise decide them).
+        name: of the layer.
+    """
+
+    def __init__(self, low=0.01, high=0.99, border=8.0, name="percentile_stretch", **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(name=name, **kwargs)
+        self.low, self.high, self.border = low, high, border
+
+    def call(self, image):
+        """Maps [B, H, W, 1], 0 to 255, to [B, H, W, 1] float32, 0 to 1."""
+        counted = ops.cast(image > self.border, "float32")
+        total = ops.sum(counted, axis=(1, 2, 3), keepdims=True) + 1e-3
+        low = ops.stop_gradient(self._percentile(image, counted, total, self.low))
+        high = ops.stop_gradient(self._percentile(image, counted, total, self.high))
+        return ops.clip((image - low) / ops.maximum(high - low, 1.0), 0.0, 1.0)
+
+    def _percentile(self, image, counted, total, share):
+        value = ops.full_like(total, 128.0)
+        step = 64.0
+        for _ in range(_BISECTIONS):
+            below = ops.cast(image < value, "float32") * counted
+            too_low = ops.sum(below, axis=(1, 2, 3), keepdims=True) < share * total
+            value = value + ops.where(too_low, step, -step)
+            step /= 2
+        return value
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "low": self.low, "high": self.high, "border": self.border}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class ConstantSex(keras.layers.Layer):
+    """Gives every image of a batch the same sex: for tools that allow one input only.
+
+    Args:
+        sex: 0 female, 1 male.
+    """
+
+    def __init__(self, sex, **kwargs):
+        super().__init__(**kwargs)
+        self.sex = sex
+
+    def call(self, image):
+        """Maps [B, H, W, 1] to [B, 1]."""
+        return ops.zeros_like(image[:, 0, 0, :]) + float(self.sex)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 1)
+
+    def get_config(self):
+        return {**super().get_config(), "sex": self.sex}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class ExpectedAge(keras.layers.Layer):
+    """Mean of a distribution over age bins.
+
+    Args:
+        bin_months: width of a bin; the first begins at 0 months.
+    """
+
+    def __init__(self, bin_months, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.bin_months = bin_months
+
+    def call(self, distribution):
+        """Maps probabilities [B, K] to months [B, 1]."""
+        bins = ops.arange(distribution.shape[-1], dtype="float32")
+        return ops.sum(distribution * (bins + 0.5) * self.bin_months, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 1)
+
+    def get_config(self):
+        return {**super().get_config(), "bin_months": self.bin_months}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class DistributionQuantiles(keras.layers.Layer):
+    """Quantiles of a distribution over age bins, linear within a bin.
+
+    Args:
+        bin_months: width of a bin; the first begins at 0 months.
+        quantiles: shares, each between 0 and 1.
+    """
+
+    def __init__(self, bin_months, quantiles=(0.05, 0.95), **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.bin_months = bin_months
+        self.quantiles = tuple(quantiles)
+
+    def call(self, distribution):
+        """Maps probabilities [B, K] to months [B, len(quantiles)]."""
+        before = ops.cumsum(distribution, axis=-1) - distribution
+        months = [
+            # Bins wholly below the quantile count 1, the one that holds it counts its share.
+            ops.sum(
+                ops.clip((share - before) / ops.maximum(distribution, 1e-9), 0.0, 1.0),
+                axis=-1,
+                keepdims=True,
+            )
+            for share in self.quantiles
+        ]
+        return ops.concatenate(months, axis=-1) * self.bin_months
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], len(self.quantiles))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "bin_months": self.bin_months,
+            "quantiles": self.quantiles,
+        }

@@ -1,0 +1,105 @@
+"""From a dataset's name to a prepared TFDS folder.
+
+The builders are no part of this package: they are found by name when a command wants one, and what
+they write is the contract.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from bone_age_tf.config import DATASETS, ConfigError, require_known
+
+_BUILDERS = "bone_age_datasets"
+GENERATED = ("hand_phantom",)
+"""Datasets that need no files of the user's."""
+
+
+def prepare_dataset(
+    name: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: bool = False
+) -> tfds.core.DatasetBuilder:
+    """Prepares a dataset once and returns its builder, ready to read.
+
+    What comes from a user's files is prepared in a folder of its own for each state of those
+    files: when one changes, or another folder is named, nothing old is served.
+
+    Args:
+        name: `dataset` or `dataset/config`.
+        data_dir: where prepared datasets lie.
+        manual_dir: the user's files; not needed for generated data, nor when just one copy has
+            been prepared before.
+        skip_bad_rows: leave unusable rows out, and list them in `skipped.csv`.
+
+    Raises:
+        ConfigError: unknown dataset or builder config, or no files to prepare from.
+        ValueError: rows that cannot be used, from the builder.
+        FileNotFoundError: files missing in `manual_dir`, from the builder.
+    """
+    dataset, _, variant = name.partition("/")
+    require_known("dataset", dataset, DATASETS)
+    module = importlib.import_module(f"{_BUILDERS}.{dataset}.{dataset}_dataset_builder")
+    builder_class = module.Builder
+    if variant:
+        require_known(f"config of {dataset}", variant, builder_class.builder_configs)
+    options: dict = {"config": variant or None}
+    if dataset in GENERATED:
+        builder = builder_class(data_dir=data_dir, **options)
+        _prepare(builder, None)
+        return builder
+    options["skip_bad_rows"] = skip_bad_rows
+    home = _home(dataset, data_dir, manual_dir, skip_bad_rows)
+    builder = builder_class(data_dir=home, **options)
+    if manual_dir is None and not builder.is_prepared():
+        raise ConfigError(
+            f"{name} is not prepared in {home}; name your files with --manual_dir=FOLDER"
+        )
+    if manual_dir is not None:
+        _prepare(builder, manual_dir)
+        record = {"manual_dir": str(manual_dir.resolve()), "skip_bad_rows": skip_bad_rows}
+        (home / "source.json").write_text(json.dumps(record) + "\n")
+    return builder
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:
+    if builder.is_prepared():
+        return
+    print(f"preparing {builder.info.full_name}, once")
+    settings = tfds.download.DownloadConfig(
+        manual_dir=str(manual_dir.resolve()) if manual_dir else None
+    )
+    builder.download_and_prepare(download_config=settings)
+
+
+def _home(dataset: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: bool) -> Path:
+    if manual_dir is not None:
+        if not manual_dir.is_dir():
+            raise ConfigError(f"--manual_dir={manual_dir}: no such folder")
+        state = _fingerprint(manual_dir) + ("-skipping" if skip_bad_rows else "")
+        return data_dir / f"{dataset}-{state}"
+    known = sorted(data_dir.glob(f"{dataset}-*/source.json"))
+    if len(known) == 1:
+        return known[0].parent
+    if not known:
+        raise ConfigError(
+            f"--dataset={dataset} is made from your files: name their folder with "
+            "--manual_dir=FOLDER (datasets/"
+            f"{dataset}/README.md says what it must hold)"
+        )
+    sources = ", ".join(json.loads(path.read_text())["manual_dir"] for path in known)
+    raise ConfigError(f"--dataset={dataset} was prepared from {sources}: choose with --manual_dir")
+
+
+def _fingerprint(folder: Path) -> str:
+    """Returns a short text that changes when a file below the folder does."""
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            state = os.stat(os.path.join(place, name))
+            entry = os.path.relpath(os.path.join(place, name), folder)
+            digest.update(f"{entry}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:10]

@@ -1,0 +1,65 @@
+"""Names, codes, units and ranges that every part of the project shares.
+
+Standard library only, so that anything may import it, a builder or a small server alike.
+"""
+
+from typing import Final
+
+IMAGE: Final = "image"
+IMAGE_ID: Final = "image_id"
+SEX: Final = "sex"
+AGE_MONTHS: Final = "age_months"
+CHRONOLOGICAL_AGE_MONTHS: Final = "chronological_age_months"
+
+FEATURES: Final = (IMAGE, IMAGE_ID, SEX, AGE_MONTHS, CHRONOLOGICAL_AGE_MONTHS)
+"""Features of every prepared dataset: `image` [H, W, 1] uint8; `image_id` text, unique in a split;
+`sex` a class label named by `SEX_NAMES`; `age_months` float32, the bone age; and
+`chronological_age_months` float32, NaN where unknown. A builder may add features."""
+
+FEMALE: Final = 0
+MALE: Final = 1
+SEX_NAMES: Final = ("female", "male")
+
+MIN_AGE_MONTHS: Final = 0.0
+MAX_AGE_MONTHS: Final = 240.0
+"""Bone ages above 0 and up to 20 years are possible; RSNA 2017 labels run from 1 to 228 months."""
+
+DISTRIBUTION: Final = "distribution"
+INTERVAL_90: Final = "interval_90_months"
+OUTPUTS: Final = (AGE_MONTHS, DISTRIBUTION, INTERVAL_90)
+"""Model outputs: `age_months` [B, 1]; `distribution` [B, K], a probability per age bin; and
+`interval_90_months` [B, 2], its 5 % and 95 % quantiles. A regression head has only the first."""
+
+RESIZE_MODES: Final = ("pad", "stretch")
+
+_SEX_WORDS: Final = {"female": FEMALE, "f": FEMALE, "male": MALE, "m": MALE}
+
+
+def parse_sex(text: str) -> int:
+    """Returns the code of a sex written as female, f, male or m, in any case.
+
+    Raises:
+        ValueError: the text is something else; the message names it and what is accepted.
+    """
+    code = _SEX_WORDS.get(text.strip().lower())
+    if code is None:
+        raise ValueError(f"sex is {text!r}; write female or male (f or m)")
+    return code
+
+
+def parse_age_months(text: str | float) -> float:
+    """Returns a bone age in months.
+
+    Raises:
+        ValueError: not a number, or outside the possible range; the message says which.
+    """
+    try:
+        age = float(text)
+    except ValueError:
+        raise ValueError(f"age is {text!r}; write a number of months") from None
+    if not MIN_AGE_MONTHS < age <= MAX_AGE_MONTHS:  # NaN fails too
+        raise ValueError(
+            f"age is {text} months; possible is above {MIN_AGE_MONTHS:g} "
+            f"and up to {MAX_AGE_MONTHS:g} months"
+        )
+    return age

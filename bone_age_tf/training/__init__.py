@@ -1,0 +1,1 @@
+"""Fitting, checkpoints and the loop around them."""

@@ -1,0 +1,194 @@
+"""One `fit` from a prepared dataset to checkpoints, that goes on where it was killed."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import keras
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+
+from bone_age_tf import schema
+from bone_age_tf.data import augmentation, pipeline
+from bone_age_tf.models.build import build_model
+from bone_age_tf.training import checkpoints
+from bone_age_tf.training.augmented import AugmentedModel
+from bone_age_tf.training.losses import build_losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Steps of a run.
+
+    Attributes:
+        epochs: passes over the training images.
+        steps_per_epoch: batches a pass; what does not fill a batch comes in the next pass.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """All batches of the run."""
+        return self.epochs * self.steps_per_epoch
+
+    def stages(self, config: ml_collections.ConfigDict) -> list[tuple[int, int]]:
+        """Returns (first step, side in pixels) for `pipeline.make_training_dataset`."""
+        firsts = [0.0, *config.stage_ends[:-1]]
+        return (
+            [
+                (round(first * self.steps), side)
+                for first, side in zip(firsts, config.stage_sizes_px, strict=True)
+            ]
+            if config.stage_sizes_px
+            else []
+        )
+
+
+def fit(
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    parts: dict[str, pipeline.Part],
+    workdir: Path,
+    seed: int,
+) -> Path:
+    """Trains to the end, from the newest resume point in the run's folder if there is one.
+
+    Args:
+        config: the resolved config.
+        builder: of the prepared dataset.
+        parts: see `pipeline.choose_parts`.
+        workdir: the run's folder.
+        seed: of the initial weights, the order and the augmentation.
+
+    Returns:
+        The network with the lowest validation MAE, `checkpoints/best.keras`.
+
+    Raises:
+        checkpoints.TrainingDivergedError: the loss is no longer a number.
+        ValueError: too few images for a batch.
+    """
+    folder = workdir / "checkpoints"
+    finished = folder / "finished.json"
+    if finished.exists():
+        return folder / "best.keras"
+    table = pipeline.read_table(builder, parts["train"])
+    if len(table) < config.batch_size:
+        raise ValueError(
+            f"{len(table)} training images do not fill a batch of {config.batch_size}; "
+            f"lower it with --config.batch_size={max(1, len(table) // 4)}"
+        )
+    schedule = Schedule(config.epochs, len(table) // config.batch_size)
+    keras.utils.set_random_seed(seed)
+    model = _compiled(config, schedule, seed)
+    points = checkpoints.ResumePoints(folder)
+    done = points.restore(model)
+    if done:
+        print(f"going on after epoch {done} of {schedule.epochs}")
+    checkpoints.forget_later_rows(workdir / "log.csv", done)
+    training = pipeline.make_training_dataset(
+        builder,
+        parts["train"],
+        config.image_size_px,
+        config.resize,
+        config.batch_size,
+        seed,
+        len(table),
+        start_step=done * schedule.steps_per_epoch,
+        stages=schedule.stages(config),
+    )
+    validation = pipeline.make_evaluation_dataset(
+        builder,
+        parts["validation"],
+        config.image_size_px,
+        config.resize,
+        config.batch_size,
+        len(pipeline.read_table(builder, parts["validation"])),
+    )
+    model.fit(
+        training.map(_with_targets(model.trained_outputs)),
+        validation_data=validation.map(_with_targets(model.trained_outputs)),
+        epochs=schedule.epochs,
+        initial_epoch=done,
+        steps_per_epoch=schedule.steps_per_epoch,
+        callbacks=[
+            points,
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            checkpoints.KeepNetworks(folder, model.network),
+            checkpoints.StopOnNaN(),
+            keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
+            keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        ],
+        shuffle=False,
+        verbose=_verbosity(),
+    )
+    finished.write_text(json.dumps({"epochs": schedule.epochs, "steps": schedule.steps}) + "\n")
+    return folder / "best.keras"
+
+
+def predict(
+    network: keras.Model,
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    part: pipeline.Part,
+    examples: int,
+) -> dict[str, np.ndarray]:
+    """Runs the network over every example of a part once, in the order of its table.
+
+    Returns:
+        Arrays by output name, first axis N.
+    """
+    dataset = pipeline.make_evaluation_dataset(
+        builder, part, config.image_size_px, config.resize, config.batch_size, examples
+    )
+    return network.predict(dataset, verbose=_verbosity())
+
+
+def _verbosity() -> int:
+    """A progress bar on a terminal, a line an epoch in a log."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+def _compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -> AugmentedModel:
+    losses, weights = build_losses(config)
+    model = AugmentedModel(
+        build_model(config),
+        augmentation.build_augmentation(config.augmentation, seed),
+        tuple(losses),
+    )
+    model.build()
+    warmup = max(1, round(config.warmup_fraction * schedule.steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, schedule.steps - warmup),
+        alpha=0.01,
+        warmup_target=config.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm,
+        use_ema=True,
+        ema_momentum=config.ema_momentum,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # Built here, or its variables appear while the step is traced, and TensorFlow traces it twice.
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer,
+        loss=losses,
+        loss_weights=weights,
+        metrics={
+            schema.AGE_MONTHS: keras.metrics.MeanAbsoluteError(name=checkpoints.MAE_METRIC),
+            **{name: [] for name in losses if name != schema.AGE_MONTHS},
+        },
+    )
+    return model
+
+
+def _with_targets(names: tuple[str, ...]):
+    return lambda inputs, age: (inputs, dict.fromkeys(names, age))

@@ -1,0 +1,1 @@
+"""Procedural radiographs of children's left hands, drawn bone by bone for a given bone age."""

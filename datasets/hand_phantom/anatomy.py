@@ -1,0 +1,228 @@
+"""One child's hand: what makes it this child's, and where its bones and soft tissue lie.
+
+Millimetres are those of an adult hand; how large the hand is on the film is `film_scale`'s matter.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from bone_age_tf import schema
+
+from .bones import Bone, short_bone, tubular_bone
+from .ossification import Maturity, mature_centres, timetable
+
+RAYS: Final = (1, 2, 3, 4, 5)
+
+RAY_BASES_MM: Final = MappingProxyType(
+    {1: (26.0, 10.0), 2: (12.5, 14.5), 3: (0.5, 13.5), 4: (-10.5, 11.5), 5: (-20.0, 8.5)}
+)
+"""Carpometacarpal joints."""
+
+RAY_ANGLES_DEG: Final = MappingProxyType(
+    {1: (38, 33, 30), 2: (6, 5, 4, 3), 3: (0, 0, 0, 0), 4: (-7, -5, -5, -4), 5: (-15, -13, -11, -9)}
+)
+"""Direction of each bone of a ray, metacarpal first, from straight up towards the thumb."""
+
+LENGTHS_MM: Final = MappingProxyType(
+    {1: (46, 32, 24), 2: (67, 41, 25, 18), 3: (65, 45, 29, 19), 4: (58, 42, 28, 19), 5: (53, 34, 20, 17)}  # noqa: E501
+)  # fmt: skip
+WIDTHS_MM: Final = MappingProxyType(
+    {1: (15.5, 14.5, 12.0), 2: (15.0, 14.5, 12.5, 10.0), 3: (15.0, 14.5, 12.5, 10.5), 4: (13.0, 13.5, 12.0, 10.0), 5: (12.5, 12.5, 10.0, 8.5)}  # noqa: E501
+)  # fmt: skip
+"""Adult lengths from joint to joint and metaphyseal widths, metacarpal first. Rounded proportions
+of the size that published metacarpophalangeal norms give; for drawing, not for measuring."""
+
+CARPALS_MM: Final[Mapping[str, tuple[tuple[float, float], tuple[tuple[float, float], ...]]]] = (
+    MappingProxyType(
+        {
+            "capitate": ((0, 0), ((-6, 10.5), (0, 12), (6, 10.5), (6.8, 4), (5.5, -4), (4.2, -10), (0, -12), (-5, -10), (-6, -3), (-6.5, 4))),  # noqa: E501
+            "hamate": ((-13.5, 1), ((-8.5, 6), (-2, 8), (5.5, 9), (6.5, 3), (6.2, -5), (4, -10.5), (-1, -7), (-6, -2), (-9, 2))),  # noqa: E501
+            "triquetrum": ((-17.5, -12.5), ((-7, 2), (-3, 5.5), (3, 2.5), (6.5, -2), (5.5, -6.5), (-1, -6.5), (-6.5, -3))),  # noqa: E501
+            "lunate": ((-4, -18.5), ((-7, 2), (-3, 6.5), (1, 5), (5.5, 6), (7.5, 0), (5, -6), (0, -7.5), (-6, -4.5))),  # noqa: E501
+            "scaphoid": ((11.5, -11.5), ((-5.5, 3), (-5.5, -5), (-2, -11), (4, -9.5), (7.5, -3), (9, 5), (6, 10), (1, 8.5), (-3, 6))),  # noqa: E501
+            "trapezium": ((20.5, 4), ((-6, 6), (0, 8), (7, 5.5), (8, 0), (5, -6), (-1, -7), (-5.5, -3), (-6.5, 1))),  # noqa: E501
+            "trapezoid": ((11, 5.5), ((-4, 6), (2, 7.5), (4.5, 5), (4, -3), (1, -7), (-4, -5.5), (-4.5, 0))),  # noqa: E501
+            "pisiform": ((-20, -13.5), ((-4.2, 0), (-2.5, 4), (2, 4.5), (4.2, 0), (2.2, -4.8), (-2.5, -4))),  # noqa: E501
+        }
+    )
+)  # fmt: skip
+"""Middle and adult contour of each carpal. Drawn by eye after a postero-anterior view."""
+
+SESAMOID_MM: Final = ((-3.0, 0.0), (-1.0, 2.2), (2.0, 2.0), (3.0, 0.0), (1.0, -2.2), (-2.0, -2.0))
+FOREARM_MM: Final = MappingProxyType(
+    {
+        "distal_radius": ((6.0, -145.0), (8.0, -26.5), 30.0),
+        "distal_ulna": ((-22.0, -145.0), (-18.5, -27.5), 16.5),
+    }
+)
+"""Proximal end (beyond the film), wrist joint and metaphyseal width."""
+
+FINGER_RADII_MM: Final = MappingProxyType(
+    {1: (13.0, 11.5, 9.5), 2: (11.5, 9.8, 7.6), 3: (11.5, 10.0, 7.8), 4: (11.0, 9.4, 7.3), 5: (10.0, 8.4, 6.6)}  # noqa: E501
+)  # fmt: skip
+"""Half widths of the soft tissue at the first, a middle and the last joint of a finger, the tip
+included; the thumb's are at the metacarpophalangeal joint, the next joint and the tip."""
+
+FEMALE_WIDTH: Final = 0.94
+"""Girls' bones are slimmer for their length; a drawing value."""
+
+BONE_STOUTNESS: Final = 0.4
+"""Power of `stoutness` that bone widths take; a drawing value."""
+
+GROWTH: Final = MappingProxyType(
+    {
+        schema.FEMALE: ((0, 12, 36, 60, 96, 120, 144, 162, 192), (0.37, 0.50, 0.63, 0.72, 0.83, 0.89, 0.95, 0.985, 1.0)),  # noqa: E501
+        schema.MALE: ((0, 12, 36, 60, 96, 120, 144, 168, 204), (0.36, 0.48, 0.60, 0.68, 0.78, 0.83, 0.89, 0.96, 1.0)),  # noqa: E501
+    }
+)  # fmt: skip
+"""Hand length as a fraction of the adult's: (months, fractions). Smooth approximations of growth
+curves, of which the framing of the film shows only a part (see `film_scale`)."""
+
+FRAMING_AGE_MONTHS: Final = 127.0
+"""Age at which the hand has its mean size on the film: the mean of the RSNA 2017 training set."""
+
+FRAMING_EXPONENT: Final = 0.35
+"""Films of small hands are cropped closer, so only this power of the growth is seen on them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Child:
+    """What one child keeps at every age. Sampled with `sample_child`.
+
+    Attributes:
+        sex: `schema.FEMALE` or `schema.MALE`.
+        lateness: lateness of each centre in its own jitter SDs, by name.
+        lengths: [5, 4] factors on bone lengths, by ray and bone.
+        width: factor on bone widths.
+        flesh: factor on soft-tissue widths.
+        angles_deg: [5] turn of each ray towards the thumb.
+        bends_deg: [5] further turn at each metacarpophalangeal joint.
+        spread: factor on the rays' natural spread.
+        size: factor on the size of the hand.
+    """
+
+    sex: int
+    lateness: Mapping[str, float]
+    lengths: np.ndarray
+    width: float
+    flesh: float
+    angles_deg: np.ndarray
+    bends_deg: np.ndarray
+    spread: float
+    size: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """A child's hand at one age, in the hand frame.
+
+    Attributes:
+        bones: every bone that has ossified, by name.
+        joints: five [4 or 5, 2] arrays, the joints of each ray from base to fingertip.
+        flesh: factor on soft-tissue widths at this age.
+    """
+
+    bones: Mapping[str, Bone]
+    joints: tuple[np.ndarray, ...]
+    flesh: float
+
+
+def sample_child(sex: int, rng: np.random.Generator) -> Child:
+    """Returns a child; the draws do not depend on age, so one seed is one child at every age."""
+    centres = tuple(timetable(sex))
+    lateness = np.clip(rng.standard_normal(len(centres)), -2.5, 2.5)
+    return Child(
+        sex=sex,
+        lateness=dict(zip(centres, lateness.tolist(), strict=True)),
+        lengths=1.0 + 0.03 * rng.standard_normal((5, 4)),
+        width=1.0 + 0.05 * float(np.clip(rng.standard_normal(), -2, 2)),
+        flesh=1.0 + 0.08 * float(np.clip(rng.standard_normal(), -2, 2)),
+        angles_deg=np.array([6.0, 1.5, 1.0, 1.5, 2.0]) * rng.uniform(-1, 1, 5),
+        bends_deg=np.array([6.0, 3.0, 2.5, 3.0, 5.0]) * rng.uniform(-1, 1, 5),
+        spread=float(rng.uniform(0.8, 1.9)),
+        size=float(np.exp(0.04 * np.clip(rng.standard_normal(), -2, 2))),
+    )
+
+
+def film_scale(age_months: float, child: Child) -> float:
+    """Returns the size of the hand on the film, 1 on average over ages."""
+    ages, fractions = GROWTH[child.sex]
+    growth = np.interp([age_months, FRAMING_AGE_MONTHS], ages, fractions)
+    return child.size * float(growth[0] / growth[1]) ** FRAMING_EXPONENT
+
+
+def stoutness(age_months: float) -> float:
+    """Returns the factor on widths of flesh: 1 in adults, larger in small children.
+
+    Bones take only `BONE_STOUTNESS`, a power of it.
+    """
+    return 1.0 + 0.22 * max(0.0, 1.0 - age_months / 180.0) ** 1.5
+
+
+def ray_joints(ray: int, child: Child) -> np.ndarray:
+    """Returns the joints [4 or 5, 2] of a ray from the carpus to the end of its last bone."""
+    joints = [np.array(RAY_BASES_MM[ray])]
+    for index, (length, natural) in enumerate(
+        zip(LENGTHS_MM[ray], RAY_ANGLES_DEG[ray], strict=True)
+    ):
+        # Only fingers spread; metacarpals 2 to 5 are bound together.
+        spread = child.spread if index and ray > 1 else 1.0
+        degrees = natural * spread + child.angles_deg[ray - 1]
+        if index:
+            degrees += child.bends_deg[ray - 1]
+        radians = math.radians(degrees)
+        step = np.array([math.sin(radians), math.cos(radians)])
+        joints.append(joints[-1] + length * child.lengths[ray - 1, index] * step)
+    return np.stack(joints)
+
+
+def bone_names(ray: int) -> tuple[str, ...]:
+    """Returns the names of a ray's bones, metacarpal first."""
+    kinds = ("MC", "PP", "DP") if ray == 1 else ("MC", "PP", "MP", "DP")
+    return tuple(f"{kind}{ray}" for kind in kinds)
+
+
+def _sesamoid(joints: np.ndarray, maturity: Maturity) -> Bone:
+    """Returns the adductor sesamoid, on the finger side of the thumb's first joint."""
+    axis = joints[1] - joints[0]
+    unit = axis / math.hypot(axis[0], axis[1])
+    centre = joints[1] - 3.0 * unit - 9.0 * np.array([unit[1], -unit[0]])
+    return short_bone("adductor_sesamoid", centre, SESAMOID_MM, maturity)
+
+
+def grow_hand(age_months: float, child: Child) -> Hand:
+    """Returns a child's hand at a bone age in months."""
+    maturities = mature_centres(age_months, child.sex, child.lateness)
+    stout = stoutness(age_months)
+    slimness = FEMALE_WIDTH if child.sex == schema.FEMALE else 1.0
+    width = child.width * slimness * stout**BONE_STOUTNESS
+    bones: dict[str, Bone] = {}
+    for name, (proximal, distal, bone_width) in FOREARM_MM.items():
+        bones[name] = tubular_bone(
+            name,
+            np.array(proximal),
+            np.array(distal),
+            bone_width * child.width,
+            maturities[name],
+        )
+    for name, (centre, contour) in CARPALS_MM.items():
+        if maturities[name].present:
+            bones[name] = short_bone(name, np.array(centre), contour, maturities[name])
+    joints = tuple(ray_joints(ray, child) for ray in RAYS)
+    for ray, points in zip(RAYS, joints, strict=True):
+        for index, name in enumerate(bone_names(ray)):
+            bones[name] = tubular_bone(
+                name,
+                points[index],
+                points[index + 1],
+                WIDTHS_MM[ray][index] * width,
+                maturities[name],
+            )
+    if maturities["adductor_sesamoid"].present:
+        bones["adductor_sesamoid"] = _sesamoid(joints[0], maturities["adductor_sesamoid"])
+    return Hand(MappingProxyType(bones), joints, child.flesh * stout)

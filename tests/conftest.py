@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    """Builder of a small set of phantoms, prepared once: 48 to train, 16 and 16 to test."""
+    from bone_age_tf.prepare import prepare_dataset
+
+    return prepare_dataset("hand_phantom/tiny", tmp_path_factory.mktemp("data"), None)
+
+
+@pytest.fixture
+def tiny_config(monkeypatch):
+    """Config of a model that trains in a second."""
+    from bone_age_tf import config as configs
+    from bone_age_tf.models.catalog import MODELS
+
+    monkeypatch.setitem(MODELS, "tiny", "tiny_network")
+    config = configs.base_config()
+    config.model = "tiny"
+    config.dataset = "hand_phantom"
+    config.image_size_px = 32
+    config.batch_size = 8
+    config.epochs = 2
+    config.dense_units = 16
+    config.sex_units = 4
+    config.lock()
+    return config

@@ -1,0 +1,129 @@
+"""The graph's decoding and resizing against NumPy's, eager and in tf.data."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from bone_age_tf.data import preprocessing, radiograph
+
+RNG = np.random.default_rng(0)
+
+
+def encode(array, format="PNG", mode=None, **options):
+    file = io.BytesIO()
+    Image.fromarray(array, mode).save(file, format, **options)
+    return file.getvalue()
+
+
+def smooth(height, width, top=255):
+    """A picture with structure at several scales, [H, W] float in 0..top."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.sin(x / 7) + np.cos(y / 11) + np.sin((x + y) / 3) + RNG.normal(0, 0.2, x.shape)
+    waves -= waves.min()
+    return waves / waves.max() * top
+
+
+def few_bits(values, bits):
+    """A grey PNG of 2 or 4 bits, which Pillow cannot write, made by hand."""
+    height, width = values.shape
+    padded = np.zeros((height, -(-width * bits // 8) * 8 // bits), np.uint8)
+    padded[:, :width] = values
+    lines = np.packbits(
+        np.unpackbits(padded[..., None], axis=-1)[..., 8 - bits :].reshape(height, -1), axis=1
+    )
+    raw = b"".join(b"\0" + line.tobytes() for line in lines)
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
+
+
+def files():
+    grey = smooth(90, 61).astype(np.uint8)
+    rgb = np.stack([smooth(90, 61) for _ in range(3)], -1).astype(np.uint8)
+    deep = smooth(90, 61, 4095).astype(np.uint16)
+    deep_colour = np.stack([smooth(90, 61, 65535) for _ in range(3)], -1).astype(np.uint16)
+    alpha = np.dstack([rgb, (smooth(90, 61)).astype(np.uint8)])
+    palette = io.BytesIO()
+    Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE).save(palette, "PNG")
+    return {
+        "grey": encode(grey),
+        "rgb": encode(rgb),
+        "rgba": encode(alpha),
+        "grey and alpha": encode(np.dstack([grey, grey.T.copy().reshape(grey.shape)])),
+        "12 in 16 bits": encode(deep),
+        "16-bit colour": cv2.imencode(".png", deep_colour)[1].tobytes(),
+        "palette": palette.getvalue(),
+        "1 bit": encode(grey > 128),
+        "2 bits": few_bits(grey >> 6, 2),
+        "4 bits": few_bits(grey >> 4, 4),
+        "jpeg": encode(grey, "JPEG", quality=90),
+        "colour jpeg": encode(rgb, "JPEG", quality=90),
+    }
+
+
+def decode_in(runtime, data):
+    if runtime == "eager":
+        return preprocessing.decode_radiograph(tf.constant(data)).numpy()[..., 0]
+    dataset = tf.data.Dataset.from_tensors(data).map(preprocessing.decode_radiograph)
+    return next(iter(dataset)).numpy()[..., 0]
+
+
+@pytest.mark.parametrize("runtime", ["eager", "tf.data"])
+@pytest.mark.parametrize(("kind", "data"), files().items())
+def test_decoding_agrees_with_numpy(kind, data, runtime):
+    expected = radiograph.read_radiograph(data)
+    found = decode_in(runtime, data)
+    assert found.shape == expected.shape == (90, 61)
+    # JPEG colour conversion rounds differently by up to a grey level or two.
+    assert np.abs(found - expected).max() < (2.1 if "jpeg" in kind else 0.01)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"text", files()["grey"][:200]])
+def test_broken_bytes_raise(data):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        preprocessing.decode_radiograph(tf.constant(data))
+
+
+@pytest.mark.parametrize("runtime", ["eager", "tf.data"])
+@pytest.mark.parametrize("mode", ["pad", "stretch"])
+@pytest.mark.parametrize("shape", [(90, 61), (61, 90), (33, 33), (400, 260), (7, 200), (1, 300)])
+@pytest.mark.parametrize("size_px", [32, 101])
+def test_resizing_agrees_with_numpy(shape, size_px, mode, runtime):
+    image = smooth(*shape).astype(np.float32)
+    expected = radiograph.resize(image, size_px, mode)
+
+    def resize_fn(pixels):
+        return preprocessing.resize(pixels, size_px, mode)
+
+    if runtime == "eager":
+        found = resize_fn(tf.constant(image[..., None])).numpy()
+    else:
+        found = next(iter(tf.data.Dataset.from_tensors(image[..., None]).map(resize_fn))).numpy()
+    assert found.shape == (size_px, size_px, 1)
+    assert np.abs(found[..., 0] - expected).max() < 0.05
+
+
+def test_resizing_is_antialiased():
+    stripes = np.tile([0.0, 255.0], (64, 32)).astype(np.float32)
+    small = preprocessing.resize(stripes[..., None], 16, "stretch").numpy()
+    assert np.abs(small[:, 2:-2] - 127.5).max() < 2  # aliasing would leave black and white
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="known: pad, stretch"):
+        preprocessing.resize(np.zeros((4, 4, 1), np.float32), 8, "crop")

@@ -1,0 +1,186 @@
+"""The exported files against the Keras model, with real values."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf import commands
+from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.export import parity, publish
+from bone_age_tf.inference.predictor import Predictor, latest_version
+from bone_age_tf.models.build import build_model
+
+
+def cases_of(phantoms, config, part):
+    found = []
+    for row in pipeline.read_encoded(phantoms, pipeline.Part(part)).as_numpy_iterator():
+        image = preprocessing.decode_and_resize(row["image"], config.image_size_px, config.resize)
+        found.append(
+            parity.Case(row["image"], image.numpy(), int(row["sex"]), float(row["age_months"]))
+        )
+    return found
+
+
+def sharpen(model):
+    """Makes a fresh model's answers differ from image to image, as a trained one's do."""
+    logits = model.get_layer("age_logits" if "distribution" in model.output else "age_share")
+    rng = np.random.default_rng(0)
+    logits.set_weights([rng.normal(0, 3, w.shape).astype(np.float32) for w in logits.get_weights()])
+
+
+@pytest.fixture(scope="module", params=["distribution", "regression"])
+def exported(request, phantoms, tmp_path_factory):
+    from bone_age_tf import config as configs
+    from bone_age_tf.models.catalog import MODELS
+
+    MODELS["tiny"] = "tiny_network"
+    config = configs.base_config()
+    config.model, config.dataset, config.image_size_px = "tiny", "hand_phantom", 32
+    config.head = request.param
+    keras.utils.set_random_seed(1)
+    network = build_model(config)
+    sharpen(network)
+    exports = tmp_path_factory.mktemp("exports")
+    test = cases_of(phantoms, config, "test")
+    folder, measured = publish.publish(
+        network,
+        config,
+        cases_of(phantoms, config, "train"),
+        test,
+        {"residual_interval_90_months": [-9.0, 11.0] if request.param == "regression" else None},
+        exports,
+    )
+    yield config, network, exports, folder, measured, test
+    MODELS.pop("tiny")
+
+
+def keras_months(network, cases):
+    images = np.stack([case.image for case in cases])
+    sexes = np.array([[case.sex] for case in cases], np.float32)
+    return network.predict({"image": images, "sex": sexes}, verbose=0)["age_months"][:, 0]
+
+
+def test_the_models_answers_differ(exported):
+    _, network, _, _, _, test = exported
+    assert np.ptp(keras_months(network, test)) > 5
+
+
+def test_every_form_agrees_with_keras(exported):
+    _, _, _, _, measured, test = exported
+    assert measured["n"] == len(test) == 16
+    assert measured["saved_model"]["max_months"] < 0.05
+    assert measured["litert_float32"]["max_months"] < 0.05
+    assert 0 < measured["int8_against_float32"]["mean_months"] < 3
+    assert measured["int8_against_float32"]["latency_ratio"] > 0
+    table = parity.parity_table(measured)
+    assert "litert_int8" in table
+    assert "int8 takes" in table
+
+
+def test_bytes_of_any_shape_share_a_batch(exported):
+    config, network, _, folder, _, test = exported
+    loaded = tf.saved_model.load(str(folder))
+    serve = loaded.signatures["serving_default"]
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, shape, np.uint8) for shape in [(40, 70, 1), (90, 33, 3)]]
+    encoded = [tf.io.encode_png(pictures[0]).numpy(), tf.io.encode_jpeg(pictures[1]).numpy()]
+    encoded.append(test[0].encoded)
+    answer = serve(image_bytes=tf.constant(encoded), sex=tf.constant([[0.0], [1.0], [1.0]]))
+    images = np.stack(
+        [
+            preprocessing.decode_and_resize(data, config.image_size_px, config.resize)
+            for data in encoded
+        ]
+    )
+    expected = network.predict(
+        {"image": images, "sex": np.array([[0], [1], [1]], np.float32)}, verbose=0
+    )
+    assert set(answer) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(answer[name], value, atol=0.05)
+
+
+def test_the_tensor_signature_takes_any_batch(exported):
+    _, network, _, folder, _, test = exported
+    loaded = tf.saved_model.load(str(folder))
+    for count in (1, 5):
+        images = tf.constant(np.stack([case.image for case in test[:count]]))
+        sexes = tf.constant([[float(case.sex)] for case in test[:count]])
+        answer = loaded.signatures["tensors"](image=images, sex=sexes)["age_months"]
+        np.testing.assert_allclose(answer[:, 0], keras_months(network, test[:count]), atol=0.05)
+
+
+def test_lite_files_hold_built_in_operators_only(exported):
+    _, _, _, folder, _, _ = exported
+    for name in ("float32", "int8"):
+        interpreter = Interpreter(model_path=str(folder / f"model_{name}.tflite"))
+        names = {details["op_name"] for details in interpreter._get_ops_details()}
+        assert not [op for op in names if op.startswith(("Flex", "CUSTOM"))]
+    assert (folder / "model_int8.tflite").stat().st_size < (
+        folder / "model_float32.tflite"
+    ).stat().st_size
+
+
+def test_metadata_says_what_a_runtime_needs(exported):
+    config, network, _, folder, _, _ = exported
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["inputs"]["image"]["shape"] == [1, 32, 32, 1]
+    assert metadata["inputs"]["sex"]["values"] == {"female": 0, "male": 1}
+    assert set(metadata["outputs"]) == set(network.output)
+    assert metadata["preprocessing"]["resize"] == config.resize
+    assert "Not a medical device" in metadata["intended_use"]
+    assert metadata["versions"]["keras"] == keras.__version__
+
+
+def test_the_predictor_reads_what_export_writes(exported):
+    config, network, exports, folder, _, test = exported
+    assert latest_version(exports, "tiny") == folder
+    found = Predictor.load(folder).predict(test[3].image[..., 0], test[3].sex)
+    expected = keras_months(network, test)[3]
+    assert found.age_months == pytest.approx(expected, abs=0.05)
+    assert found.lower_90 < found.age_months < found.upper_90
+    if config.head == "regression":
+        assert found.upper_90 == pytest.approx(min(240, expected + 11), abs=0.05)
+
+
+def test_a_broken_conversion_is_not_published(exported, monkeypatch):
+    config, network, exports, folder, _, test = exported
+
+    def broken(answers, name, cases):
+        return np.full(len(cases), np.nan)
+
+    monkeypatch.setattr(parity, "_saved_model_months", broken)
+    with pytest.raises(parity.ParityError, match="saved_model answers nan"):
+        publish.publish(network, config, test, test, {}, exports)
+    monkeypatch.setattr(parity, "_saved_model_months", lambda *_: keras_months(network, test) + 2)
+    with pytest.raises(parity.ParityError, match=r"2\.00 months .* nothing was published"):
+        publish.publish(network, config, test, test, {}, exports)
+    assert [path.name for path in (exports / "tiny").iterdir()] == [folder.name]
+
+
+def test_a_new_version_leaves_the_old_one(exported):
+    config, network, exports, folder, _, test = exported
+    before = (folder / "metadata.json").stat().st_mtime_ns
+    second, _ = publish.publish(network, config, test, test, {}, exports)
+    assert (folder.name, second.name) == ("1", "2")
+    assert (folder / "metadata.json").stat().st_mtime_ns == before
+    (exports / "tiny" / ".writing-dead").mkdir()
+    publish.remove_leftovers(exports, "tiny")
+    assert sorted(path.name for path in (exports / "tiny").iterdir()) == ["1", "2"]
+
+
+def test_int8_that_is_too_far_off_is_told():
+    row = {"mean_months": 0.2, "max_months": 3.5, "mae_months": 1.0, "latency_ratio": 0.5}
+    found = {"n": 1, "keras": {"mae_months": 1.0}, "int8_against_float32": row}
+    assert "WARNING" in parity.parity_table(found)
+    assert "WARNING" not in parity.parity_table(
+        found | {"int8_against_float32": row | {"max_months": 2.9}}
+    )
+
+
+def test_users_errors_are_known_to_the_command_line():
+    assert parity.ParityError in commands.USERS_ERRORS

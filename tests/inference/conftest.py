@@ -1,0 +1,106 @@
+"""Exports of tiny models whose answers can be worked out by hand."""
+
+import json
+import os
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SIZE_PX = 8
+ALL_OUTPUTS = ("age_months", "distribution", "interval_90_months")
+
+
+def _write_tflite(path, outputs, answer_fn, work_dir):
+    """Saves `answer_fn(mean of the image, sex) -> a tensor per output` as a LiteRT file."""
+    import keras
+    import tensorflow as tf
+
+    image = keras.Input((SIZE_PX, SIZE_PX, 1), name="image")
+    sex = keras.Input((1,), name="sex")
+    answers = answer_fn(keras.ops.mean(image, axis=(1, 2)), sex)
+    model = keras.Model([image, sex], dict(zip(outputs, answers, strict=True)))
+
+    def serve_fn(image, sex):
+        return model([image, sex], training=False)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default",
+        serve_fn,
+        input_signature=[
+            tf.TensorSpec((1, SIZE_PX, SIZE_PX, 1), tf.float32, name="image"),
+            tf.TensorSpec((1, 1), tf.float32, name="sex"),
+        ],
+    )
+    archive.write_out(str(work_dir), verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(work_dir), signature_keys=["serving_default"]
+    )
+    path.write_bytes(converter.convert())
+
+
+def metadata(name, version, outputs, residual_interval=None, resize="pad"):
+    shapes = {"age_months": [1, 1], "distribution": [1, 2], "interval_90_months": [1, 2]}
+    return {
+        "name": name,
+        "version": version,
+        "inputs": {
+            "image": {"shape": [1, SIZE_PX, SIZE_PX, 1], "dtype": "float32", "range": [0, 255]},
+            "sex": {"shape": [1, 1], "dtype": "float32", "values": {"female": 0, "male": 1}},
+        },
+        "outputs": {output: {"shape": shapes[output]} for output in outputs},
+        "preprocessing": {"size_px": SIZE_PX, "resize": resize},
+        "residual_interval_90_months": residual_interval,
+        "files": {"float32": "model_float32.tflite", "int8": "model_int8.tflite"},
+    }
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """An exports folder.
+
+    bins: age = 0.5 mean + 10 sex; interval -5 and +7; distribution (1 - sex / 4, sex / 4).
+    regression: age = 0.5 mean + 10 sex and nothing else; offsets of the interval -20 and +15.
+    broken: age = NaN where the mean is above 200, otherwise the mean.
+    """
+    from keras import ops
+
+    root = tmp_path_factory.mktemp("exports")
+
+    def bins_fn(mean, sex):
+        age = 0.5 * mean + 10 * sex
+        male = 0.25 * sex
+        return [
+            age,
+            ops.concatenate([1 - male, male], axis=-1),
+            ops.concatenate([age - 5, age + 7], axis=-1),
+        ]
+
+    def regression_fn(mean, sex):
+        return [0.5 * mean + 10 * sex]
+
+    def broken_fn(mean, sex):
+        return [mean + ops.sqrt(200 - mean) * 0 + 0 * sex]
+
+    models = {
+        "bins": (ALL_OUTPUTS, bins_fn, None),
+        "regression": (ALL_OUTPUTS[:1], regression_fn, [-20, 15]),
+        "broken": (ALL_OUTPUTS[:1], broken_fn, None),
+    }
+    for name, (outputs, answer_fn, residual_interval) in models.items():
+        folder = root / name / "1"
+        folder.mkdir(parents=True)
+        work_dir = tmp_path_factory.mktemp(name)
+        _write_tflite(folder / "model_float32.tflite", outputs, answer_fn, work_dir)
+        text = json.dumps(metadata(name, 1, outputs, residual_interval))
+        (folder / "metadata.json").write_text(text)
+    return root
+
+
+@pytest.fixture(scope="session")
+def bins_model(exports):
+    from bone_age_tf.inference.predictor import Predictor
+
+    return Predictor.load(exports / "bins" / "1")

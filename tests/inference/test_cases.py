@@ -1,0 +1,162 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from bone_age_tf import schema
+from bone_age_tf.inference.cases import Case, InputError, collect_cases
+
+
+def write_table(folder, text, encoding="utf-8"):
+    path = folder / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sex", "code"), [("female", 0), ("M", 1), (" Male ", 1), ("f", 0), (None, None), ("", None)]
+)
+def test_single_image(tmp_path, sex, code):
+    path = touch(tmp_path / "hand.PNG")
+    assert collect_cases(str(path), sex) == [Case(str(path), path, code)]
+
+
+def test_image_is_named_as_given(tmp_path, monkeypatch):
+    touch(tmp_path / "below" / "hand.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert collect_cases("below/hand.jpg")[0].image == "below/hand.jpg"
+    assert collect_cases("below")[0].image == "below/hand.jpg"
+
+
+def test_folder_is_read_with_its_subfolders_in_order(tmp_path):
+    for name in ("b.png", "a.JPEG", "sub/c.jpg", "notes.txt", "table.csv", "scan.dcm"):
+        touch(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    cases = collect_cases(tmp_path, "male")
+    names = [case.path.relative_to(tmp_path).as_posix() for case in cases]
+    assert names == ["a.JPEG", "b.png", "sub/c.jpg"]
+    assert {case.sex for case in cases} == {schema.MALE}
+
+
+def test_folder_leaves_out_hidden_files(tmp_path):
+    for name in ("a.png", "._a.png", ".trash/b.png"):
+        touch(tmp_path / name)
+    assert [case.path.name for case in collect_cases(tmp_path)] == ["a.png"]
+
+
+def test_file_name_that_is_no_text(tmp_path):
+    path = tmp_path / "hand\udcff.png"
+    try:
+        touch(path)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes only text for names")
+    (case,) = collect_cases(tmp_path)
+    assert case.path == path
+    assert case.image.endswith("hand\\xff.png")
+
+
+def test_table(tmp_path):
+    path = write_table(
+        tmp_path, "image,sex,age_months\na.png,female,120.5\nsub/b.jpg,M,\n/c.png,,30\n"
+    )
+    assert collect_cases(path) == [
+        Case("a.png", tmp_path / "a.png", 0, 120.5),
+        Case("sub/b.jpg", tmp_path / "sub/b.jpg", 1, None),
+        Case("/c.png", Path("/c.png"), None, 30.0),
+    ]
+
+
+def test_sex_option_fills_only_empty_cells(tmp_path):
+    path = write_table(tmp_path, "image,sex\na.png,female\nb.png,\nc.png\n")
+    assert [case.sex for case in collect_cases(path, "male")] == [0, 1, 1]
+
+
+def test_header_in_any_order_case_and_spacing_with_a_byte_order_mark(tmp_path):
+    path = write_table(
+        tmp_path, 'AGE_Months, Sex ,IMAGE\r\n12,m,"a, b.png"\r\n\r\n,,\r\n', "utf-8-sig"
+    )
+    assert collect_cases(path) == [Case("a, b.png", tmp_path / "a, b.png", 1, 12.0)]
+
+
+def test_unknown_columns_are_named(tmp_path, caplog):
+    path = write_table(tmp_path, "id,image,gender\n1,a.png,f\n")
+    with caplog.at_level(logging.WARNING):
+        assert collect_cases(path) == [Case("a.png", tmp_path / "a.png")]
+    assert "columns not used: id, gender (used: image, sex, age_months)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("a.png,girl,100", "sex is 'girl'; write female or male (f or m)"),
+        ("a.png,f,ten", "age is 'ten'; write a number of months"),
+        ("a.png,f,nan", "age is nan months; possible is above 0 and up to 240 months"),
+        ("a.png,f,-3", "age is -3 months; possible is above 0 and up to 240 months"),
+        (",f,100", "no image named in the row ',f,100'"),
+        ("a.png,1,x", "sex is '1'; write female or male (f or m); age is 'x'; write a number"),
+    ],
+)
+def test_cell_that_cannot_be_read_is_a_problem_of_its_row(tmp_path, row, problem):
+    path = write_table(tmp_path, f"image,sex,age_months\n{row}\nb.png,m,50\n")
+    bad, good = collect_cases(path, "female")
+    assert bad.problem.startswith(problem)
+    assert good == Case("b.png", tmp_path / "b.png", 1, 50.0)
+
+
+def test_bad_sex_is_not_replaced_by_the_option(tmp_path):
+    path = write_table(tmp_path, "image,sex\na.png,girl\n")
+    assert collect_cases(path, "male")[0].sex is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the table is empty; its first row is image,sex,age_months"),
+        ("\n , \n", "the table is empty"),
+        ("image,sex\n", "a header and no rows"),
+        ("file,sex\na.png,f\n", "no column 'image'; the first row is 'file,sex'"),
+        ("image;sex\na.png;f\n", "separated by commas"),
+        ("image,sex,SEX\na.png,f,m\n", "column 'sex' is there twice"),
+    ],
+)
+def test_table_that_cannot_be_used(tmp_path, text, message):
+    path = write_table(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        collect_cases(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+
+
+def test_table_that_is_no_text(tmp_path):
+    (tmp_path / "table.csv").write_bytes(b"image,sex\n\xff\xfe.png,f\n")
+    with pytest.raises(InputError, match="save the table as CSV UTF-8"):
+        collect_cases(tmp_path / "table.csv")
+
+
+def test_input_not_found(tmp_path):
+    with pytest.raises(InputError, match=r"hand\.png: no such file or folder; give an image"):
+        collect_cases(tmp_path / "hand.png")
+
+
+@pytest.mark.parametrize("name", ["hand.tiff", "hand"])
+def test_unsupported_file(tmp_path, name):
+    touch(tmp_path / name)
+    with pytest.raises(InputError, match=r"cannot read files ending in.*\.png, \.jpg, \.jpeg"):
+        collect_cases(tmp_path / name)
+
+
+def test_folder_without_radiographs(tmp_path):
+    touch(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match=r"no radiographs in this folder; it needs.*\.png"):
+        collect_cases(tmp_path)
+
+
+def test_bad_sex_option(tmp_path):
+    with pytest.raises(InputError, match="--sex: sex is 'boy'; write female or male"):
+        collect_cases(touch(tmp_path / "hand.png"), "boy")

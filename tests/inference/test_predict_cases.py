@@ -1,0 +1,243 @@
+import csv
+import io
+import os
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bone_age_tf.inference import prediction_table
+from bone_age_tf.inference.cases import Case, collect_cases
+from bone_age_tf.inference.command import RESEARCH_USE, describe, predict_command
+from bone_age_tf.inference.prediction_table import HEADER, predict_cases
+from bone_age_tf.inference.predictor import Predictor
+
+
+def save(path, value=100, mode="L", **options):
+    """Saves an 8 x 8 image of one grey; the model answers 0.5 value + 10 for a male."""
+    colour = value if mode == "L" else (value,) * 3 + (255,) * (mode == "RGBA")
+    Image.new(mode, (8, 8), colour).save(path, **options)
+    return path
+
+
+def read(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def encoded(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def broken_images(tmp_path):
+    """A folder of files that are no images, or not whole, and one that is."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    (folder / "cut.png").write_bytes(encoded(Image.fromarray(noise))[:2000])
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("not an image")
+    save(folder / "whole.png")
+    return folder
+
+
+def test_both_sexes_and_the_order_of_many_images(bins_model, tmp_path):
+    cases = [
+        Case(f"{value}.png", save(tmp_path / f"{value}.png", value), value % 2)
+        for value in range(60)
+    ]
+    summary = predict_cases(bins_model, cases, tmp_path / "out.csv")
+    rows = read(tmp_path / "out.csv")
+    assert [row["image"] for row in rows] == [case.image for case in cases]
+    for value, row in enumerate(rows):
+        age = 0.5 * value + 10 * (value % 2)
+        assert float(row["bone_age_months"]) == pytest.approx(age, abs=0.051)
+        assert float(row["lower_90"]) == pytest.approx(age - 5, abs=0.051)
+        assert float(row["upper_90"]) == pytest.approx(age + 7, abs=0.051)
+        assert (row["sex"], row["status"], row["reason"]) == (
+            ("female", "male")[value % 2],
+            "ok",
+            "",
+        )
+    assert (summary.images, summary.failed, summary.compared) == (60, 0, 0)
+
+
+def test_table_text(bins_model, tmp_path):
+    predict_cases(bins_model, [Case("a, b.png", save(tmp_path / "a.png"), 1)], tmp_path / "o.csv")
+    assert (tmp_path / "o.csv").read_bytes() == (
+        b"image,sex,bone_age_months,lower_90,upper_90,status,reason\n"
+        b'"a, b.png",male,60.0,55.0,67.0,ok,\n'
+    )
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgb", "rgba", "palette", "jpeg", "sixteen bits"])
+def test_every_kind_of_file(bins_model, tmp_path, kind):
+    path = tmp_path / ("hand.jpg" if kind == "jpeg" else "hand.png")
+    if kind == "sixteen bits":  # half 0 and half the highest value: a mean of 127.5
+        half = np.repeat([[0, 4095]], 8, axis=0).astype(np.uint16).repeat(4, axis=1)
+        Image.fromarray(half).save(path)
+    elif kind == "palette":
+        Image.new("L", (8, 8), 100).convert("P").save(path)
+    else:
+        save(path, mode={"rgb": "RGB", "rgba": "RGBA"}.get(kind, "L"))
+    (row,) = predict_cases(bins_model, [Case("hand", path, 0)], None).rows
+    expected = 63.75 if kind == "sixteen bits" else 50.0
+    assert row.prediction.age_months == pytest.approx(expected, abs=0.01)
+
+
+def test_broken_files_become_rows_and_the_others_go_on(bins_model, broken_images, tmp_path):
+    summary = predict_cases(bins_model, collect_cases(broken_images, "f"), tmp_path / "out.csv")
+    cut, empty, text, whole = read(tmp_path / "out.csv")
+    assert cut["reason"].startswith("the image is damaged")
+    assert empty["reason"] == "the file is empty"
+    assert text["reason"] == "not a PNG or JPEG image"
+    for row in (cut, empty, text):
+        assert (row["status"], row["sex"]) == ("failed", "female")
+        assert (row["bone_age_months"], row["lower_90"], row["upper_90"]) == ("", "", "")
+    assert (whole["status"], whole["bone_age_months"]) == ("ok", "50.0")
+    assert (summary.images, summary.failed) == (4, 3)
+
+
+def test_answer_that_is_no_number_becomes_a_failed_row(exports, tmp_path):
+    predictor = Predictor.load(exports / "broken" / "1")
+    cases = [Case(str(v), save(tmp_path / f"{v}.png", v), 0) for v in (220, 100)]
+    bad, good = predict_cases(predictor, cases, None).rows
+    assert (bad.status, bad.prediction) == ("failed", None)
+    assert "not a finite number" in bad.reason
+    assert good.cells() == ("100", "female", "100.0", "", "", "ok", "")
+
+
+def test_missing_sex_gives_both_results(bins_model, tmp_path):
+    summary = predict_cases(
+        bins_model, [Case("a.png", save(tmp_path / "a.png"), None, 50.0)], tmp_path / "out.csv"
+    )
+    reason = "sex not given: result for both sexes"
+    assert [list(row.values()) for row in read(tmp_path / "out.csv")] == [
+        ["a.png", "female", "50.0", "45.0", "57.0", "ok", reason],
+        ["a.png", "male", "60.0", "55.0", "67.0", "ok", reason],
+    ]
+    assert (summary.images, summary.failed, summary.without_sex) == (1, 0, 1)
+    assert (summary.compared, summary.mae_months, summary.close_share) == (0, None, None)
+
+
+def test_mean_absolute_error_by_hand(bins_model, tmp_path):
+    for value in (100, 120, 200):
+        save(tmp_path / f"{value}.png", value)
+    (tmp_path / "table.csv").write_text(
+        "image,sex,age_months\n"
+        "100.png,female,48\n"  # answer 50, error 2
+        "120.png,male,83\n"  # answer 70, error 13
+        "200.png,male,98\n"  # answer 110, error 12: still close
+        "200.png,,10\n"  # no sex: not compared
+        "none.png,male,10\n"  # no such file
+        "200.png,male,\n"  # no age
+        "200.png,boy,10\n"
+    )
+    summary = predict_cases(bins_model, collect_cases(tmp_path / "table.csv"), None)
+    assert (summary.images, summary.failed, summary.without_sex) == (7, 2, 1)
+    assert summary.compared == 3
+    assert summary.mae_months == pytest.approx((2 + 13 + 12) / 3, abs=1e-3)
+    assert summary.close_share == pytest.approx(2 / 3)
+    text = describe(summary)
+    assert "7 images: 5 predicted, 2 failed" in text
+    assert "none.png: no such file" in text
+    assert "200.png: sex is 'boy'; write female or male (f or m)" in text
+    assert "1 without a sex: the table has a result for both" in text
+    assert "Mean absolute error 9.0 months, 66.7 % within 12 months (n = 3" in text
+
+
+def test_table_is_replaced_as_a_whole(bins_model, tmp_path, monkeypatch):
+    output = tmp_path / "new" / "out.csv"
+    cases = [Case("a.png", save(tmp_path / "a.png"), 0)]
+    predict_cases(bins_model, cases, output)
+    before = output.read_text()
+
+    def fail_fn(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(prediction_table.os, "replace", fail_fn)
+    with pytest.raises(OSError, match="disk full"):
+        predict_cases(bins_model, cases * 2, output)
+    assert output.read_text() == before
+    assert os.listdir(output.parent) == ["out.csv"]
+
+
+def test_table_can_be_read_by_others(bins_model, tmp_path):
+    previous = os.umask(0o022)
+    try:
+        predict_cases(bins_model, [Case("a", save(tmp_path / "a.png"), 0)], tmp_path / "out.csv")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o644
+
+
+def test_command_for_one_image(exports, tmp_path, capsys):
+    image, output = save(tmp_path / "hand.png", 255), tmp_path / "predictions.csv"
+    assert predict_command(image, "male", exports, "bins", output_csv=output) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"{image}  male  bone age 137.5 months (11 y 6 m), 90 % interval 132.5 to 144.5",
+        f"Written to {output}",
+        RESEARCH_USE,
+    ]
+    assert "%|" not in printed.err  # no progress bar
+    (row,) = read(output)
+    assert tuple(row) == HEADER
+    assert row["image"] == str(image)
+
+
+def test_command_for_one_image_without_a_sex(exports, tmp_path, capsys):
+    image = save(tmp_path / "hand.png")
+    assert predict_command(image, None, exports, "bins", output_csv=None) == 0
+    female, male, hint, last = capsys.readouterr().out.splitlines()
+    assert "female  bone age 50.0 months (4 y 2 m)" in female
+    assert "male  bone age 60.0 months (5 y 0 m)" in male
+    assert hint == "sex not given: result for both sexes; --sex=female or --sex=male selects one"
+    assert last == "For research use only; not a medical device."
+
+
+def test_command_for_one_broken_image(exports, tmp_path, capsys):
+    (tmp_path / "hand.png").touch()
+    assert predict_command(tmp_path / "hand.png", "f", exports, "bins", output_csv=None) == 1
+    assert "hand.png  failed: the file is empty" in capsys.readouterr().out
+
+
+def test_command_for_a_folder_with_failures(exports, broken_images, tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    assert predict_command(broken_images, "f", exports, "bins", output_csv=output) == 1
+    printed = capsys.readouterr().out
+    assert "4 images: 1 predicted, 3 failed" in printed
+    assert f"Written to {output}" in printed
+    assert printed.endswith(RESEARCH_USE + "\n")
+
+
+def test_a_model_without_an_interval_states_none(exports, tmp_path, capsys):
+    predict_command(save(tmp_path / "a.png"), "f", exports, "broken", output_csv=None)
+    assert "bone age 100.0 months (8 y 4 m)\n" in capsys.readouterr().out
+
+
+def test_errors_of_the_user_have_code_2_and_no_traceback(exports, tmp_path, capsys):
+    image = save(tmp_path / "a.png")
+    table = tmp_path / "table.csv"
+    table.write_text("image,sex\na.png,f\n")
+    attempts = [
+        ((tmp_path / "none.png", "f", exports, "bins"), "none.png: no such file or folder"),
+        ((image, "boy", exports, "bins"), "--sex: sex is 'boy'"),
+        ((image, "f", exports, "vgg"), "exported: bins, broken, regression"),
+        ((image, "f", exports, "bins", "fp16"), "no variant 'fp16'"),
+        ((image, "f", exports, "bins", "float32", tmp_path), "this is a folder"),
+        ((table, "f", exports, "bins", "float32", table), "this is the input"),
+        ((image, "f", exports, "bins", "float32", image / "out.csv"), "a.png"),
+    ]
+    for arguments, message in attempts:
+        assert predict_command(*arguments) == 2
+        printed = capsys.readouterr()
+        assert printed.err.splitlines()[-1].startswith("error: ")
+        assert message in printed.err
+        assert "Traceback" not in printed.err
+        assert printed.out == ""
+    assert table.read_text() == "image,sex\na.png,f\n"

@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+
+from bone_age_tf.models import layers
+
+
+def test_the_stretch_maps_percentiles_of_the_foreground_to_zero_and_one():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(60, 180, (3, 50, 40, 1)).astype(np.float32)
+    images[:, :20] = 0  # a black border does not count
+    found = np.array(layers.PercentileStretch(0.05, 0.95)(images))
+    for image, stretched in zip(images, found, strict=True):
+        low, high = np.percentile(image[20:], [5, 95])
+        expected = np.clip((image - low) / (high - low), 0, 1)
+        assert np.abs(stretched - expected).max() < 0.005
+    assert found.min() == 0
+    assert found.max() == 1
+
+
+def test_the_stretch_undoes_exposure():
+    rng = np.random.default_rng(1)
+    image = rng.uniform(40, 120, (1, 60, 60, 1)).astype(np.float32)
+    first, second = layers.PercentileStretch()(image), layers.PercentileStretch()(image * 1.6 + 20)
+    assert np.abs(np.array(first) - np.array(second)).max() < 0.01
+
+
+@pytest.mark.parametrize("grey", [0, 100, 255])
+def test_a_constant_image_stays_finite(grey):
+    found = np.array(layers.PercentileStretch()(np.full((2, 9, 9, 1), grey, np.float32)))
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_expected_age_by_hand():
+    distribution = np.array([[0.5, 0.25, 0.25]], np.float32)  # bins of 10 months: 5, 15, 25
+    assert np.array(layers.ExpectedAge(10.0)(distribution)) == pytest.approx(12.5)
+
+
+def test_quantiles_by_hand():
+    distribution = np.array([[0.1, 0.8, 0.1], [1.0, 0.0, 0.0]], np.float32)
+    found = np.array(layers.DistributionQuantiles(10.0, (0.05, 0.5, 0.95))(distribution))
+    # 5 % lies half through the first bin; 50 % half through the second.
+    np.testing.assert_allclose(found, [[5, 15, 25], [0.5, 5, 9.5]], atol=1e-3)
+
+
+def test_constant_sex_follows_the_batch():
+    found = np.array(layers.ConstantSex(1)(np.zeros((3, 5, 5, 1), np.float32)))
+    assert found.tolist() == [[1.0]] * 3
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.PercentileStretch(0.02, 0.9, 4.0),
+        layers.ConstantSex(1),
+        layers.ExpectedAge(2.0),
+        layers.DistributionQuantiles(2.0, (0.1, 0.9)),
+    ],
+)
+def test_layers_come_back_from_their_config(layer):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()

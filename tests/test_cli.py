@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+
+from bone_age_tf import cli
+
+
+def test_help_teaches_without_tensorflow(root):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from bone_age_tf.cli import main; main(['--help']); "
+            "assert 'tensorflow' not in sys.modules",
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in ("--mode", "--manual_dir", "--config.learning_rate", "resnet50", "predict"):
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mode=trian"], "Did you mean train? Known: evaluate, explain, export, predict, train"),
+        (["--model=resnet51"], "Did you mean resnet50?"),
+        (["--dataset=hand_fantom"], "Did you mean hand_phantom?"),
+        (["--precision=float16"], "Known: auto, float32, mixed_bfloat16, mixed_float16"),
+        (["--modle=resnet50"], "Unknown command line flag 'modle'. Did you mean: mode"),
+        (["--seed=x"], "seed"),
+        (["--config.epochs"], "write --config.epochs=VALUE"),
+        (["--config.epochs=x"], "a value of type int"),
+        (["--config.epoch=1"], "Did you mean --config.epochs?"),
+        (["hand.png"], "--input=hand.png"),
+        (["--mode=predict"], "needs --input"),
+        (["--mode=predict", "--input=a.png", "--sex=x"], "write female or male"),
+        (["--mode=predict", "--input=a.png", "--config.epochs=1"], "no effect"),
+        (["--mode=evaluate", "--config.epochs=1"], "takes the run's own"),
+        (["--mode=evaluate", "--workdir=nowhere"], "nowhere/config.json: no such file"),
+        (["--dataset=rsna_bone_age"], "--manual_dir=FOLDER"),
+        (["--dataset=rsna_bone_age", "--manual_dir=nowhere"], "nowhere: no such folder"),
+        (["--dataset=hand_phantom/huge"], "Known: "),
+    ],
+)
+def test_wrong_use_names_the_value_and_the_remedy(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.glob("runs/*/config.json"))
+
+
+def test_missing_challenge_files_are_named_with_instructions(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("nothing here")
+    assert cli.main(["--dataset=rsna_bone_age", "--manual_dir=mine"]) == 2
+    assert "boneage-training-dataset.csv" in capsys.readouterr().err
+
+
+def test_bad_rows_stop_a_run_by_file_and_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.csv").write_text("image,sex,age_months\nhand.png,female,900\n")
+    assert cli.main(["--dataset=radiograph_folder", "--manual_dir=mine"]) == 2
+    assert "mine.csv:2: " in capsys.readouterr().err

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from bone_age_tf import config as configs
+from bone_age_tf.config import ConfigError
+
+
+def load(*overrides):
+    return configs.load_config("resnet50", "hand_phantom", overrides)
+
+
+def test_overrides_keep_the_type_of_the_setting():
+    config = load(
+        ("epochs", "3"),
+        ("learning_rate", "2"),
+        ("augmentation.flip", "false"),
+        ("augmentation.policy", "strong"),
+        ("stage_sizes_px", "(32, 64)"),
+        ("stage_ends", "0.5, 1"),
+    )
+    assert config.epochs == 3
+    assert config.learning_rate == 2.0
+    assert isinstance(config.learning_rate, float)
+    assert config.augmentation.flip is False
+    assert config.augmentation.policy == "strong"
+    assert config.stage_sizes_px == (32, 64)
+    assert config.stage_ends == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("epochs", "3.5"),
+        ("epochs", "many"),
+        ("epochs", "true"),
+        ("learning_rate", "fast"),
+        ("augmentation.flip", "1"),
+        ("stage_sizes_px", "big"),
+    ],
+)
+def test_a_wrong_type_is_refused_with_the_key_the_value_and_an_example(key, text):
+    with pytest.raises(ConfigError) as error:
+        load((key, text))
+    assert f"--config.{key}={text}" in str(error.value)
+    assert "such as" in str(error.value)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"Did you mean --config\.learning_rate\?"):
+        load(("learning_rat", "1"))
+    with pytest.raises(ConfigError, match="unknown config key 'augmentation'"):
+        load(("augmentation", "none"))
+
+
+def test_unknown_names_list_the_known_and_the_nearest():
+    with pytest.raises(ConfigError, match=r"Did you mean resnet50\? Known: .*resnet50"):
+        configs.load_config("resnet5", "hand_phantom")
+    with pytest.raises(ConfigError, match=r"Did you mean rsna_bone_age\?"):
+        configs.load_config("resnet50", "rsna_boneage")
+
+
+def test_stages_that_do_not_end_are_refused():
+    with pytest.raises(ConfigError, match="as many ends as sizes"):
+        load(("stage_sizes_px", "(32, 64)"), ("stage_ends", "(1,)"))
+    with pytest.raises(ConfigError, match="the last 1"):
+        load(("stage_sizes_px", "(32, 64)"), ("stage_ends", "(0.5, 0.9)"))
+
+
+def test_a_saved_config_comes_back_the_same(tmp_path):
+    config = load(("stage_sizes_px", "(32, 64)"), ("stage_ends", "(0.5, 1)"))
+    configs.save_config(config, tmp_path / "config.json")
+    again = configs.read_config(tmp_path / "config.json")
+    assert not configs.differences(config, again)
+    assert json.loads((tmp_path / "config.json").read_text())["epochs"] == config.epochs
+    with again.unlocked():
+        again.epochs = 99
+    assert configs.differences(config, again) == [
+        f"epochs: {config.epochs} in the run, 99 asked for"
+    ]
+
+
+def test_a_missing_or_broken_record_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        configs.read_config(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="not a saved config"):
+        configs.read_config(tmp_path / "config.json")

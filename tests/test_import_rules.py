@@ -1,0 +1,117 @@
+"""The rules of the house, read from the imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bone_age_tf"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    """Full names of what a file imports, at the top or inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def offenders(files, forbidden):
+    return [
+        f"{path.name} imports {name}"
+        for path in files
+        for name in imported(path)
+        if any(name == bad or name.startswith(bad + ".") for bad in forbidden)
+    ]
+
+
+def in_room(*names):
+    return [path for path in FILES if room(path) in names]
+
+
+def test_the_rules_see_the_package():
+    assert len(FILES) > 20
+    assert "keras" in imported(PACKAGE / "models" / "resnet.py")
+
+
+def test_data_and_models_do_not_know_each_other():
+    assert not offenders(in_room("data"), ["bone_age_tf.models"])
+    assert not offenders(in_room("models"), ["bone_age_tf.data"])
+
+
+def test_imports_follow_the_flow_of_data():
+    order = ["data", "models", "training", "evaluation", "explain", "export", "inference"]
+    for place, name in enumerate(order):
+        later = [f"bone_age_tf.{other}" for other in order[place + 1 :]]
+        assert not offenders(in_room(name), later)
+
+
+def test_nothing_imports_the_front_door_or_the_builders():
+    assert not offenders(FILES, ["run", "datasets", "bone_age_datasets"])
+    naming = [path.name for path in FILES if "bone_age_datasets" in path.read_text()]
+    assert naming == ["prepare.py"]
+
+
+def test_models_are_pure_keras():
+    assert not offenders(in_room("models"), ["tensorflow"])
+
+
+def test_inference_knows_neither_tensorflow_nor_keras():
+    assert not offenders(in_room("inference"), ["tensorflow", "keras"])
+
+
+def test_only_one_room_knows_tf_explain():
+    others = [path for path in FILES if room(path) != "explain"]
+    assert not offenders(others, ["tf_explain"])
+    assert offenders(in_room("explain"), ["tf_explain"])
+
+
+def test_schema_needs_the_standard_library_only():
+    assert imported(PACKAGE / "schema.py") == {"typing.Final"}
+
+
+def test_no_room_for_leftovers():
+    vague = {"utils", "helpers", "common", "misc"}
+    assert not [path for path in FILES if vague & {path.stem, room(path)}]
+
+
+def test_files_and_functions_stay_small():
+    root = PACKAGE.parent
+    large = []
+    for path in [*FILES, *sorted((root / "datasets").rglob("*.py"))]:
+        text = path.read_text()
+        if len(text.splitlines()) > 400:
+            large.append(path.name)
+        large += [
+            f"{path.name}:{node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.body[0].end_lineno > 60
+        ]
+    assert not large
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import bone_age_tf.cli, bone_age_tf.config, bone_age_tf.schema",
+        "import bone_age_tf.inference.command, bone_age_tf.data.radiograph",
+    ],
+)
+def test_light_doors_open_without_tensorflow(statement):
+    check = (
+        "import sys; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}; {check}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,143 @@
+"""The whole road, as a user walks it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from bone_age_tf import cli
+
+ARGUMENTS = [
+    "--dataset=hand_phantom/tiny",
+    "--config.image_size_px=32",
+    "--config.batch_size=16",
+    "--config.epochs=1",
+    "--config.stage_sizes_px=()",
+    "--config.stage_ends=()",
+    "--config.calibration_images=8",
+    "--config.parity_images=8",
+    "--workdir=runs/road",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("place")
+
+
+def walk(root, place, *arguments):
+    return subprocess.run(
+        [sys.executable, str(root / "run.py"), *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_one_command_does_it_all(root, place):
+    done = walk(root, place, "--model=resnet50", *ARGUMENTS)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    run = place / "runs" / "road"
+    for name in (
+        "config.json",
+        "log.csv",
+        "checkpoints/best.keras",
+        "evaluation/metrics.json",
+        "evaluation/predictions.csv",
+        "evaluation/report.md",
+        "explanations/grad_cam_8.png",
+    ):
+        assert (run / name).exists(), name
+        assert name.partition("/")[0] in {path.name for path in run.iterdir()}
+    version = place / "exports" / "resnet50" / "1"
+    for name in (
+        "saved_model.pb",
+        "model_float32.tflite",
+        "model_int8.tflite",
+        "metadata.json",
+    ):
+        assert (version / name).exists(), name
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert metrics["n"] == 16
+    for said in ("MAE", "constant", "report.md", "exports/resnet50/1", "Parity on 8 images"):
+        assert said in done.stdout
+    # Again: finished, so nothing is done twice and nothing is lost.
+    again = walk(root, place, "--model=resnet50", *ARGUMENTS)
+    assert again.returncode == 0
+    assert "is finished and stays as it is" in again.stdout
+    assert not (place / "exports" / "resnet50" / "2").exists()
+    other = walk(root, place, "--model=resnet50", *ARGUMENTS, "--config.epochs=9")
+    assert other.returncode == 2
+    assert "epochs: 1 in the run, 9 asked for" in other.stderr
+
+
+@pytest.mark.slow
+def test_its_export_predicts(root, place):
+    hand = place / "hand.png"
+    Image.effect_noise((300, 400), 80).save(hand)
+    done = walk(root, place, "--mode=predict", "--input=hand.png", "--sex=female")
+    assert done.returncode == 0, done.stderr
+    assert "bone age" in done.stdout
+    (place / "cases.csv").write_text("image,sex,age_months\nhand.png,m,100\nmissing.png,f,90\n")
+    done = walk(root, place, "--mode=predict", "--input=cases.csv", "--variant=int8")
+    assert done.returncode == 1
+    assert "Mean absolute error" in done.stdout
+    with (place / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["ok", "failed"]
+    assert "no such file" in rows[1]["reason"]
+
+
+@pytest.mark.slow
+def test_the_other_modes_take_the_newest_run(root, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    (place / "runs" / "road").rename(place / "runs" / "resnet50-road")
+    assert cli.main(["--mode=explain"]) == 0
+    assert "the newest run: runs/resnet50-road" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on(root, tmp_path):
+    """With a real signal, in the middle of an epoch, on the model that tests can afford."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(root / 'tests')!r}); from pathlib import Path\n"
+        "from bone_age_tf import config as configs\n"
+        "from bone_age_tf.data import pipeline\n"
+        "from bone_age_tf.models.catalog import MODELS\n"
+        "from bone_age_tf.prepare import prepare_dataset\n"
+        "from bone_age_tf.training import fit as fitting\n"
+        "MODELS['tiny'] = 'tiny_network'\n"
+        "config = configs.base_config(); config.model = 'tiny'\n"
+        "config.image_size_px, config.batch_size, config.epochs = 32, 4, int(sys.argv[1])\n"
+        "builder = prepare_dataset('hand_phantom/tiny', Path('data'), None)\n"
+        "parts = pipeline.choose_parts(list(builder.info.splits), 0.1, True)\n"
+        "fitting.fit(config, builder, parts, Path('run'), 0)\n"
+    )
+    # Long enough to be killed on the way; the schedule is the same when it goes on.
+    command = [sys.executable, "-c", code, "400"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    folder = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("epoch-*.h5")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = max(int(path.name[6:11]) for path in folder.glob("epoch-*.h5"))
+    assert 0 < done < 400
+    going = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert going.stdout is not None
+    said = next(line for line in going.stdout if line.startswith("going on"))
+    going.kill()
+    going.wait()
+    assert said.strip() == f"going on after epoch {done} of 400"

@@ -1,0 +1,204 @@
+import csv
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from bone_age_tf.data import pipeline
+from bone_age_tf.data.augmentation import build_augmentation
+from bone_age_tf.models.build import build_model
+from bone_age_tf.training import checkpoints, precision
+from bone_age_tf.training import fit as fitting
+from bone_age_tf.training.augmented import AugmentedModel
+
+
+def parts_of(builder):
+    return pipeline.choose_parts(list(builder.info.splits), 0.1, True)
+
+
+def fit(config, phantoms, folder, seed=0):
+    return fitting.fit(config, phantoms, parts_of(phantoms), folder, seed)
+
+
+def log_of(folder):
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights_of(path):
+    return keras.saving.load_model(path, compile=False).get_weights()
+
+
+def test_augmentation_is_in_training_alone(tiny_config):
+    network = build_model(tiny_config)
+    model = AugmentedModel(
+        network, build_augmentation(tiny_config.augmentation, 0), ("age_months",)
+    )
+    model.build()
+    inputs = {
+        "image": np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32),
+        "sex": np.zeros((2, 1), np.float32),
+    }
+    seen = []
+    network.layers[1].call = _spy(network.get_layer("percentile_stretch"), seen)
+    model(inputs, training=True)
+    assert np.abs(seen[-1] - inputs["image"]).max() > 1
+    model(inputs, training=False)
+    np.testing.assert_array_equal(seen[-1], inputs["image"])
+    names = {layer.name for layer in network._flatten_layers()}
+    assert not [name for name in names if "random" in name or "augment" in name]
+
+
+def _spy(layer, seen):
+    original = layer.call
+
+    def call(image, *arguments, **options):
+        seen.append(np.array(image))
+        return original(image, *arguments, **options)
+
+    layer.call = call
+    return call
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["distribution", "regression"])
+def test_two_steps_lower_the_loss_of_the_batch(tiny_config, phantoms, tmp_path, head):
+    tiny_config.head = head
+    tiny_config.batch_size = 24
+    tiny_config.epochs = 8
+    tiny_config.augmentation.policy = "none"
+    tiny_config.dropout = 0.0
+    tiny_config.learning_rate = 3e-3
+    fit(tiny_config, phantoms, tmp_path)
+    losses = [float(row["loss"]) for row in log_of(tmp_path)]
+    assert len(losses) == 8  # of two steps each
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_a_run_leaves_its_record_and_is_not_done_twice(tiny_config, phantoms, tmp_path):
+    best = fit(tiny_config, phantoms, tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert best == folder / "best.keras"
+    assert (folder / "last.keras").exists()
+    assert len(log_of(tmp_path)) == 2
+    assert list((tmp_path / "tensorboard").rglob("events*"))
+    assert not list(folder.glob("writing*"))
+    record = json.loads((folder / "best.json").read_text())
+    maes = [float(row["val_age_months_mae"]) for row in log_of(tmp_path)]
+    assert record["val_mae_months"] == pytest.approx(min(maes))
+    # The figure of the log belongs to the averaged weights that were saved.
+    part = parts_of(phantoms)["validation"]
+    table = pipeline.read_table(phantoms, part)
+    network = keras.saving.load_model(best, compile=False)
+    outputs = fitting.predict(network, tiny_config, phantoms, part, len(table))
+    mae = np.abs(outputs["age_months"][:, 0] - table.age_months).mean()
+    assert mae == pytest.approx(min(maes), rel=1e-3)
+    before = best.stat().st_mtime_ns
+    fit(tiny_config, phantoms, tmp_path)
+    assert best.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(tiny_config, phantoms, tmp_path):
+    tiny_config.epochs = 4
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    fit(tiny_config, phantoms, whole)
+
+    class Killed(Exception):
+        pass
+
+    def kill(self, epoch, logs=None, save=checkpoints.ResumePoints.on_epoch_end):
+        save(self, epoch, logs)
+        if epoch == 1:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints.ResumePoints, "on_epoch_end", kill)
+        with pytest.raises(Killed):
+            fit(tiny_config, phantoms, killed)
+    assert not (killed / "checkpoints" / "finished.json").exists()
+    newest = killed / "checkpoints" / "epoch-00002.weights.h5"
+    assert newest.exists()
+    fit(tiny_config, phantoms, killed)
+    assert [row["epoch"] for row in log_of(killed)] == ["0", "2", "3"]  # 1 was cut off unlogged
+    for first, second in zip(
+        weights_of(whole / "checkpoints" / "last.keras"),
+        weights_of(killed / "checkpoints" / "last.keras"),
+        strict=True,
+    ):
+        np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_broken_resume_point_falls_back_to_the_one_before(
+    tiny_config, phantoms, tmp_path, capsys
+):
+    fit(tiny_config, phantoms, tmp_path)
+    folder = tmp_path / "checkpoints"
+    (folder / "finished.json").unlink()
+    (folder / "epoch-00002.weights.h5").write_bytes(b"cut off")
+    fit(tiny_config, phantoms, tmp_path)
+    said = capsys.readouterr().out
+    assert "trying the one before" in said
+    assert "going on after epoch 1 of 2" in said
+    assert (folder / "finished.json").exists()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_the_run(tiny_config, phantoms, tmp_path):
+    tiny_config.learning_rate = float("nan")
+    with pytest.raises(checkpoints.TrainingDivergedError, match=r"lower --config\.learning_rate"):
+        fit(tiny_config, phantoms, tmp_path)
+
+
+def test_too_few_images_for_a_batch_are_told(tiny_config, phantoms, tmp_path):
+    tiny_config.batch_size = 64
+    with pytest.raises(ValueError, match=r"48 training images .* --config\.batch_size=12"):
+        fit(tiny_config, phantoms, tmp_path)
+
+
+def test_stages_start_at_their_share_of_all_steps(tiny_config):
+    tiny_config.stage_sizes_px = (16, 24, 32)
+    tiny_config.stage_ends = (0.5, 0.75, 1.0)
+    schedule = fitting.Schedule(epochs=4, steps_per_epoch=10)
+    assert schedule.stages(tiny_config) == [(0, 16), (20, 24), (30, 32)]
+
+
+def test_precision_follows_the_processor(tmp_path, monkeypatch):
+    (tmp_path / "old").write_text("flags : avx2 fma")
+    (tmp_path / "new").write_text("flags : avx2 avx512_bf16")
+    assert not precision._cpu_multiplies_bfloat16(tmp_path / "old")
+    assert precision._cpu_multiplies_bfloat16(tmp_path / "new")
+    assert not precision._cpu_multiplies_bfloat16(tmp_path / "none")
+    assert precision.choose_precision("mixed_float16") == "mixed_float16"
+    monkeypatch.setattr(precision, "_cpu_multiplies_bfloat16", lambda: True)
+    assert precision.choose_precision("auto") == "mixed_bfloat16"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(policy, tmp_path, root, phantoms):
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import keras, numpy as np\n"
+        "from bone_age_tf import config as configs\n"
+        "from bone_age_tf.models.catalog import MODELS\n"
+        "from bone_age_tf.training import fit as fitting\n"
+        "MODELS['tiny'] = 'tiny_network'\n"
+        f"keras.mixed_precision.set_global_policy('{policy}')\n"
+        "config = configs.base_config(); config.model = 'tiny'\n"
+        "model = fitting._compiled(config, fitting.Schedule(1, 4), 0)\n"
+        "x = {'image': np.random.rand(8, 32, 32, 1) * 255, 'sex': np.ones((8, 1))}\n"
+        "y = {name: np.full((8, 1), 90.0) for name in model.trained_outputs}\n"
+        "first = model.fit(x, y, epochs=4, batch_size=4, verbose=0).history['loss']\n"
+        "assert all(np.isfinite(first)), first\n"
+        "assert model.network.get_layer('conv1').compute_dtype != 'float32'\n"
+        "print('trained')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip().endswith("trained"), done.stderr[-2000:]
