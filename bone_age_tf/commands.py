@@ -69,7 +69,7 @@ class Run:
 
 def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     """Runs one mode and returns the exit status."""
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     if values.mode == "train":
         return _train(values, overrides)
     if overrides:

@@ -15,8 +15,11 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     if dataset == "hand_phantom":  # minutes on two CPU cores
         config.image_size_px = 64
         config.batch_size = 16
-        config.epochs = 6
+        config.epochs = 7
+        config.stage_sizes_px = (40, 64)
+        config.stage_ends = (0.6, 1.0)
         config.augmentation.flip = False
+        config.augmentation.rotation_degrees = 10.0
     if dataset == "rsna_bone_age":
         config.image_size_px = 100
         # The published validation labels are single readings, noisier than the test set's; the

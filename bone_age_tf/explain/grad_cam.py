@@ -45,12 +45,16 @@ def choose_cases(sex: np.ndarray, age_months: np.ndarray, count: int = 8) -> lis
     Returns:
         Indices, females first, each sex by age.
     """
+    females, males = (
+        sorted(np.flatnonzero(sex == code), key=lambda i: (age_months[i], i))
+        for code in (schema.FEMALE, schema.MALE)
+    )
+    # Half of each, and more of one where the other has too few.
+    wanted = min(len(females), max(count // 2, count - len(males)))
     chosen: list[int] = []
-    for code in (schema.FEMALE, schema.MALE):
-        by_age = sorted(np.flatnonzero(sex == code), key=lambda i: (age_months[i], i))
-        wanted = min(len(by_age), count // 2 if len(chosen) <= count // 2 else count - len(chosen))
-        places = np.linspace(0, len(by_age) - 1, wanted).round().astype(int)
-        chosen += [int(by_age[place]) for place in dict.fromkeys(places)]
+    for by_age, number in ((females, wanted), (males, count - wanted)):
+        places = np.linspace(0, len(by_age) - 1, min(number, len(by_age))).round().astype(int)
+        chosen += [int(by_age[place]) for place in places]
     return chosen
 
 
@@ -73,7 +77,8 @@ def grad_cam_maps(
     """
     layer = model_module(config.model).EXPLAINED_LAYER
     size_px = config.image_size_px
-    target = schema.DISTRIBUTION if schema.DISTRIBUTION in network.output else schema.AGE_MONTHS
+    # Logits, not probabilities: a sure softmax has no gradient.
+    target = "age_logits" if schema.DISTRIBUTION in network.output else "age_months"
     singles = {
         sex: build_single_input_model(network, config, size_px, sex, target)
         for sex in {case.sex for case in cases}

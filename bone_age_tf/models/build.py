@@ -38,7 +38,7 @@ def build_single_input_model(
     config: ml_collections.ConfigDict,
     size_px: int,
     sex: int,
-    output: str = schema.AGE_MONTHS,
+    output_layer: str = "age_months",
 ) -> keras.Model:
     """Builds the same flat graph with a constant sex and the weights of a trained model.
 
@@ -49,15 +49,17 @@ def build_single_input_model(
         config: the resolved config.
         size_px: side of the images.
         sex: 0 female, 1 male.
-        output: name of the output to keep.
+        output_layer: name of the layer of the head that answers.
 
     Returns:
-        A model from `image` [B, size_px, size_px, 1] to that output.
+        A model from `image` [B, size_px, size_px, 1] to that layer's output.
     """
     image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
     constant = layers.ConstantSex(sex, name="constant_sex", dtype="float32")(image)
     outputs = model_module(config.model).build_network(image, constant, config)
-    single = keras.Model(image, outputs[output], name=f"{config.model}_one_input")
+    whole = keras.Model(image, outputs)
+    answer = whole.get_layer(output_layer).output
+    single = keras.Model(image, answer, name=f"{config.model}_one_input")
     for layer in single.layers:
         if layer.weights:
             layer.set_weights(trained.get_layer(layer.name).get_weights())

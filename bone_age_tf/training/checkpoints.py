@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 import keras
+import numpy as np
 
 MAE_METRIC = "mae"
 """Name of the metric in months that chooses the best network."""
@@ -25,8 +26,10 @@ class TrainingDivergedError(RuntimeError):
 class ResumePoints(keras.callbacks.Callback):
     """Writes the whole training state after each epoch and keeps the last two.
 
-    The state is the weights, the optimiser with its averages, and the random state of the
-    augmentation. Comes before callbacks that swap weights.
+    The state is the weights and the optimiser with its averages. Keras saves no random state: each
+    epoch's augmentation and dropout draw from a state that the seed and the epoch decide, so that a
+    resumed run draws what it would have drawn (KerasCV's layers keep a state of their own and do
+    not). Comes before callbacks that swap weights.
 
     Args:
         folder: where to write.
@@ -52,6 +55,13 @@ class ResumePoints(keras.callbacks.Callback):
                 continue
             return epoch
         return 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the counter of every random state to one that belongs to the epoch."""
+        for variable in self.model.variables:
+            if variable.path.endswith("seed_generator_state"):
+                seed = keras.ops.convert_to_numpy(variable)[0]
+                variable.assign(np.array([seed, epoch << 20], variable.dtype))
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the point and drops all but the last two."""

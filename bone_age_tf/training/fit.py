@@ -72,6 +72,7 @@ def fit(
         ValueError: too few images for a batch.
     """
     folder = workdir / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
     finished = folder / "finished.json"
     if finished.exists():
         return folder / "best.keras"

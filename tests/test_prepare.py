@@ -1,0 +1,50 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bone_age_tf.config import ConfigError
+from bone_age_tf.data import pipeline
+from bone_age_tf.prepare import prepare_dataset
+
+
+def write_case(folder, age):
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.full((30, 20), 90, np.uint8)).save(folder / "hand.png")
+    (folder / "cases.csv").write_text(f"image,sex,age_months\nhand.png,female,{age}\n")
+    os.utime(folder / "cases.csv", ns=(age, age))  # a clock that does not depend on speed
+
+
+def ages(builder):
+    return pipeline.read_table(builder, pipeline.Part("train")).age_months.tolist()
+
+
+def test_a_changed_table_is_prepared_anew_and_an_unchanged_one_is_not(tmp_path, capsys):
+    mine, data = tmp_path / "mine", tmp_path / "data"
+    write_case(mine, 100)
+    assert ages(prepare_dataset("radiograph_folder", data, mine)) == [100]
+    assert "preparing" in capsys.readouterr().out
+    assert ages(prepare_dataset("radiograph_folder", data, mine)) == [100]
+    assert "preparing" not in capsys.readouterr().out
+    assert ages(prepare_dataset("radiograph_folder", data, None)) == [100]
+    write_case(mine, 101)
+    assert ages(prepare_dataset("radiograph_folder", data, mine)) == [101]
+    with pytest.raises(ConfigError, match="choose with --manual_dir"):
+        prepare_dataset("radiograph_folder", data, None)
+
+
+def test_configs_are_named_after_a_slash(tmp_path):
+    mine = tmp_path / "mine"
+    write_case(mine, 100)
+    builder = prepare_dataset("radiograph_folder/full", tmp_path / "data", mine)
+    assert builder.builder_config.name == "full"
+    with pytest.raises(ConfigError, match="Did you mean px512"):
+        prepare_dataset("radiograph_folder/px51", tmp_path / "data", mine)
+
+
+def test_files_that_are_not_there_are_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match="--manual_dir=FOLDER"):
+        prepare_dataset("radiograph_folder", tmp_path, None)
+    with pytest.raises(ConfigError, match="no such folder"):
+        prepare_dataset("radiograph_folder", tmp_path, tmp_path / "nowhere")
