@@ -2,8 +2,10 @@
 
 The backbone is Keras' own ResNet50, layer for layer and name for name (23,587,712 parameters
 without its top), so that the ImageNet weights that Keras distributes fit. Ours: the percentile
-stretch in front, grey repeated to three channels, the sex and the head behind, and a faster
-batch-norm average, since bone-age sets are small and Keras' 0.99 lags behind short trainings.
+stretch in front, grey repeated to three channels, the sex and the head behind, a faster batch-norm
+average, since bone-age sets are small and Keras' 0.99 lags behind short trainings, and residual
+branches that start small (Goyal et al. 2017, arXiv 1706.02677, section 5.1, start them at 0; a
+tenth leaves every weight a gradient).
 """
 
 import keras
@@ -12,6 +14,7 @@ import ml_collections
 from bone_age_tf.models import heads, layers
 
 BATCH_NORM_MOMENTUM = 0.9
+RESIDUAL_GAMMA = 0.1
 EXPLAINED_LAYER = "conv4_block6_out"
 """The feature map that Grad-CAM looks at: the last of stride 16. That of stride 32 has 4 places a
 side at 128 px, too few to point at a bone."""
@@ -38,6 +41,8 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
+        if layer.name.endswith("_3_bn"):  # the last of each residual branch
+            layer.gamma.assign(keras.ops.full_like(layer.gamma, RESIDUAL_GAMMA))
 
     # Head
     features = keras.layers.GlobalAveragePooling2D(name="image_features")(backbone.output)

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from bone_age_tf import schema
+from bone_age_tf.data.builders import radiograph_features
 
 from . import radiograph
 
@@ -108,17 +109,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    schema.IMAGE: tfds.features.Image(
-                        shape=(None, None, 1), dtype=np.uint8, encoding_format="png"
-                    ),
-                    schema.IMAGE_ID: tfds.features.Text(),
-                    schema.SEX: tfds.features.ClassLabel(names=schema.SEX_NAMES),
-                    schema.AGE_MONTHS: tfds.features.Scalar(np.float32),
-                    schema.CHRONOLOGICAL_AGE_MONTHS: tfds.features.Scalar(np.float32),
-                }
-            ),
+            features=radiograph_features(),
             supervised_keys=(schema.IMAGE, schema.AGE_MONTHS),
         )
 

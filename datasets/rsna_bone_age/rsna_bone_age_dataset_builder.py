@@ -1,33 +1,17 @@
 """Prepares the RSNA Pediatric Bone Age Challenge 2017."""
 
-import dataclasses
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from bone_age_tf import schema
-from bone_age_tf.data import rows
+from bone_age_tf.data import builders, rows
 
 from . import layout
 
 
-@dataclasses.dataclass(eq=False)
-class Config(tfds.core.BuilderConfig):
-    """Sizes of the stored images.
-
-    Attributes:
-        longer_side_px: larger images are shrunk to this longer side; None keeps every size.
-    """
-
-    longer_side_px: int | None = None
-
-
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(builders.TableBuilder):
     """Hand radiographs with sex and bone age, from files that the user downloads.
 
     Attributes:
@@ -41,12 +25,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012, the way of TFDS
-    BUILDER_CONFIGS = [  # noqa: RUF012
-        Config(name="px256", description="Longer side at most 256 px.", longer_side_px=256),
-        Config(name="px512", description="Longer side at most 512 px.", longer_side_px=512),
-        Config(name="full", description="Sizes as published."),
-    ]
+    BUILDER_CONFIGS = builders.size_configs()
     DEFAULT_BUILDER_CONFIG_NAME = "px256"
+    HOMEPAGE = (
+        "https://www.rsna.org/rsnai/ai-image-challenge/rsna-pediatric-bone-age-challenge-2017"
+    )
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
 Put these files into the manual directory, zipped as downloaded or unpacked:
 
@@ -71,45 +54,6 @@ Kaggle has the training images and table, and the test images without their ages
   (unpack its one archive)
 """
 
-    def __init__(
-        self,
-        *,
-        skip_bad_rows: bool = False,
-        skipped_csv: str | Path | None = None,
-        **kwargs: Any,
-    ):
-        """Makes the builder.
-
-        Args:
-            skip_bad_rows: leave rows out that cannot be used instead of stopping at them.
-            skipped_csv: where to list them; `<data_dir>/rsna_bone_age/skipped.csv` by default.
-            **kwargs: see `tfds.core.GeneratorBasedBuilder`.
-        """
-        super().__init__(**kwargs)
-        options = {"skip_bad_rows": skip_bad_rows, "skipped_csv": skipped_csv}
-        self._original_state.update(options)  # for pickling
-        self._skip_bad_rows = skip_bad_rows
-        self._skipped_csv = Path(skipped_csv or Path(self._data_dir_root, self.name, "skipped.csv"))
-        self.notes: list[str] = []
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    schema.IMAGE: tfds.features.Image(
-                        shape=(None, None, 1), dtype=np.uint8, encoding_format="png"
-                    ),
-                    schema.IMAGE_ID: tfds.features.Text(),
-                    schema.SEX: tfds.features.ClassLabel(names=schema.SEX_NAMES),
-                    schema.AGE_MONTHS: tfds.features.Scalar(np.float32),
-                    schema.CHRONOLOGICAL_AGE_MONTHS: tfds.features.Scalar(np.float32),
-                }
-            ),
-            homepage="https://www.rsna.org/rsnai/ai-image-challenge/"
-            "rsna-pediatric-bone-age-challenge-2017",
-            metadata=tfds.core.MetadataDict(),
-        )
-
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
@@ -120,13 +64,10 @@ Kaggle has the training images and table, and the test images without their ages
             rows.BadRowsError: rows cannot be used and are not to be skipped.
             ValueError: a table or an archive cannot be read, or a split has no good row.
         """
-        try:
-            root = Path(dl_manager.manual_dir)
-        except AssertionError as error:  # missing or empty; the message has the instructions
-            raise FileNotFoundError(str(error)) from None
+        root = self._manual_folder(dl_manager)
         self.notes = []
         store = rows.PngStore(self.data_path)
-        splits: dict[str, list[tuple[rows.Row, tuple[int, int]]]] = {}
+        splits: dict[str, list[builders.Example]] = {}
         problems: list[rows.Problem] = []
         with layout.ManualFolder(root) as folder:
             for files in layout.SPLITS:
@@ -140,31 +81,10 @@ Kaggle has the training images and table, and the test images without their ages
                 problems += bad
                 splits[files.split] = good
                 self._note_counts(files, len(good), len(bad))
-        if problems and not self._skip_bad_rows:
-            raise rows.BadRowsError(problems)
-        if self._skip_bad_rows:
-            path = rows.write_skipped(self._skipped_csv, problems)
-            self._say(f"{len(problems):,} rows skipped, listed in {path}")
-            for split, good in splits.items():
-                if not good:
-                    raise ValueError(f"{split}: no row can be used; {path} says why")
-        self.info.metadata.update(notes=self.notes, skipped_rows=len(problems))
-        return {split: self._generate_examples(good, store) for split, good in splits.items()}
-
-    def _generate_examples(
-        self, examples: list[tuple[rows.Row, tuple[int, int]]], store: rows.PngStore
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row, key in examples:
-            yield (
-                row.image_id,
-                {
-                    schema.IMAGE: store.read(key),
-                    schema.IMAGE_ID: row.image_id,
-                    schema.SEX: row.sex,
-                    schema.AGE_MONTHS: row.age_months,
-                    schema.CHRONOLOGICAL_AGE_MONTHS: row.chronological_age_months,
-                },
-            )
+        self._stop_or_skip(problems)
+        for split, good in splits.items():
+            self._require_rows(split, good)
+        return self._generators(splits, store, len(problems))
 
     def _check_cells(
         self, folder: layout.ManualFolder, files: layout.SplitFiles
@@ -217,7 +137,3 @@ Kaggle has the training images and table, and the test images without their ages
         elif good > files.published:
             text += ": more than were published"
         self._say(text + (f" ({bad:,} rows cannot be used)" if bad else ""))
-
-    def _say(self, note: str) -> None:
-        self.notes.append(note)
-        print(f"{self.name}: {note}", file=sys.stderr)

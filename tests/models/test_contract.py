@@ -130,6 +130,17 @@ def test_resnet50_is_the_published_backbone():
     }
 
 
+def test_residual_branches_start_small_and_come_back_as_they_were(tmp_path):
+    model = build_model(config_of("resnet50"))
+    branch = model.get_layer("conv3_block2_3_bn")
+    np.testing.assert_allclose(branch.gamma, 0.1, rtol=1e-6)
+    np.testing.assert_allclose(model.get_layer("conv3_block2_2_bn").gamma, 1.0)
+    branch.gamma.assign(np.full(branch.gamma.shape, 0.7, np.float32))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(again.get_layer("conv3_block2_3_bn").gamma, 0.7, rtol=1e-6)
+
+
 def test_unknown_heads_and_uneven_bins_are_refused():
     with pytest.raises(ConfigError, match="known: distribution, regression"):
         build_model(config_of("resnet50", head="both"))

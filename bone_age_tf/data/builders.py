@@ -1,0 +1,134 @@
+"""What the TFDS builders share: the features of the schema, and builders of checked tables."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from bone_age_tf import schema
+from bone_age_tf.data import rows
+
+Example = tuple[rows.Row, tuple[int, int]]
+"""A good row and its key in the store of checked images."""
+
+
+def radiograph_features() -> tfds.features.FeaturesDict:
+    """Returns the features that every dataset has, see `schema.FEATURES`."""
+    return tfds.features.FeaturesDict(
+        {
+            schema.IMAGE: tfds.features.Image(
+                shape=(None, None, 1), dtype=np.uint8, encoding_format="png"
+            ),
+            schema.IMAGE_ID: tfds.features.Text(),
+            schema.SEX: tfds.features.ClassLabel(names=schema.SEX_NAMES),
+            schema.AGE_MONTHS: tfds.features.Scalar(np.float32),
+            schema.CHRONOLOGICAL_AGE_MONTHS: tfds.features.Scalar(np.float32),
+        }
+    )
+
+
+@dataclasses.dataclass(eq=False)
+class SizeConfig(tfds.core.BuilderConfig):
+    """Sizes of the stored images.
+
+    Attributes:
+        longer_side_px: larger images are shrunk to this longer side; None keeps every size.
+    """
+
+    longer_side_px: int | None = None
+
+
+def size_configs() -> list[SizeConfig]:
+    """Returns the configs px256 (the default), px512 and full."""
+    return [
+        SizeConfig(name="px256", description="Longer side at most 256 px.", longer_side_px=256),
+        SizeConfig(name="px512", description="Longer side at most 512 px.", longer_side_px=512),
+        SizeConfig(name="full", description="Sizes as in the files."),
+    ]
+
+
+class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """A builder of files that the user brings, with a table that is checked before use.
+
+    Attributes:
+        notes: what the last preparation had to say. Also printed, and kept in
+            `info.metadata["notes"]`.
+    """
+
+    HOMEPAGE: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        *,
+        skip_bad_rows: bool = False,
+        skipped_csv: str | Path | None = None,
+        **kwargs: Any,
+    ):
+        """Makes the builder.
+
+        Args:
+            skip_bad_rows: leave rows out that cannot be used instead of stopping at them.
+            skipped_csv: where to list them; `<data_dir>/<name>/skipped.csv` by default.
+            **kwargs: see `tfds.core.GeneratorBasedBuilder`.
+        """
+        super().__init__(**kwargs)
+        options = {"skip_bad_rows": skip_bad_rows, "skipped_csv": skipped_csv}
+        self._original_state.update(options)  # for pickling
+        self._skip_bad_rows = skip_bad_rows
+        self._skipped_csv = Path(skipped_csv or Path(self._data_dir_root, self.name, "skipped.csv"))
+        self.notes: list[str] = []
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=radiograph_features(),
+            homepage=self.HOMEPAGE,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _manual_folder(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        """Returns the user's folder; raises FileNotFoundError with the instructions."""
+        try:
+            return Path(dl_manager.manual_dir)
+        except AssertionError as error:  # missing or empty; the message has the instructions
+            raise FileNotFoundError(str(error)) from None
+
+    def _stop_or_skip(self, problems: Sequence[rows.Problem]) -> None:
+        """Raises BadRowsError for bad rows, or lists them where they are to be skipped."""
+        if problems and not self._skip_bad_rows:
+            raise rows.BadRowsError(problems)
+        if self._skip_bad_rows:
+            path = rows.write_skipped(self._skipped_csv, problems)
+            self._say(f"{len(problems):,} rows skipped, listed in {path}")
+
+    def _require_rows(self, name: str, good: Sequence[Example]) -> None:
+        if not good:
+            raise ValueError(f"{name}: no row can be used; {self._skipped_csv} says why")
+
+    def _generators(
+        self, splits: dict[str, list[Example]], store: rows.PngStore, skipped: int
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        self.info.metadata.update(notes=self.notes, skipped_rows=skipped)
+        return {split: self._generate_examples(good, store) for split, good in splits.items()}
+
+    def _generate_examples(
+        self, examples: list[Example], store: rows.PngStore
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for row, key in examples:
+            yield (
+                row.image_id,
+                {
+                    schema.IMAGE: store.read(key),
+                    schema.IMAGE_ID: row.image_id,
+                    schema.SEX: row.sex,
+                    schema.AGE_MONTHS: row.age_months,
+                    schema.CHRONOLOGICAL_AGE_MONTHS: row.chronological_age_months,
+                },
+            )
+
+    def _say(self, note: str) -> None:
+        self.notes.append(note)
+        print(f"{self.name}: {note}", file=sys.stderr)
