@@ -45,9 +45,9 @@ def base_config() -> ml_collections.ConfigDict:
     config.weight_decay = 1e-4
     config.clip_norm = 1.0
     config.ema_momentum = 0.99
-    # Side of the training images in pixels, and the share of training up to which it is used.
-    # Empty: image_size_px throughout.
-    config.stage_sizes_px = ()
+    # Side of the training images as a share of image_size_px, and the share of training up to
+    # which it is used. Empty: image_size_px throughout.
+    config.stage_scales = ()
     config.stage_ends = ()
     # Augmentation, in the training graph
     config.augmentation = ml_collections.ConfigDict()
@@ -183,12 +183,14 @@ def _parse(key: str, text: str, default: Any) -> Any:
 
 
 def _check_stages(config: ml_collections.ConfigDict) -> None:
-    sizes, ends = config.stage_sizes_px, config.stage_ends
-    ascending = list(ends) == sorted(set(ends))
-    if len(sizes) != len(ends) or not ascending or (ends and ends[-1] != 1):
+    scales, ends = config.stage_scales, config.stage_ends
+    ascending = all(list(shares) == sorted(set(shares)) for shares in (scales, ends))
+    positive = all(share > 0 for share in (*scales, *ends))
+    whole = not scales or (scales[-1] == 1 and ends[-1:] == (1,))
+    if len(scales) != len(ends) or not (ascending and positive and whole):
         raise ConfigError(
-            f"stage_sizes_px={sizes} and stage_ends={ends}: as many ends as sizes are needed, "
-            "ascending, the last 1, such as (64, 100) and (0.7, 1)"
+            f"stage_scales={scales} and stage_ends={ends}: as many of one as of the other are "
+            "needed, ascending from above 0 to 1, such as (0.6, 1) and (0.7, 1)"
         )
 
 

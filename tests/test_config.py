@@ -16,16 +16,16 @@ def test_overrides_keep_the_type_of_the_setting():
         ("learning_rate", "2"),
         ("augmentation.flip", "false"),
         ("augmentation.policy", "strong"),
-        ("stage_sizes_px", "(32, 64)"),
-        ("stage_ends", "0.5, 1"),
+        ("stage_scales", "(0.5, 1)"),
+        ("stage_ends", "0.25, 1"),
     )
     assert config.epochs == 3
     assert config.learning_rate == 2.0
     assert isinstance(config.learning_rate, float)
     assert config.augmentation.flip is False
     assert config.augmentation.policy == "strong"
-    assert config.stage_sizes_px == (32, 64)
-    assert config.stage_ends == (0.5, 1)
+    assert config.stage_scales == (0.5, 1)
+    assert config.stage_ends == (0.25, 1)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_overrides_keep_the_type_of_the_setting():
         ("epochs", "true"),
         ("learning_rate", "fast"),
         ("augmentation.flip", "1"),
-        ("stage_sizes_px", "big"),
+        ("stage_scales", "big"),
     ],
 )
 def test_a_wrong_type_is_refused_with_the_key_the_value_and_an_example(key, text):
@@ -60,15 +60,23 @@ def test_unknown_names_list_the_known_and_the_nearest():
         configs.load_config("resnet50", "rsna_boneage")
 
 
-def test_stages_that_do_not_end_are_refused():
-    with pytest.raises(ConfigError, match="as many ends as sizes"):
-        load(("stage_sizes_px", "(32, 64)"), ("stage_ends", "(1,)"))
-    with pytest.raises(ConfigError, match="the last 1"):
-        load(("stage_sizes_px", "(32, 64)"), ("stage_ends", "(0.5, 0.9)"))
+@pytest.mark.parametrize(
+    ("scales", "ends"),
+    [
+        ("(0.5, 1)", "(1,)"),
+        ("(0.5, 1)", "(0.5, 0.9)"),
+        ("(0.5, 0.9)", "(0.5, 1)"),
+        ("(1, 0.5)", "(0.5, 1)"),
+        ("(0, 1)", "(0.5, 1)"),
+    ],
+)
+def test_stages_must_end_with_the_full_size(scales, ends):
+    with pytest.raises(ConfigError, match="ascending from above 0 to 1"):
+        load(("stage_scales", scales), ("stage_ends", ends))
 
 
 def test_a_saved_config_comes_back_the_same(tmp_path):
-    config = load(("stage_sizes_px", "(32, 64)"), ("stage_ends", "(0.5, 1)"))
+    config = load(("stage_scales", "(0.5, 1)"), ("stage_ends", "(0.5, 1)"))
     configs.save_config(config, tmp_path / "config.json")
     again = configs.read_config(tmp_path / "config.json")
     assert not configs.differences(config, again)

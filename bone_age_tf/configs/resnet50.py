@@ -16,7 +16,7 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
         config.image_size_px = 64
         config.batch_size = 16
         config.epochs = 7
-        config.stage_sizes_px = (40, 64)
+        config.stage_scales = (0.625, 1.0)
         config.stage_ends = (0.7, 1.0)
         config.augmentation.flip = False
         config.augmentation.rotation_degrees = 10.0
@@ -28,7 +28,7 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
         # For two CPU cores: cheap small images first. A network trained at one size answers badly
         # at another, so the full size comes while the learning rate can still adapt it.
         config.epochs = 6
-        config.stage_sizes_px = (64, 100)
+        config.stage_scales = (0.64, 1.0)
         config.stage_ends = (0.55, 1.0)
         config.warmup_fraction = 0.05
         config.augmentation.flip = False

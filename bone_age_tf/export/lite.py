@@ -1,5 +1,6 @@
 """LiteRT files: float32, and int8 calibrated on training images."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,9 +42,12 @@ def convert_int8(saved_model: Path, calibration: Iterable[tuple[np.ndarray, np.n
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS))
-    debugger = tf.lite.experimental.QuantizationDebugger(
-        converter=converter, debug_dataset=representative, debug_options=options
-    )
+    with warnings.catch_warnings():
+        # TensorFlow's own converter warns of the interpreter that it uses inside.
+        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=representative, debug_options=options
+        )
     return debugger.get_nondebug_quantized_model()
 
 

@@ -37,15 +37,13 @@ class Schedule:
 
     def stages(self, config: ml_collections.ConfigDict) -> list[tuple[int, int]]:
         """Returns (first step, side in pixels) for `pipeline.make_training_dataset`."""
+        if not config.stage_scales:
+            return []
         firsts = [0.0, *config.stage_ends[:-1]]
-        return (
-            [
-                (round(first * self.steps), side)
-                for first, side in zip(firsts, config.stage_sizes_px, strict=True)
-            ]
-            if config.stage_sizes_px
-            else []
-        )
+        return [
+            (round(first * self.steps), round(scale * config.image_size_px))
+            for first, scale in zip(firsts, config.stage_scales, strict=True)
+        ]
 
 
 def fit(

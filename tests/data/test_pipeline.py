@@ -63,6 +63,23 @@ def test_a_resumed_run_sees_what_it_would_have_seen(phantoms):
     assert training(phantoms, start_step=5, steps=7) == training(phantoms)[40:]
 
 
+def test_training_images_come_as_they_are_without_augmentation(phantoms):
+    def by_age(dataset):
+        return {
+            float(age): image
+            for inputs, batch in dataset.as_numpy_iterator()
+            for image, age in zip(inputs["image"], batch[:, 0], strict=True)
+        }
+
+    plain = by_age(pipeline.make_evaluation_dataset(phantoms, Part("train"), 16, "pad", 8, 48))
+    dataset = pipeline.make_training_dataset(phantoms, Part("train"), 16, "pad", 8, 0, 48)
+    for passes in (dataset.take(6), dataset.skip(6).take(6)):
+        seen = by_age(passes)
+        assert seen.keys() == plain.keys()
+        for age, image in seen.items():
+            np.testing.assert_array_equal(image, np.round(plain[age]))
+
+
 def test_training_shards_are_disjoint(phantoms):
     first = set(training(phantoms, steps=3, shard=(0, 2)))
     second = set(training(phantoms, steps=3, shard=(1, 2)))

@@ -114,6 +114,16 @@ def test_the_tensor_signature_takes_any_batch(exported):
         np.testing.assert_allclose(answer[:, 0], keras_months(network, test[:count]), atol=0.05)
 
 
+def test_nothing_random_is_exported(exported):
+    _, _, _, folder, _, _ = exported
+    loaded = tf.saved_model.load(str(folder))
+    for signature in loaded.signatures.values():
+        definition = signature.graph.as_graph_def()
+        nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+        assert len(nodes) > 50
+        assert not [node.op for node in nodes if "Random" in node.op]
+
+
 def test_lite_files_hold_built_in_operators_only(exported):
     _, _, _, folder, _, _ = exported
     for name in ("float32", "int8"):

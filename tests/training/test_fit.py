@@ -79,6 +79,15 @@ def test_two_steps_lower_the_loss_of_the_batch(tiny_config, phantoms, tmp_path, 
 
 
 @pytest.mark.slow
+def test_the_stronger_policy_trains(tiny_config, phantoms, tmp_path):
+    tiny_config.augmentation.policy = "strong"
+    tiny_config.stage_scales = (0.75, 1.0)
+    tiny_config.stage_ends = (0.5, 1.0)
+    fit(tiny_config, phantoms, tmp_path)
+    assert all(np.isfinite(float(row["loss"])) for row in log_of(tmp_path))
+
+
+@pytest.mark.slow
 def test_a_run_leaves_its_record_and_is_not_done_twice(tiny_config, phantoms, tmp_path):
     best = fit(tiny_config, phantoms, tmp_path)
     folder = tmp_path / "checkpoints"
@@ -162,7 +171,7 @@ def test_too_few_images_for_a_batch_are_told(tiny_config, phantoms, tmp_path):
 
 
 def test_stages_start_at_their_share_of_all_steps(tiny_config):
-    tiny_config.stage_sizes_px = (16, 24, 32)
+    tiny_config.stage_scales = (0.5, 0.75, 1.0)
     tiny_config.stage_ends = (0.5, 0.75, 1.0)
     schedule = fitting.Schedule(epochs=4, steps_per_epoch=10)
     assert schedule.stages(tiny_config) == [(0, 16), (20, 24), (30, 32)]
