@@ -44,7 +44,9 @@ def base_config() -> ml_collections.ConfigDict:
     config.warmup_fraction = 0.1
     config.weight_decay = 1e-4
     config.clip_norm = 1.0
-    config.ema_momentum = 0.99
+    # The weights that are kept are averaged over this share of all steps. Batch-norm statistics
+    # follow the newest weights: a longer average, over weights that still move, does not fit them.
+    config.ema_share = 0.02
     # Side of the training images as a share of image_size_px, and the share of training up to
     # which it is used. Empty: image_size_px throughout.
     config.stage_scales = ()

@@ -15,7 +15,7 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     if dataset == "hand_phantom":  # minutes on two CPU cores
         config.image_size_px = 64
         config.batch_size = 16
-        config.epochs = 7
+        config.epochs = 5
         config.stage_scales = (0.625, 1.0)
         config.stage_ends = (0.7, 1.0)
         config.augmentation.flip = False

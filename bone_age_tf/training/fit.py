@@ -35,6 +35,10 @@ class Schedule:
         """All batches of the run."""
         return self.epochs * self.steps_per_epoch
 
+    def ema_momentum(self, share: float) -> float:
+        """Returns the momentum of an average over about that share of all steps."""
+        return 1 - 1 / max(1.0, share * self.steps)
+
     def stages(self, config: ml_collections.ConfigDict) -> list[tuple[int, int]]:
         """Returns (first step, side in pixels) for `pipeline.make_training_dataset`."""
         if not config.stage_scales:
@@ -172,7 +176,7 @@ def _compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) 
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         use_ema=True,
-        ema_momentum=config.ema_momentum,
+        ema_momentum=schedule.ema_momentum(config.ema_share),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Built here, or its variables appear while the step is traced, and TensorFlow traces it twice.

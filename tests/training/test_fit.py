@@ -177,6 +177,11 @@ def test_stages_start_at_their_share_of_all_steps(tiny_config):
     assert schedule.stages(tiny_config) == [(0, 16), (20, 24), (30, 32)]
 
 
+def test_the_average_of_the_weights_grows_with_the_run():
+    assert fitting.Schedule(10, 100).ema_momentum(0.02) == pytest.approx(0.95)
+    assert fitting.Schedule(1, 4).ema_momentum(0.02) == 0  # the newest weights alone
+
+
 def test_precision_follows_the_processor(tmp_path, monkeypatch):
     (tmp_path / "old").write_text("flags : avx2 fma")
     (tmp_path / "new").write_text("flags : avx2 avx512_bf16")
