@@ -171,8 +171,8 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
             values.variant,
             Path(values.output),
         )
-    # Before TensorFlow is imported. It leaves oneDNN off on processors without AVX-512, where it
-    # was measured to make ResNet50 train 1.7 times faster at 100 px and 2.1 times at 64 px.
+    # Before TensorFlow is imported. It leaves oneDNN off on processors without AVX-512, where
+    # training is slower without it (benchmarks/training_speed.py prints by how much).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from bone_age_tf import commands

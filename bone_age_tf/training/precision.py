@@ -10,8 +10,8 @@ def choose_precision(wanted: str) -> str:
     """Resolves `auto` and returns the name of a Keras dtype policy.
 
     A GPU with tensor cores for it gets mixed_bfloat16 (compute capability 8.0) or mixed_float16
-    (7.0). A CPU gets mixed_bfloat16 only where it multiplies that format itself: emulated, it was
-    measured many times slower than float32.
+    (7.0). A CPU gets mixed_bfloat16 only where it multiplies that format itself: emulated, it is
+    slower than float32 (`benchmarks/training_speed.py` measures it).
 
     Args:
         wanted: `auto` or a policy's name.
