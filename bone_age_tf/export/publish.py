@@ -63,8 +63,9 @@ def publish(
         single = Path(temporary) / "single_case"
         saved_model.write_single_case_model(static, config.image_size_px, single)
         files = {name: folder / f"model_{name}.tflite" for name in ("float32", "int8")}
-        files["float32"].write_bytes(lite.convert_float32(single))
-        files["int8"].write_bytes(lite.convert_int8(single, (case.single for case in calibration)))
+        float32 = lite.convert_float32(single)
+        files["float32"].write_bytes(float32)
+        files["int8"].write_bytes(lite.convert_int8(float32, (case.single for case in calibration)))
         measured = parity.measure_parity(static, folder, files, cases)
         version = _next_version(home)
         metadata = _metadata(static, config, version, files, facts | {"parity": measured})

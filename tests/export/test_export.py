@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from bone_age_tf import commands
 from bone_age_tf.data import pipeline, preprocessing
-from bone_age_tf.export import parity, publish
+from bone_age_tf.export import lite, parity, publish
 from bone_age_tf.inference.predictor import Predictor, latest_version
 from bone_age_tf.models.build import build_model
 
@@ -133,6 +133,48 @@ def test_lite_files_hold_built_in_operators_only(exported):
     assert (folder / "model_int8.tflite").stat().st_size < (
         folder / "model_float32.tflite"
     ).stat().st_size
+
+
+def test_rectified_convolutions_compute_in_int8(exported):
+    _, _, _, folder, _, _ = exported
+    # Without the delegate, which would replace the convolutions by one operation of its own.
+    interpreter = Interpreter(
+        model_path=str(folder / "model_int8.tflite"),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    tensors = {details["index"]: details for details in interpreter.get_tensor_details()}
+    convolutions = [op for op in interpreter._get_ops_details() if op["op_name"] == "CONV_2D"]
+    for op in convolutions:
+        image, weights = (tensors[index] for index in op["inputs"][:2])
+        output = tensors[op["outputs"][0]]
+        assert weights["dtype"] == np.int8
+        rectified = lite.RECTIFIED in output["name"]
+        assert output["dtype"] == (np.int8 if rectified else np.float32)
+        assert image["dtype"] == output["dtype"]
+    assert any(lite.RECTIFIED in tensors[op["outputs"][0]]["name"] for op in convolutions)
+
+
+def test_one_glaring_image_does_not_coarsen_the_steps(exported):
+    _, _, _, folder, _, test = exported
+    float32 = (folder / "model_float32.tflite").read_bytes()
+
+    def widest(cases):
+        interpreter = Interpreter(
+            model_content=lite.convert_int8(float32, cases),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        return max(
+            float(details["quantization"][0])
+            for details in interpreter.get_tensor_details()
+            if details["dtype"] == np.int8 and lite.RECTIFIED in details["name"]
+        )
+
+    alike = [test[0].single] * 20
+    # The percentile stretch evens brightness out, so the odd one differs by its texture.
+    noise = np.random.default_rng(0).random(test[0].image.shape, np.float32)
+    odd = (255.0 * noise[None], test[0].single[1])
+    assert widest([odd]) > 1.2 * widest([alike[0]])
+    assert widest([*alike, odd]) == pytest.approx(widest(alike), rel=1e-5)
 
 
 def test_metadata_says_what_a_runtime_needs(exported):
