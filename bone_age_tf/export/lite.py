@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_quantizer import quantizer, recipe_manager
 from ai_edge_quantizer.qtyping import TFLOperationName
+from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
 from bone_age_tf import schema
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
@@ -35,9 +37,10 @@ def convert_int8(float32: bytes, calibration: Iterable[tuple[np.ndarray, np.ndar
     """Makes a file whose convolutions compute in int8; inputs and outputs stay float32.
 
     Weights are int8 for each channel. A convolution with a rectifier takes and gives int8 with
-    ranges from the calibration images. One without gives float32, since it is added to a residual
-    stream whose range is wide, and takes int8 with each image's own range. All else, such as the
-    percentile stretch and the head, stays in float32 and costs next to nothing.
+    ranges from the calibration images. Two kinds take int8 with each image's own range and give
+    float32: one without a rectifier, since it is added to a residual stream whose range is wide,
+    and the first, whose rounding all others inherit. All else, such as the percentile stretch and
+    the head, stays in float32 and costs next to nothing.
 
     Args:
         float32: made by `convert_float32`.
@@ -49,10 +52,25 @@ def convert_int8(float32: bytes, calibration: Iterable[tuple[np.ndarray, np.ndar
     recipes.add_static_config(
         f".*{RECTIFIED}.*", TFLOperationName.CONV_2D, activation_num_bits=8, weight_num_bits=8
     )
+    # The latest that matches a name holds.
+    recipes.add_dynamic_config(
+        re.escape(_first_convolution(float32)), TFLOperationName.CONV_2D, num_bits=8
+    )
     recipe = recipes.get_quantization_recipe()
     ranges = _activation_ranges(float32, recipe, calibration)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return bytes(quantizer.Quantizer(float32, recipe).quantize(ranges).quantized_model)
+
+
+def _first_convolution(float32: bytes) -> str:
+    """Returns the name of the output of the first convolution."""
+    model = tfl_flatbuffer_utils.read_model(float32)
+    graph = model.subgraphs[0]
+    convolution = tfl_flatbuffer_utils.TFL_OP_NAME_TO_CODE[TFLOperationName.CONV_2D]
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == convolution:
+            return tfl_flatbuffer_utils.get_tensor_name(graph.tensors[operator.outputs[0]])
+    raise ValueError("the network has no convolution that could be int8")
 
 
 def _activation_ranges(

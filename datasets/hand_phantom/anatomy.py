@@ -24,7 +24,7 @@ RAY_BASES_MM: Final = MappingProxyType(
 """Carpometacarpal joints."""
 
 RAY_ANGLES_DEG: Final = MappingProxyType(
-    {1: (38, 33, 30), 2: (6, 5, 4, 3), 3: (0, 0, 0, 0), 4: (-7, -5, -5, -4), 5: (-15, -13, -11, -9)}
+    {1: (44, 42, 41), 2: (8, 6, 5, 4), 3: (1, 0, 0, 0), 4: (-7, -5, -5, -4), 5: (-16, -13, -11, -9)}
 )
 """Direction of each bone of a ray, metacarpal first, from straight up towards the thumb."""
 
@@ -56,8 +56,8 @@ CARPALS_MM: Final[Mapping[str, tuple[tuple[float, float], tuple[tuple[float, flo
 SESAMOID_MM: Final = ((-3.0, 0.0), (-1.0, 2.2), (2.0, 2.0), (3.0, 0.0), (1.0, -2.2), (-2.0, -2.0))
 FOREARM_MM: Final = MappingProxyType(
     {
-        "distal_radius": ((6.0, -145.0), (8.0, -26.5), 30.0),
-        "distal_ulna": ((-22.0, -145.0), (-18.5, -27.5), 16.5),
+        "distal_radius": ((6.5, -145.0), (8.5, -26.5), 28.0),
+        "distal_ulna": ((-22.5, -145.0), (-18.5, -27.5), 15.0),
     }
 )
 """Proximal end (beyond the film), wrist joint and metaphyseal width."""
@@ -67,6 +67,11 @@ FINGER_RADII_MM: Final = MappingProxyType(
 )  # fmt: skip
 """Half widths of the soft tissue at the first, a middle and the last joint of a finger, the tip
 included; the thumb's are at the metacarpophalangeal joint, the next joint and the tip."""
+
+YOUNG_CARPUS: Final = 0.25
+YOUNG_FAN: Final = 1.0
+"""How much shorter the carpus is at birth, and how much wider the metacarpals fan out; drawing
+values, since 100 px copies of radiographs of toddlers show both."""
 
 FEMALE_WIDTH: Final = 0.94
 """Girls' bones are slimmer for their length; a drawing value."""
@@ -104,6 +109,7 @@ class Child:
         bends_deg: [5] further turn at each metacarpophalangeal joint.
         spread: factor on the rays' natural spread.
         size: factor on the size of the hand.
+        carpals_mm: [8, 2] shift of each carpal.
     """
 
     sex: int
@@ -115,6 +121,7 @@ class Child:
     bends_deg: np.ndarray
     spread: float
     size: float
+    carpals_mm: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +132,15 @@ class Hand:
         bones: every bone that has ossified, by name.
         joints: five [4 or 5, 2] arrays, the joints of each ray from base to fingertip.
         flesh: factor on soft-tissue widths at this age.
+        maturities: state of every centre, by name, absent ones included.
+        carpus: [2] the middle of the carpals, ossified or not.
     """
 
     bones: Mapping[str, Bone]
     joints: tuple[np.ndarray, ...]
     flesh: float
+    maturities: Mapping[str, Maturity]
+    carpus: np.ndarray
 
 
 def sample_child(sex: int, rng: np.random.Generator) -> Child:
@@ -140,12 +151,13 @@ def sample_child(sex: int, rng: np.random.Generator) -> Child:
         sex=sex,
         lateness=dict(zip(centres, lateness.tolist(), strict=True)),
         lengths=1.0 + 0.03 * rng.standard_normal((5, 4)),
-        width=1.0 + 0.05 * float(np.clip(rng.standard_normal(), -2, 2)),
+        width=0.87 + 0.06 * float(np.clip(rng.standard_normal(), -2, 2)),
         flesh=1.0 + 0.08 * float(np.clip(rng.standard_normal(), -2, 2)),
-        angles_deg=np.array([6.0, 1.5, 1.0, 1.5, 2.0]) * rng.uniform(-1, 1, 5),
-        bends_deg=np.array([6.0, 3.0, 2.5, 3.0, 5.0]) * rng.uniform(-1, 1, 5),
-        spread=float(rng.uniform(0.8, 1.9)),
+        angles_deg=np.array([14.0, 2.0, 1.5, 2.0, 3.0]) * rng.uniform(-1, 1, 5),
+        bends_deg=np.array([16.0, 3.0, 2.5, 3.0, 5.0]) * rng.uniform(-1, 1, 5),
+        spread=float(rng.uniform(0.9, 3.2)),
         size=float(np.exp(0.04 * np.clip(rng.standard_normal(), -2, 2))),
+        carpals_mm=0.6 * np.clip(rng.standard_normal((len(CARPALS_MM), 2)), -2, 2),
     )
 
 
@@ -161,17 +173,25 @@ def stoutness(age_months: float) -> float:
 
     Bones take only `BONE_STOUTNESS`, a power of it.
     """
-    return 1.0 + 0.22 * max(0.0, 1.0 - age_months / 180.0) ** 1.5
+    return 1.0 + 0.3 * youth(age_months) ** 1.5
 
 
-def ray_joints(ray: int, child: Child) -> np.ndarray:
+def youth(age_months: float) -> float:
+    """Returns 1 at birth, falling to 0 at 15 years."""
+    return min(1.0, max(0.0, 1.0 - age_months / 180.0))
+
+
+def ray_joints(ray: int, child: Child, build_age_months: float) -> np.ndarray:
     """Returns the joints [4 or 5, 2] of a ray from the carpus to the end of its last bone."""
-    joints = [np.array(RAY_BASES_MM[ray])]
+    young = youth(build_age_months)
+    joints = [np.array(RAY_BASES_MM[ray]) * [1.0, 1.0 - YOUNG_CARPUS * young]]
     for index, (length, natural) in enumerate(
         zip(LENGTHS_MM[ray], RAY_ANGLES_DEG[ray], strict=True)
     ):
-        # Only fingers spread; metacarpals 2 to 5 are bound together.
-        spread = child.spread if index and ray > 1 else 1.0
+        # Fingers spread; metacarpals 2 to 5 are bound together, and fan out more in the young.
+        spread = 1.0
+        if ray > 1:
+            spread = child.spread if index else 1.0 + YOUNG_FAN * young
         degrees = natural * spread + child.angles_deg[ray - 1]
         if index:
             degrees += child.bends_deg[ray - 1]
@@ -195,10 +215,18 @@ def _sesamoid(joints: np.ndarray, maturity: Maturity) -> Bone:
     return short_bone("adductor_sesamoid", centre, SESAMOID_MM, maturity)
 
 
-def grow_hand(age_months: float, child: Child) -> Hand:
-    """Returns a child's hand at a bone age in months."""
+def grow_hand(age_months: float, child: Child, build_age_months: float | None = None) -> Hand:
+    """Returns a child's hand.
+
+    Args:
+        age_months: bone age, at which the ossification centres are.
+        child: the child.
+        build_age_months: age that sets how stout bones and flesh are; the bone age by default.
+    """
+    build = age_months if build_age_months is None else build_age_months
     maturities = mature_centres(age_months, child.sex, child.lateness)
-    stout = stoutness(age_months)
+    stout = stoutness(build)
+    carpus = np.array([1.0, 1.0 - YOUNG_CARPUS * youth(build)])
     slimness = FEMALE_WIDTH if child.sex == schema.FEMALE else 1.0
     width = child.width * slimness * stout**BONE_STOUTNESS
     bones: dict[str, Bone] = {}
@@ -206,14 +234,14 @@ def grow_hand(age_months: float, child: Child) -> Hand:
         bones[name] = tubular_bone(
             name,
             np.array(proximal),
-            np.array(distal),
+            np.array(distal) * carpus,
             bone_width * child.width,
             maturities[name],
         )
-    for name, (centre, contour) in CARPALS_MM.items():
+    for shift, (name, (centre, contour)) in zip(child.carpals_mm, CARPALS_MM.items(), strict=True):
         if maturities[name].present:
-            bones[name] = short_bone(name, np.array(centre), contour, maturities[name])
-    joints = tuple(ray_joints(ray, child) for ray in RAYS)
+            bones[name] = short_bone(name, centre * carpus + shift, contour, maturities[name])
+    joints = tuple(ray_joints(ray, child, build) for ray in RAYS)
     for ray, points in zip(RAYS, joints, strict=True):
         for index, name in enumerate(bone_names(ray)):
             bones[name] = tubular_bone(
@@ -225,4 +253,6 @@ def grow_hand(age_months: float, child: Child) -> Hand:
             )
     if maturities["adductor_sesamoid"].present:
         bones["adductor_sesamoid"] = _sesamoid(joints[0], maturities["adductor_sesamoid"])
-    return Hand(MappingProxyType(bones), joints, child.flesh * stout)
+    middle = np.mean([centre for centre, _ in CARPALS_MM.values()], axis=0) * carpus
+    states = MappingProxyType(maturities)
+    return Hand(MappingProxyType(bones), joints, child.flesh * stout, states, middle)

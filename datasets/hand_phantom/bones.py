@@ -19,10 +19,13 @@ PLATE: Final = "plate"
 WHOLE: Final = "whole"
 
 CORTEX_LEVEL: Final = 1.0
-MEDULLA_LEVEL: Final = 0.6
-SPONGIOSA_LEVEL: Final = 0.78
+MEDULLA_LEVEL: Final = 0.45
+SPONGIOSA_LEVEL: Final = 0.6
 """Attenuation of compact bone, of a shaft's cavity between its two walls, and of the inside of an
-epiphysis or a carpal, relative to compact bone seen edge-on. Drawing values, chosen by eye."""
+epiphysis, relative to compact bone seen edge-on. Drawing values, chosen by eye."""
+CARPAL_WALL_LEVEL: Final = 0.8
+CARPAL_LEVEL: Final = 0.5
+"""The same of the thin wall of a carpal and of its inside."""
 
 BONE_WIDTH_MM: Final = 15.0
 """Width of a bone of relative thickness 1; thinner bones let more of the beam through."""
@@ -74,6 +77,7 @@ class TubularForm:
         profile: (position, half width * 2) of the shaft from the growth plate to its other end.
         epiphysis: thickness of the full-grown epiphysis.
         joint_power: squareness of the epiphysis' joint side: 2 is round, 4 is nearly flat.
+        side_power: roundness of its ends: 1 is an ellipse, less is squarer.
         far_gap: cartilage beyond the end without an epiphysis.
         cortex: thickness of the shaft's wall in the middle.
         lean: how much thicker the epiphysis is on the side of the thumb than in its middle.
@@ -83,6 +87,7 @@ class TubularForm:
     profile: tuple[tuple[float, float], ...]
     epiphysis: float
     joint_power: float = 3.2
+    side_power: float = 2.0 / 3.0
     far_gap: float = 0.015
     cortex: float = 0.17
     lean: float = 0.0
@@ -90,16 +95,16 @@ class TubularForm:
 
 
 _PHALANX: Final = (
-    (0.0, 0.97), (0.03, 1.0), (0.08, 0.95), (0.2, 0.76), (0.42, 0.63), (0.68, 0.6), (0.82, 0.7),
-    (0.91, 0.79), (0.96, 0.77), (0.99, 0.62), (1.0, 0.42),
+    (0.0, 0.97), (0.03, 1.0), (0.08, 0.93), (0.2, 0.71), (0.42, 0.57), (0.68, 0.54), (0.82, 0.65),
+    (0.91, 0.77), (0.96, 0.75), (0.99, 0.6), (1.0, 0.42),
 )  # fmt: skip
 _DISTAL_PHALANX: Final = (
     (0.0, 0.97), (0.04, 1.0), (0.12, 0.86), (0.3, 0.56), (0.55, 0.42), (0.7, 0.46), (0.82, 0.62),
     (0.91, 0.62), (0.97, 0.46), (1.0, 0.22),
 )  # fmt: skip
 _METACARPAL: Final = (
-    (0.0, 0.86), (0.03, 0.92), (0.1, 0.84), (0.25, 0.62), (0.48, 0.51), (0.7, 0.57), (0.84, 0.72),
-    (0.93, 0.86), (0.98, 0.84), (1.0, 0.68),
+    (0.0, 0.88), (0.03, 0.92), (0.1, 0.82), (0.25, 0.58), (0.48, 0.46), (0.7, 0.52), (0.84, 0.68),
+    (0.93, 0.84), (0.98, 0.82), (1.0, 0.66),
 )  # fmt: skip
 _FIRST_METACARPAL: Final = (
     (0.0, 0.97), (0.03, 1.0), (0.1, 0.92), (0.25, 0.72), (0.48, 0.6), (0.7, 0.65), (0.84, 0.82),
@@ -118,7 +123,9 @@ FORMS: Final = MappingProxyType(
         "MP": TubularForm(_PHALANX, epiphysis=0.15),
         "DP": TubularForm(_DISTAL_PHALANX, epiphysis=0.19, cortex=0.14),
         "MC1": TubularForm(_FIRST_METACARPAL, epiphysis=0.12),
-        "MC": TubularForm(_METACARPAL, epiphysis=0.16, joint_power=2.2, from_distal=True),
+        "MC": TubularForm(
+            _METACARPAL, epiphysis=0.175, joint_power=2.0, side_power=0.85, from_distal=True
+        ),
         "distal_radius": TubularForm(
             _RADIUS, epiphysis=0.075, cortex=0.11, lean=0.42, from_distal=True
         ),
@@ -149,12 +156,17 @@ def _power(values: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _disc(
-    middle: float, half_height: float, half_width: float, joint_power: float, plate_power: float
+    middle: float,
+    half_height: float,
+    half_width: float,
+    joint_power: float,
+    plate_power: float,
+    side_power: float,
 ) -> np.ndarray:
     """Returns a superellipse [28, 2] of (position along the bone, lateral), joint side first."""
     power = np.where(_COS < 0.0, joint_power, plate_power)
     along = np.sign(_COS) * np.abs(_COS) ** (2.0 / power)
-    return np.stack([middle + half_height * along, half_width * _power(_SIN, 2.0 / 3.0)], axis=-1)
+    return np.stack([middle + half_height * along, half_width * _power(_SIN, side_power)], axis=-1)
 
 
 def _band(positions: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
@@ -204,8 +216,10 @@ def _epiphysis_fills(
     middle = start + height - half_height - 0.35 * (1.0 - size) * height
     squareness = (size - 0.2) / 0.8
     joint_power = 2.0 + (form.joint_power - 2.0) * squareness
-    outer = _disc(middle, half_height, half_width, joint_power, 2.0 + 3.0 * squareness)
-    inner = _disc(middle, 0.72 * half_height, 0.86 * half_width, joint_power, 4.0)
+    side_power = form.side_power
+    plate_power = 2.0 + 3.0 * squareness
+    outer = _disc(middle, half_height, half_width, joint_power, plate_power, side_power)
+    inner = _disc(middle, 0.72 * half_height, 0.86 * half_width, joint_power, 4.0, side_power)
     for disc in (outer, inner):
         lateral = disc[:, 1] / (0.5 * width)
         joint_side = disc[:, 0] < middle
@@ -290,12 +304,12 @@ def short_bone(
         _ANGLES, (angles % (2.0 * math.pi))[order], radii[order], period=2.0 * math.pi
     )
     roundness = 1.0 - maturity.size
-    radius = maturity.size * (roundness * 0.85 * radius.mean() + (1.0 - roundness) * radius)
+    radius = 1.06 * maturity.size * (roundness * 0.85 * radius.mean() + (1.0 - roundness) * radius)
     outline = np.stack([radius * _COS, radius * _SIN], axis=-1)
     presence = 0.6 + 0.4 * maturity.size
     fills = (
-        Fill(WHOLE, centre + outline, CORTEX_LEVEL * presence),
-        Fill(WHOLE, centre + 0.8 * outline, SPONGIOSA_LEVEL * presence),
+        Fill(WHOLE, centre + outline, CARPAL_WALL_LEVEL * presence),
+        Fill(WHOLE, centre + 0.86 * outline, CARPAL_LEVEL * presence),
     )
     width = 2.0 * float(radii.mean())
     return Bone(name, fills, thickness=math.sqrt(width / BONE_WIDTH_MM))

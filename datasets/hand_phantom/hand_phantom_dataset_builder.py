@@ -1,9 +1,10 @@
 """hand_phantom: procedural radiographs of children's left hands, generated, not downloaded."""
 
 import dataclasses
+import io
 import pathlib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -12,67 +13,78 @@ from etils import epath
 from bone_age_tf import schema
 from bone_age_tf.data.builders import radiograph_features
 
-from . import radiograph
+from . import examples, truth
+from .population import SPLITS, PhantomSettings
 
-SPLITS: Final = ("train", "validation", "test")
-"""Order matters: a split's position is part of the seed of its examples."""
-
-CHRONOLOGICAL_SD_MONTHS: Final = 10.0
-"""SD of chronological minus bone age. About the mean SD of the Brush Foundation standards over
-school ages (Greulich and Pyle 1959), here the same at every age."""
-
-MIN_CHRONOLOGICAL_AGE_MONTHS: Final = 1.0
+Documentation = tfds.features.Documentation
 
 
 @dataclasses.dataclass(eq=False)
 class HandPhantomConfig(tfds.core.BuilderConfig):
-    """Size of a generated dataset.
+    """A population of phantoms and the number and size of their images.
 
     Attributes:
-        train: number of training examples.
-        validation: number of validation examples.
-        test: number of test examples.
-        image_size_px: height and width of the images.
-        min_age_months: lower end of the uniform distribution of bone ages.
-        max_age_months: upper end of it.
-        seed: seed of everything random; equal configurations give equal datasets.
+        settings: what the dataset holds.
+        processes: how many draw at once, None to decide by the cores; changes nothing else.
     """
 
-    train: int = 1200
-    validation: int = 200
-    test: int = 400
-    image_size_px: int = 128
-    min_age_months: float = 12.0
-    max_age_months: float = 216.0
-    seed: int = 20171125
+    settings: PhantomSettings = dataclasses.field(default_factory=PhantomSettings)
+    processes: int | None = None
 
 
-def make_example(
-    config: HandPhantomConfig, split: str, index: int
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Makes one example; it depends on nothing but the arguments.
+def phantom_features() -> tfds.features.FeaturesDict:
+    """Returns the schema's features and the truth of each image."""
+    bones = len(truth.BONES)
+    per_bone = f"One value a bone, in this order: {', '.join(truth.BONES)}."
+    box = tfds.features.BBoxFeature()
+    return tfds.features.FeaturesDict(
+        {
+            **dict(radiograph_features().items()),
+            "skeletal_age_months": tfds.features.Scalar(
+                np.float32, doc="Age at which the ossification centres are drawn."
+            ),
+            "bones": tfds.features.FeaturesDict(
+                {
+                    "present": tfds.features.Tensor(shape=(bones,), dtype=np.bool_),
+                    "width_ratio": tfds.features.Tensor(shape=(bones,), dtype=np.float32),
+                    "fused": tfds.features.Tensor(shape=(bones,), dtype=np.float32),
+                },
+                doc=Documentation(desc=per_bone),
+            ),
+            "regions": tfds.features.Sequence(
+                {"bbox": box, "region": tfds.features.ClassLabel(names=truth.REGIONS)}
+            ),
+            "carpals": tfds.features.Sequence(
+                {"bbox": box, "carpal": tfds.features.ClassLabel(names=truth.CARPALS)}
+            ),
+            "landmarks": tfds.features.Tensor(
+                shape=(len(truth.LANDMARKS), 2),
+                dtype=np.float32,
+                doc=f"(x, y), fractions of the image, in this order: {', '.join(truth.LANDMARKS)}.",
+            ),
+            "mask": tfds.features.Image(
+                shape=(None, None, 1),
+                dtype=np.uint8,
+                encoding_format="png",
+                doc="255 on hand and forearm, 0 elsewhere.",
+            ),
+            "laterality": tfds.features.ClassLabel(names=examples.LATERALITY_NAMES),
+            "inverted": tfds.features.Scalar(np.bool_, doc="Bone is dark."),
+        }
+    )
 
-    Args:
-        config: the configuration.
-        split: one of `SPLITS`.
-        index: position in the split. Even positions are girls, odd ones boys.
 
-    Returns:
-        The image [H, W, 1] uint8 and the other features by name.
-    """
-    rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
-    sex = (schema.FEMALE, schema.MALE)[index % 2]
-    age = rng.uniform(config.min_age_months, config.max_age_months)
-    deviation = CHRONOLOGICAL_SD_MONTHS * rng.standard_normal()
-    image = radiograph.draw_hand(age, sex, rng, config.image_size_px)
-    return image[:, :, None], {
-        schema.IMAGE_ID: f"phantom_{split}_{index:05d}",
-        schema.SEX: schema.SEX_NAMES[sex],
-        schema.AGE_MONTHS: np.float32(age),
-        schema.CHRONOLOGICAL_AGE_MONTHS: np.float32(
-            max(MIN_CHRONOLOGICAL_AGE_MONTHS, age + deviation)
-        ),
-    }
+class _Split:
+    """The examples of one split; TFDS' own progress bar asks for their number."""
+
+    def __init__(self, builder: "Builder", name: str):
+        self._builder, self._name = builder, name
+
+    def __len__(self) -> int:
+        return self._builder.settings.count(self._name)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        return self._builder._generate_examples(self._name)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -83,8 +95,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = epath.Path(pathlib.Path(__file__).parent)
     code_path = epath.Path(__file__)
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}  # noqa: RUF012 (TFDS declares it so)
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {  # noqa: RUF012 (TFDS declares it so)
+        "2.0.0": "The truth with each image; populations; ages from 3 to 228 months; new drawing.",
+        "1.0.0": "Initial release.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         HandPhantomConfig(
             name="small", description="1200, 200 and 400 images of 128 px; made within a minute."
@@ -92,34 +107,106 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         HandPhantomConfig(
             name="large",
             description="10000, 1000 and 1000 images of 128 px.",
-            train=10000,
-            validation=1000,
-            test=1000,
+            settings=PhantomSettings(train=10000, validation=1000, test=1000),
         ),
         HandPhantomConfig(
             name="tiny",
             description="48, 16 and 16 images of 64 px, for tests.",
-            train=48,
-            validation=16,
-            test=16,
-            image_size_px=64,
+            settings=PhantomSettings(train=48, validation=16, test=16, image_size_px=64),
+        ),
+        HandPhantomConfig(
+            name="px96",
+            description="As small, at 96 px.",
+            settings=PhantomSettings(image_size_px=96),
+        ),
+        HandPhantomConfig(
+            name="px256",
+            description="As small, at 256 px.",
+            settings=PhantomSettings(image_size_px=256),
+        ),
+        HandPhantomConfig(
+            name="rsna_like",
+            description="As small; ages spread like those of the RSNA 2017 training images.",
+            settings=PhantomSettings(age_distribution="rsna_like"),
+        ),
+        HandPhantomConfig(
+            name="skewed",
+            description="As small; mostly young children.",
+            settings=PhantomSettings(age_distribution="skewed"),
+        ),
+        HandPhantomConfig(
+            name="shifted",
+            description="As small; hands 12 months more mature than their label.",
+            settings=PhantomSettings(maturity_shift_months=12.0),
+        ),
+        HandPhantomConfig(
+            name="noisy",
+            description="As small; labels with an error of SD 6 months.",
+            settings=PhantomSettings(label_noise_months=6.0),
+        ),
+        HandPhantomConfig(
+            name="girls",
+            description="As small; four of five children are girls.",
+            settings=PhantomSettings(female_fraction=0.8),
         ),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "small"
 
+    def __init__(self, **kwargs: Any):
+        """Makes the builder.
+
+        Args:
+            **kwargs: see `tfds.core.GeneratorBasedBuilder`.
+
+        Raises:
+            ValueError: the folder holds a dataset of the same configuration name and other
+                settings.
+        """
+        super().__init__(**kwargs)
+        wanted = dataclasses.asdict(self.settings)
+        found = self.info.metadata["settings"]
+        other = [f"{name} {found.get(name)}" for name in wanted if found.get(name) != wanted[name]]
+        if other:
+            raise ValueError(
+                f"{self.data_dir} was prepared with other settings ({', '.join(other)}); name the "
+                "configuration differently or delete the folder"
+            )
+
+    @property
+    def settings(self) -> PhantomSettings:
+        """The settings of the configuration."""
+        config = self.builder_config
+        assert isinstance(config, HandPhantomConfig)
+        return config.settings
+
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
-            features=radiograph_features(),
+            features=phantom_features(),
             supervised_keys=(schema.IMAGE, schema.AGE_MONTHS),
+            metadata=tfds.core.MetadataDict(
+                settings=dataclasses.asdict(self.settings),
+                bones=list(truth.BONES),
+                landmarks=list(truth.LANDMARKS),
+            ),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing to download
-        return {split: self._generate_examples(split) for split in SPLITS}
+        return {name: _Split(self, name) for name in SPLITS if self.settings.count(name)}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self.builder_config
         assert isinstance(config, HandPhantomConfig)
-        for index in range(getattr(config, split)):
-            image, features = make_example(config, split, index)
-            yield features[schema.IMAGE_ID], {schema.IMAGE: image, **features}
+        # TFDS shows a bar of its own.
+        made = examples.make_examples(
+            config.settings, split, config.processes, progress=False, encode_png=True
+        )
+        for image, features in made:
+            yield (
+                features[schema.IMAGE_ID],
+                {
+                    **features,
+                    schema.IMAGE: io.BytesIO(image),
+                    "mask": io.BytesIO(features["mask"]),
+                },
+            )

@@ -1,127 +1,23 @@
-"""The film: projects a hand to attenuation and exposes it.
-
-Attenuations of flesh and bones add up along the beam; the film is darker where more of the beam
-arrives.
-"""
+"""Projects a hand: attenuations of flesh and bones add up along the beam."""
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 
-from .anatomy import FINGER_RADII_MM, Child, Hand, film_scale, grow_hand, sample_child
+from .anatomy import FINGER_RADII_MM, Hand, film_scale, grow_hand, sample_child
 from .bones import Bone
-
-SUPERSAMPLING: Final = 2
-"""Attenuation is drawn at this multiple of the image's size, then averaged down."""
-
-MM_TO_HEIGHT: Final = 0.0033
-"""A millimetre of an average hand as a fraction of the image's height. With `WIDTH_STRETCH`,
-`CENTRE_MM` and `CENTRE` it puts the joints within .03 of their mean positions in the RSNA 2017
-training images: y of the distal interphalangeal .235, proximal interphalangeal .343 and
-metacarpophalangeal joints .468, radius (.514, .765) and ulna (.403, .776)."""
-
-WIDTH_STRETCH: Final = (1.1, 1.35)
-"""Range of the horizontal stretch: films are taller than wide and the image is square."""
-
-CENTRE_MM: Final = (0.0, 35.0)
-CENTRE: Final = (0.487, 0.577)
-"""Point of the hand that the film centres, and its mean position (x, y) on the image."""
-
-MAX_TURN_DEG: Final = 10.0
-SHIFT: Final = 0.02
-"""Largest turn either way, and SD of the shift as a fraction of the image."""
-
-FLESH_ATTENUATION: Final = 0.48
-BONE_ATTENUATION: Final = 0.52
-"""Attenuation of the palm and of a compact bone of relative thickness 1; drawing values."""
+from .film import SUPERSAMPLING, Film, expose, film_matrix, sample_film
 
 _SHIFT_BITS: Final = 4
 _FIXED: Final = 1 << _SHIFT_BITS
 _FLESH_EDGE: Final = 0.028  # of the image's height: about the radius of a finger
 _CIRCLE: Final = np.stack(
-    [f(np.linspace(0.0, 2.0 * math.pi, 16, endpoint=False)) for f in (np.cos, np.sin)], axis=-1
+    [f(np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)) for f in (np.cos, np.sin)], axis=-1
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Film:
-    """How one film was taken. Sampled with `sample_film`.
-
-    Attributes:
-        turn_deg: turn of the hand in the image plane.
-        stretch: horizontal stretch.
-        shift: [2] shift (x, y), fractions of the image.
-        background: grey of the film without an object, 0 to 1.
-        contrast: span from there to complete attenuation, 0 to 1.
-        gamma: exponent of the exposure curve.
-        heel: [2] relative change of the background across the image, in x and y: the beam weakens
-            towards the anode (heel effect).
-        noise: SD of the quantum noise at full exposure.
-        blur: SD of the unsharpness as a fraction of the image's height.
-        borders: [4] unexposed or masked margin at left, top, right, bottom, fractions of the image.
-        border_level: grey of that margin.
-        marker: whether a side marker is there.
-        marker_at: [2] its lower left corner, fractions of the image.
-        marker_size: its height as a fraction of the image.
-    """
-
-    turn_deg: float
-    stretch: float
-    shift: np.ndarray
-    background: float
-    contrast: float
-    gamma: float
-    heel: np.ndarray
-    noise: float
-    blur: float
-    borders: np.ndarray
-    border_level: float
-    marker: bool
-    marker_at: np.ndarray
-    marker_size: float
-
-
-def sample_film(rng: np.random.Generator) -> Film:
-    """Returns a film; the number of draws is the same for each."""
-    background = float(rng.choice([0.06, 0.14, 0.22, 0.4], p=[0.35, 0.35, 0.2, 0.1]))
-    background += float(rng.uniform(-0.04, 0.06))
-    sides = rng.random(4) < 0.2
-    return Film(
-        turn_deg=float(rng.uniform(-MAX_TURN_DEG, MAX_TURN_DEG)),
-        stretch=float(rng.uniform(*WIDTH_STRETCH)),
-        shift=SHIFT * np.clip(rng.standard_normal(2), -2, 2),
-        background=background,
-        contrast=float(rng.uniform(0.65, 1.0)) * (1.0 - background),
-        gamma=float(rng.uniform(0.85, 1.25)),
-        heel=rng.uniform(-0.15, 0.15, 2),
-        noise=float(rng.uniform(0.004, 0.014)),
-        blur=float(rng.uniform(0.001, 0.003)),
-        borders=sides * rng.uniform(0.01, 0.045, 4),
-        border_level=float(rng.choice([0.0, 0.02, 0.5, 0.8])),
-        marker=bool(rng.random() < 0.75),
-        marker_at=np.array([rng.choice([0.04, 0.86]), rng.uniform(0.12, 0.3)]),
-        marker_size=float(rng.uniform(0.05, 0.075)),
-    )
-
-
-def film_matrix(film: Film, scale: float) -> np.ndarray:
-    """Returns the [2, 3] affine map from hand millimetres to fractions of the image.
-
-    Args:
-        film: the film.
-        scale: size of the hand on it, from `film_scale`.
-    """
-    turn = math.radians(film.turn_deg)
-    rotation = np.array([[math.cos(turn), math.sin(turn)], [math.sin(turn), -math.cos(turn)]])
-    linear = MM_TO_HEIGHT * scale * rotation
-    linear[0] *= film.stretch
-    offset = np.array(CENTRE) + film.shift - linear @ np.array(CENTRE_MM)
-    return np.concatenate([linear, offset[:, None]], axis=1)
 
 
 def to_film(points: np.ndarray, matrix: np.ndarray, size_px: int) -> np.ndarray:
@@ -138,7 +34,7 @@ def _fill(canvas: np.ndarray, points: np.ndarray, level: int) -> None:
 
 
 def add_bone(canvas: np.ndarray, bone: Bone, matrix: np.ndarray) -> None:
-    """Adds a bone's attenuation to a square canvas.
+    """Adds a bone to a square canvas, compact bone of relative thickness 1 as 1.
 
     Args:
         canvas: [S, S] float32, changed in place.
@@ -155,12 +51,12 @@ def add_bone(canvas: np.ndarray, bone: Bone, matrix: np.ndarray) -> None:
     patch = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
     for fill, outline in zip(bone.fills, outlines, strict=True):
         _fill(patch, outline - low, round(255 * fill.level))
-    weight = BONE_ATTENUATION * bone.thickness / 255
+    weight = bone.thickness / 255
     canvas[low[1] : high[1], low[0] : high[0]] += weight * patch.astype(np.float32)
 
 
 def bone_attenuation(bones: Sequence[Bone], matrix: np.ndarray, size_px: int) -> np.ndarray:
-    """Returns the attenuation [size_px, size_px] float32 of bones alone."""
+    """Returns [size_px, size_px] float32: all bones, compact bone of relative thickness 1 as 1."""
     canvas = np.zeros((size_px, size_px), np.float32)
     for bone in bones:
         add_bone(canvas, bone, matrix)
@@ -200,7 +96,7 @@ def _flesh_pieces(hand: Hand) -> list[np.ndarray]:
 
 
 def flesh_attenuation(hand: Hand, matrix: np.ndarray, size_px: int) -> np.ndarray:
-    """Returns the attenuation [size_px, size_px] float32 of soft tissue alone."""
+    """Returns [size_px, size_px] float32: soft tissue alone, the middle of the palm as 1."""
     mask: np.ndarray = np.zeros((size_px, size_px), np.uint8)
     for piece in _flesh_pieces(hand):
         hull = cv2.convexHull(to_film(piece, matrix, size_px).astype(np.float32))
@@ -216,87 +112,49 @@ def flesh_attenuation(hand: Hand, matrix: np.ndarray, size_px: int) -> np.ndarra
     # Thickness also grows towards the middle of the palm and into the forearm.
     small = cv2.resize(mask, (32, 32), interpolation=cv2.INTER_AREA)
     bulk = cv2.resize(cv2.blur(small, (7, 7)), (size_px, size_px), interpolation=cv2.INTER_LINEAR)
-    return FLESH_ATTENUATION * thickness * (0.4 + 0.6 / 255 * bulk.astype(np.float32))
+    bulk = bulk.astype(np.float32) / 255
+    return thickness * (0.25 + 0.75 * bulk * bulk) * _forearm(matrix, size_px)
 
 
-def _add_borders(grey: np.ndarray, film: Film) -> None:
-    size = grey.shape[0]
-    left, top, right, bottom = np.rint(film.borders * size).astype(int)
-    grey[:, :left] = film.border_level
-    grey[:top] = film.border_level
-    grey[:, size - right :] = film.border_level
-    grey[size - bottom :] = film.border_level
+def _forearm(matrix: np.ndarray, size_px: int) -> np.ndarray:
+    """Returns factors [size_px, size_px] float32: thickness grows from the wrist to the elbow."""
+    up = np.linalg.inv(matrix[:, :2])[1] / size_px  # hand millimetres upwards per pixel in x and y
+    offset = float(np.linalg.inv(matrix[:, :2])[1] @ matrix[:, 2])
+    pixels = np.arange(size_px, dtype=np.float32)
+    height = up[0] * pixels[None, :] + up[1] * pixels[:, None] - offset
+    return (1.0 + 0.6 * np.clip((10.0 - height) / 70.0, 0.0, 1.0)).astype(np.float32)
 
 
-def _add_marker(grey: np.ndarray, film: Film) -> None:
-    """Draws an L, for left; lead, so white."""
-    size = grey.shape[0]
-    height = film.marker_size * size
-    stroke = 0.2 * height
-    foot = 0.65 * height
-    outline = np.array(
-        [(0, 0), (foot, 0), (foot, -stroke), (stroke, -stroke), (stroke, -height), (0, -height)]
-    )
-    stencil = np.zeros(grey.shape, np.uint8)
-    _fill(stencil, outline + film.marker_at * size, 255)
-    np.maximum(grey, stencil.astype(np.float32) * (0.95 / 255), out=grey)
+@dataclasses.dataclass(frozen=True)
+class Radiograph:
+    """One picture and all that is true of it.
 
-
-def expose(attenuation: np.ndarray, film: Film, rng: np.random.Generator) -> np.ndarray:
-    """Turns attenuation into a film.
-
-    Args:
-        attenuation: [S, S] float32, at `SUPERSAMPLING` times the size of the image.
+    Attributes:
+        image: [S, S] uint8; bone is bright unless the film is inverted.
+        foreground: [S, S] uint8, 255 where the hand or forearm lies within the exposed field,
+            otherwise 0.
+        hand: the hand, in millimetres of the hand frame.
+        matrix: [2, 3] from there to fractions (x, y) of the image; see `to_film`.
         film: how it was taken.
-        rng: source of the noise.
-
-    Returns:
-        [H, W] uint8 with H = W = S / `SUPERSAMPLING`; bone is bright.
     """
-    size = attenuation.shape[0] // SUPERSAMPLING
-    sigma = film.blur * attenuation.shape[0]
-    blurred = cv2.GaussianBlur(attenuation, (0, 0), max(sigma, 0.3))
-    image = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA)
-    beam = np.exp(-1.1 * image)
-    ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    heel = 1.0 + film.heel[0] * ramp[None, :] + film.heel[1] * ramp[:, None]
-    grey = film.background * heel + film.contrast * ((1.0 - beam) / 0.75) ** film.gamma
-    grey = grey.astype(np.float32)
-    # Fewer quanta pass where more is absorbed, so noise grows there.
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
-    grey += film.noise * np.sqrt(1.0 / (beam + 0.1)) * noise
-    if film.marker:
-        _add_marker(grey, film)
-    _add_borders(grey, film)
-    return np.rint(255.0 * np.clip(grey, 0.0, 1.0)).astype(np.uint8)
+
+    image: np.ndarray
+    foreground: np.ndarray
+    hand: Hand
+    matrix: np.ndarray
+    film: Film
 
 
-def project(
-    age_months: float, child: Child, film: Film, size_px: int
-) -> tuple[Hand, np.ndarray, np.ndarray]:
-    """Places a child's hand under the beam.
-
-    Args:
-        age_months: bone age in months.
-        child: the child.
-        film: how the film is taken.
-        size_px: height and width of the attenuation.
-
-    Returns:
-        The hand, the [2, 3] map from its millimetres to fractions of the image, and the attenuation
-        [size_px, size_px] float32.
-    """
-    hand = grow_hand(age_months, child)
-    matrix = film_matrix(film, film_scale(age_months, child))
-    attenuation = flesh_attenuation(hand, matrix, size_px)
-    attenuation += bone_attenuation(list(hand.bones.values()), matrix, size_px)
-    return hand, matrix, attenuation
-
-
-def draw_hand(
-    age_months: float, sex: int, rng: np.random.Generator, size_px: int = 128
-) -> np.ndarray:
-    """Draws a radiograph of a left hand.
+def take_radiograph(
+    age_months: float,
+    sex: int,
+    rng: np.random.Generator,
+    size_px: int = 128,
+    *,
+    skeletal_age_months: float | None = None,
+    hand_size_age_months: float | None = None,
+) -> Radiograph:
+    """Takes a radiograph of a new child's hand.
 
     Args:
         age_months: bone age in months.
@@ -304,11 +162,30 @@ def draw_hand(
         rng: source of everything random: the child, the film and its noise. The same state gives
             the same child on the same film at any age.
         size_px: height and width of the image.
-
-    Returns:
-        [size_px, size_px] uint8; bone is bright.
+        skeletal_age_months: age at which the ossification centres are drawn, when it is not
+            `age_months`.
+        hand_size_age_months: age that sets size and build of the hand, when it is not
+            `age_months`.
     """
     child = sample_child(sex, rng)
     film = sample_film(rng)
-    _, _, attenuation = project(age_months, child, film, SUPERSAMPLING * size_px)
-    return expose(attenuation, film, rng)
+    skeletal = age_months if skeletal_age_months is None else skeletal_age_months
+    build = age_months if hand_size_age_months is None else hand_size_age_months
+    hand = grow_hand(skeletal, child, build)
+    matrix = film_matrix(film, film_scale(build, child))
+    canvas_px = SUPERSAMPLING * size_px
+    flesh = flesh_attenuation(hand, matrix, canvas_px)
+    bone = bone_attenuation(list(hand.bones.values()), matrix, canvas_px)
+    bone *= _spongy_texture(film, rng, size_px)
+    image, field = expose(film.flesh * flesh + film.bone * bone, film, rng)
+    body = cv2.resize(np.maximum(flesh, bone), (size_px, size_px), interpolation=cv2.INTER_AREA)
+    foreground = np.where((body > 0.1) & (field > 127), 255, 0).astype(np.uint8)
+    return Radiograph(image, foreground, hand, matrix, film)
+
+
+def _spongy_texture(film: Film, rng: np.random.Generator, size_px: int) -> np.ndarray:
+    """Returns factors [S, S] float32 about 1 at the size of the attenuation."""
+    noise = rng.standard_normal((size_px, size_px), dtype=np.float32)
+    canvas_px = SUPERSAMPLING * size_px
+    finer = cv2.resize(noise, (canvas_px, canvas_px), interpolation=cv2.INTER_LINEAR)
+    return 1.0 + film.trabeculae * finer

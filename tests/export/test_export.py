@@ -144,14 +144,14 @@ def test_rectified_convolutions_compute_in_int8(exported):
     )
     tensors = {details["index"]: details for details in interpreter.get_tensor_details()}
     convolutions = [op for op in interpreter._get_ops_details() if op["op_name"] == "CONV_2D"]
-    for op in convolutions:
+    for place, op in enumerate(convolutions):
         image, weights = (tensors[index] for index in op["inputs"][:2])
         output = tensors[op["outputs"][0]]
         assert weights["dtype"] == np.int8
-        rectified = lite.RECTIFIED in output["name"]
+        rectified = lite.RECTIFIED in output["name"] and place > 0  # the first is too delicate
         assert output["dtype"] == (np.int8 if rectified else np.float32)
         assert image["dtype"] == output["dtype"]
-    assert any(lite.RECTIFIED in tensors[op["outputs"][0]]["name"] for op in convolutions)
+    assert any(lite.RECTIFIED in tensors[op["outputs"][0]]["name"] for op in convolutions[1:])
 
 
 def test_one_glaring_image_does_not_coarsen_the_steps(exported):
