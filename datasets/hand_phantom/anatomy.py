@@ -13,7 +13,7 @@ import numpy as np
 
 from bone_age_tf import schema
 
-from .bones import Bone, short_bone, tubular_bone
+from .bones import Bone, Tissue, sample_tissue, short_bone, tubular_bone
 from .ossification import Maturity, mature_centres, timetable
 
 RAYS: Final = (1, 2, 3, 4, 5)
@@ -110,6 +110,8 @@ class Child:
         spread: factor on the rays' natural spread.
         size: factor on the size of the hand.
         carpals_mm: [8, 2] shift of each carpal.
+        fan: factor on the angles between the metacarpals.
+        tissue: how the bones look.
     """
 
     sex: int
@@ -122,6 +124,8 @@ class Child:
     spread: float
     size: float
     carpals_mm: np.ndarray
+    fan: float
+    tissue: Tissue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,21 +147,29 @@ class Hand:
     carpus: np.ndarray
 
 
-def sample_child(sex: int, rng: np.random.Generator) -> Child:
-    """Returns a child; the draws do not depend on age, so one seed is one child at every age."""
+def sample_child(sex: int, rng: np.random.Generator, variety: float = 1.0) -> Child:
+    """Returns a child; the draws do not depend on age, so one seed is one child at every age.
+
+    Args:
+        sex: `schema.FEMALE` or `schema.MALE`.
+        rng: source of everything random.
+        variety: 1 for postures and looks as different as real ones, 0 for one of each.
+    """
     centres = tuple(timetable(sex))
     lateness = np.clip(rng.standard_normal(len(centres)), -2.5, 2.5)
     return Child(
         sex=sex,
         lateness=dict(zip(centres, lateness.tolist(), strict=True)),
-        lengths=1.0 + 0.03 * rng.standard_normal((5, 4)),
-        width=0.87 + 0.06 * float(np.clip(rng.standard_normal(), -2, 2)),
+        lengths=1.0 + 0.04 * rng.standard_normal((5, 4)),
+        width=0.88 + 0.08 * float(np.clip(rng.standard_normal(), -2, 2)),
         flesh=1.0 + 0.08 * float(np.clip(rng.standard_normal(), -2, 2)),
-        angles_deg=np.array([14.0, 2.0, 1.5, 2.0, 3.0]) * rng.uniform(-1, 1, 5),
-        bends_deg=np.array([16.0, 3.0, 2.5, 3.0, 5.0]) * rng.uniform(-1, 1, 5),
-        spread=float(rng.uniform(0.9, 3.2)),
+        angles_deg=variety * np.array([14.0, 2.0, 1.5, 2.0, 3.0]) * rng.uniform(-1, 1, 5),
+        bends_deg=variety * np.array([16.0, 3.0, 2.5, 3.0, 5.0]) * rng.uniform(-1, 1, 5),
+        spread=1.5 + variety * float(rng.uniform(0.9, 3.2) - 1.5),
         size=float(np.exp(0.04 * np.clip(rng.standard_normal(), -2, 2))),
         carpals_mm=0.6 * np.clip(rng.standard_normal((len(CARPALS_MM), 2)), -2, 2),
+        fan=1.0 + variety * float(rng.uniform(-0.3, 0.4)),
+        tissue=sample_tissue(rng, variety),
     )
 
 
@@ -191,7 +203,7 @@ def ray_joints(ray: int, child: Child, build_age_months: float) -> np.ndarray:
         # Fingers spread; metacarpals 2 to 5 are bound together, and fan out more in the young.
         spread = 1.0
         if ray > 1:
-            spread = child.spread if index else 1.0 + YOUNG_FAN * young
+            spread = child.spread if index else child.fan + YOUNG_FAN * young
         degrees = natural * spread + child.angles_deg[ray - 1]
         if index:
             degrees += child.bends_deg[ray - 1]
@@ -237,10 +249,13 @@ def grow_hand(age_months: float, child: Child, build_age_months: float | None = 
             np.array(distal) * carpus,
             bone_width * child.width,
             maturities[name],
+            child.tissue,
         )
     for shift, (name, (centre, contour)) in zip(child.carpals_mm, CARPALS_MM.items(), strict=True):
         if maturities[name].present:
-            bones[name] = short_bone(name, centre * carpus + shift, contour, maturities[name])
+            bones[name] = short_bone(
+                name, centre * carpus + shift, contour, maturities[name], child.tissue
+            )
     joints = tuple(ray_joints(ray, child, build) for ray in RAYS)
     for ray, points in zip(RAYS, joints, strict=True):
         for index, name in enumerate(bone_names(ray)):
@@ -250,6 +265,7 @@ def grow_hand(age_months: float, child: Child, build_age_months: float | None = 
                 points[index + 1],
                 WIDTHS_MM[ray][index] * width,
                 maturities[name],
+                child.tissue,
             )
     if maturities["adductor_sesamoid"].present:
         bones["adductor_sesamoid"] = _sesamoid(joints[0], maturities["adductor_sesamoid"])

@@ -19,13 +19,51 @@ PLATE: Final = "plate"
 WHOLE: Final = "whole"
 
 CORTEX_LEVEL: Final = 1.0
-MEDULLA_LEVEL: Final = 0.45
-SPONGIOSA_LEVEL: Final = 0.6
-"""Attenuation of compact bone, of a shaft's cavity between its two walls, and of the inside of an
-epiphysis, relative to compact bone seen edge-on. Drawing values, chosen by eye."""
 CARPAL_WALL_LEVEL: Final = 0.8
-CARPAL_LEVEL: Final = 0.5
-"""The same of the thin wall of a carpal and of its inside."""
+"""Attenuation of compact bone, and of the thin wall of a carpal. Drawing values, chosen by eye."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tissue:
+    """How one child's bones look. Levels are relative to compact bone seen edge-on.
+
+    The ranges that `sample_tissue` draws from are wide on purpose: what a network learns from many
+    looks holds for one more, that of real bones (domain randomisation, Tobin et al. 2017,
+    arXiv 1703.06907).
+
+    Attributes:
+        medulla: level of a shaft's cavity between its two walls.
+        spongiosa: level of the inside of an epiphysis.
+        carpal: level of the inside of a carpal.
+        wall: factor on the thickness of the shafts' walls.
+        gap: factor on the height of growth plates.
+        epiphysis: factor on the height of epiphyses.
+        carpal_size: factor on the size of carpals.
+    """
+
+    medulla: float = 0.45
+    spongiosa: float = 0.6
+    carpal: float = 0.5
+    wall: float = 1.0
+    gap: float = 1.0
+    epiphysis: float = 1.0
+    carpal_size: float = 1.06
+
+
+def sample_tissue(rng: np.random.Generator, variety: float = 1.0) -> Tissue:
+    """Returns the look of one child's bones, between the usual one and, with variety 1, any."""
+    drawn = {
+        "medulla": rng.uniform(0.25, 0.7),
+        "spongiosa": rng.uniform(0.4, 0.85),
+        "carpal": rng.uniform(0.35, 0.8),
+        "wall": rng.uniform(0.6, 1.4),
+        "gap": rng.uniform(0.7, 1.3),
+        "epiphysis": rng.uniform(0.85, 1.2),
+        "carpal_size": rng.uniform(0.95, 1.18),
+    }
+    usual = dataclasses.asdict(Tissue())
+    return Tissue(**{name: usual[name] + variety * (drawn[name] - usual[name]) for name in drawn})
+
 
 BONE_WIDTH_MM: Final = 15.0
 """Width of a bone of relative thickness 1; thinner bones let more of the beam through."""
@@ -176,25 +214,26 @@ def _band(positions: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
 
 
 def _shaft_fills(
-    form: TubularForm, start: float, end: float, width: float, fused: float
+    form: TubularForm, tissue: Tissue, start: float, end: float, width: float, fused: float
 ) -> list[tuple[str, np.ndarray, float]]:
     profile = np.asarray(form.profile)
     positions = start + (end - start) * profile[:, 0]
     half_widths = 0.5 * width * profile[:, 1]
     # The wall is thick in the middle and a thin line near the ends, where spongy bone carries.
-    wall = form.cortex * width * (0.3 + 0.7 * np.sin(math.pi * np.clip(profile[:, 0], 0, 0.9)))
+    wall = tissue.wall * form.cortex * width
+    wall = wall * (0.3 + 0.7 * np.sin(math.pi * np.clip(profile[:, 0], 0, 0.9)))
     inner = np.maximum(half_widths - wall, 0.15 * half_widths)
     inset = 0.07 * width
     # At the plate lies a bright line of calcified cartilage, which fades with fusion.
     cavity = np.clip(positions, start + inset * (1.0 - fused), end - inset)
     return [
         (SHAFT, _band(positions, half_widths), CORTEX_LEVEL),
-        (SHAFT, _band(cavity, inner), MEDULLA_LEVEL),
+        (SHAFT, _band(cavity, inner), tissue.medulla),
     ]
 
 
 def _plate_fills(
-    start: float, end: float, width: float, fused: float
+    tissue: Tissue, start: float, end: float, width: float, fused: float
 ) -> list[tuple[str, np.ndarray, float]]:
     """Returns the bone that crosses the plate; fusion begins in the middle and spreads."""
     ends = np.array([start, end])
@@ -202,12 +241,18 @@ def _plate_fills(
     level = min(1.0, 0.4 + 0.6 * fused)
     return [
         (PLATE, _band(ends, bridge), CORTEX_LEVEL * level),
-        (PLATE, _band(ends, 0.9 * bridge), SPONGIOSA_LEVEL * level),
+        (PLATE, _band(ends, 0.9 * bridge), tissue.spongiosa * level),
     ]
 
 
 def _epiphysis_fills(
-    form: TubularForm, start: float, height: float, gap: float, width: float, maturity: Maturity
+    form: TubularForm,
+    tissue: Tissue,
+    start: float,
+    height: float,
+    gap: float,
+    width: float,
+    maturity: Maturity,
 ) -> list[tuple[str, np.ndarray, float]]:
     size, capping = maturity.size, maturity.capping
     half_height = 0.5 * height * (0.4 + 0.6 * size)
@@ -230,7 +275,7 @@ def _epiphysis_fills(
     presence = 0.65 + 0.35 * size  # a small centre is thin along the beam too
     return [
         (EPIPHYSIS, outer, CORTEX_LEVEL * presence),
-        (EPIPHYSIS, inner, SPONGIOSA_LEVEL * presence),
+        (EPIPHYSIS, inner, tissue.spongiosa * presence),
     ]
 
 
@@ -240,6 +285,7 @@ def tubular_bone(
     distal: np.ndarray,
     width: float,
     maturity: Maturity,
+    tissue: Tissue = Tissue(),
 ) -> Bone:
     """Returns a phalanx, a metacarpal or a forearm bone.
 
@@ -249,6 +295,7 @@ def tubular_bone(
         distal: [2] the one at its distal side.
         width: width of its metaphysis in millimetres.
         maturity: state of its epiphysis.
+        tissue: how the child's bones look.
     """
     form = FORMS[name if name in FORMS else name[:2]]
     axis = distal - proximal
@@ -258,17 +305,18 @@ def tubular_bone(
     gap_length = min(length, GAP_LENGTH_MM)
     youth = 1.0 - maturity.size
     joint = (0.014 + 0.02 * youth) * gap_length
-    height = form.epiphysis * length * (1.0 - 0.35 * youth)
-    gap = (PLATE_GAP_MM + PLATE_GAP * gap_length) * (1.0 - 0.6 * maturity.fusion)
+    height = tissue.epiphysis * form.epiphysis * length * (1.0 - 0.35 * youth)
+    gap = tissue.gap * (PLATE_GAP_MM + PLATE_GAP * gap_length) * (1.0 - 0.6 * maturity.fusion)
     gap += YOUNG_GAP * youth * gap_length
     start = joint + height + gap
     end = length - form.far_gap * gap_length * (1.0 + youth)
     fills = []
     if maturity.fusion > 0.0:
-        fills += _plate_fills(start - gap - 0.1 * height, start + gap, width, maturity.fusion)
-    fills += _shaft_fills(form, start, end, width, maturity.fusion)
+        plate_start = start - gap - 0.1 * height
+        fills += _plate_fills(tissue, plate_start, start + gap, width, maturity.fusion)
+    fills += _shaft_fills(form, tissue, start, end, width, maturity.fusion)
     if maturity.present:
-        fills += _epiphysis_fills(form, joint, height, gap, width, maturity)
+        fills += _epiphysis_fills(form, tissue, joint, height, gap, width, maturity)
 
     def to_hand(points: np.ndarray) -> np.ndarray:
         along = length - points[:, :1] if form.from_distal else points[:, :1]
@@ -284,7 +332,11 @@ def tubular_bone(
 
 
 def short_bone(
-    name: str, centre: np.ndarray, contour: Sequence[tuple[float, float]], maturity: Maturity
+    name: str,
+    centre: np.ndarray,
+    contour: Sequence[tuple[float, float]],
+    maturity: Maturity,
+    tissue: Tissue = Tissue(),
 ) -> Bone:
     """Returns a carpal or a sesamoid that has appeared.
 
@@ -295,6 +347,7 @@ def short_bone(
         centre: [2] its middle.
         contour: adult contour about that middle, in millimetres.
         maturity: its state.
+        tissue: how the child's bones look.
     """
     corners = np.asarray(contour)
     angles = np.unwrap(np.arctan2(corners[:, 1], corners[:, 0]))
@@ -304,12 +357,13 @@ def short_bone(
         _ANGLES, (angles % (2.0 * math.pi))[order], radii[order], period=2.0 * math.pi
     )
     roundness = 1.0 - maturity.size
-    radius = 1.06 * maturity.size * (roundness * 0.85 * radius.mean() + (1.0 - roundness) * radius)
+    radius = roundness * 0.85 * radius.mean() + (1.0 - roundness) * radius
+    radius = tissue.carpal_size * maturity.size * radius
     outline = np.stack([radius * _COS, radius * _SIN], axis=-1)
     presence = 0.6 + 0.4 * maturity.size
     fills = (
         Fill(WHOLE, centre + outline, CARPAL_WALL_LEVEL * presence),
-        Fill(WHOLE, centre + 0.86 * outline, CARPAL_LEVEL * presence),
+        Fill(WHOLE, centre + 0.86 * outline, tissue.carpal * presence),
     )
     width = 2.0 * float(radii.mean())
     return Bone(name, fills, thickness=math.sqrt(width / BONE_WIDTH_MM))

@@ -57,6 +57,7 @@ def make_example(
         settings.image_size_px,
         skeletal_age_months=subject.skeletal_age_months,
         hand_size_age_months=subject.size_age_months,
+        variety=settings.variety,
     )
     return taken.image[:, :, None], {
         schema.IMAGE_ID: f"phantom_{split}_{index:05d}",

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -151,16 +153,22 @@ def _sample_marker(rng: np.random.Generator) -> Marker:
     )
 
 
-def sample_film(rng: np.random.Generator) -> Film:
-    """Returns a film. Everything is drawn whether it is used or not: one seed, one film."""
+def sample_film(rng: np.random.Generator, variety: float = 1.0) -> Film:
+    """Returns a film. Everything is drawn whether it is used or not: one seed, one film.
+
+    Args:
+        rng: source of everything random.
+        variety: 1 for films as different as real ones, 0 for one kind of film.
+    """
     kinds = rng.random(6)
+    kinds[:5] /= max(variety, 1e-9)
     field, marker = _sample_field(rng), _sample_marker(rng)
     background = float(rng.choice([0.05, 0.13, 0.25, 0.45], p=[0.6, 0.2, 0.12, 0.08]))
     background += float(rng.uniform(-0.05, 0.05))
     span = float(rng.uniform(0.08, 0.3) if kinds[2] < DIM_SHARE else rng.uniform(0.5, 1.0))
     dim = max(span, 0.3) if kinds[2] < DIM_SHARE else 1.0
-    sides = rng.random(4) < 0.15
-    return Film(
+    sides = rng.random(4) < 0.15 * variety
+    sampled = Film(
         right_hand=bool(kinds[0] < RIGHT_HAND_SHARE),
         inverted=bool(kinds[1] < INVERTED_SHARE),
         turn_deg=float(np.clip(TURN_SD_DEG * rng.standard_normal(), -MAX_TURN_DEG, MAX_TURN_DEG)),
@@ -183,6 +191,25 @@ def sample_film(rng: np.random.Generator) -> Film:
         border_level=float(rng.choice([0.0, 0.5, 0.9], p=[0.5, 0.2, 0.3])),
         marker=marker if kinds[5] < 0.85 else None,
     )
+    return towards_plain(sampled, variety)
+
+
+PLAIN: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "turn_deg": 0.0, "stretch": 1.3, "scale": 1.0, "shift": np.zeros(2), "flesh": 0.6,
+        "bone": 0.5, "background": 0.1, "contrast": 0.7, "gamma": 1.2, "heel": np.zeros(2),
+        "noise": 0.004, "grain": 0.3, "blur": 0.002, "sharpening": 0.0, "trabeculae": 0.03,
+    }
+)  # fmt: skip
+"""What a film without variety has."""
+
+
+def towards_plain(film: Film, variety: float) -> Film:
+    """Returns the film with only a share of what sets it apart from a plain one."""
+    nearer: dict[str, Any] = {
+        name: plain + variety * (getattr(film, name) - plain) for name, plain in PLAIN.items()
+    }
+    return dataclasses.replace(film, **nearer)
 
 
 def film_matrix(film: Film, scale: float) -> np.ndarray:

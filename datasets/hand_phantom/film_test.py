@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from bone_age_datasets.hand_phantom import film
+from bone_age_datasets.hand_phantom import anatomy, film
 
 SIZE = 96
 
@@ -94,3 +94,27 @@ def test_noise_and_heel_do_what_they_say():
     assert noisy.std() > 5
     sloped, _ = expose(plain(noise=0.0, heel=np.array([0.0, 0.5])))
     assert float(sloped[-5:].mean()) > 1.3 * float(sloped[:5].mean())
+
+
+def test_variety_spreads_films_and_children():
+    def spread_of(variety):
+        taken = [film.sample_film(np.random.default_rng(seed), variety) for seed in range(60)]
+        children = [anatomy.sample_child(1, np.random.default_rng(s), variety) for s in range(60)]
+        return {
+            "turn": np.std([one.turn_deg for one in taken]),
+            "contrast": np.std([one.contrast for one in taken]),
+            "framed": np.mean([one.field is not None for one in taken]),
+            "thumb": np.std([child.angles_deg[0] for child in children]),
+            "medulla": np.std([child.tissue.medulla for child in children]),
+        }
+
+    none, some, full = (spread_of(variety) for variety in (0.0, 0.3, 1.0))
+    for name, value in full.items():
+        assert none[name] < 1e-9, name
+        assert 0.1 * value < some[name] < 0.6 * value, name
+
+
+def test_the_same_seed_is_the_same_film_at_any_variety():
+    one, other = (film.sample_film(np.random.default_rng(5), variety) for variety in (0.5, 1.0))
+    np.testing.assert_allclose(2 * one.shift, other.shift)
+    assert one.turn_deg * 2 == other.turn_deg

@@ -102,7 +102,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     }
     BUILDER_CONFIGS = [  # noqa: RUF012
         HandPhantomConfig(
-            name="small", description="1200, 200 and 400 images of 128 px; made within a minute."
+            name="small",
+            description="1200, 200 and 400 images of 128 px, with films much alike.",
+            settings=PhantomSettings(variety=0.3),
+        ),
+        HandPhantomConfig(
+            name="varied",
+            description="As small, with films as different as real ones.",
         ),
         HandPhantomConfig(
             name="large",
@@ -116,37 +122,37 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         ),
         HandPhantomConfig(
             name="px96",
-            description="As small, at 96 px.",
+            description="As varied, at 96 px.",
             settings=PhantomSettings(image_size_px=96),
         ),
         HandPhantomConfig(
             name="px256",
-            description="As small, at 256 px.",
+            description="As varied, at 256 px.",
             settings=PhantomSettings(image_size_px=256),
         ),
         HandPhantomConfig(
             name="rsna_like",
-            description="As small; ages spread like those of the RSNA 2017 training images.",
+            description="As varied; ages spread like those of the RSNA 2017 training images.",
             settings=PhantomSettings(age_distribution="rsna_like"),
         ),
         HandPhantomConfig(
             name="skewed",
-            description="As small; mostly young children.",
+            description="As varied; mostly young children.",
             settings=PhantomSettings(age_distribution="skewed"),
         ),
         HandPhantomConfig(
             name="shifted",
-            description="As small; hands 12 months more mature than their label.",
+            description="As varied; hands 12 months more mature than their label.",
             settings=PhantomSettings(maturity_shift_months=12.0),
         ),
         HandPhantomConfig(
             name="noisy",
-            description="As small; labels with an error of SD 6 months.",
+            description="As varied; labels with an error of SD 6 months.",
             settings=PhantomSettings(label_noise_months=6.0),
         ),
         HandPhantomConfig(
             name="girls",
-            description="As small; four of five children are girls.",
+            description="As varied; four of five children are girls.",
             settings=PhantomSettings(female_fraction=0.8),
         ),
     ]

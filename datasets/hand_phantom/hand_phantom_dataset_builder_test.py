@@ -37,6 +37,7 @@ def test_default_configuration_is_small(tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
+        ("small", {"variety": 0.3}),
         ("px96", {"image_size_px": 96}),
         ("px256", {"image_size_px": 256}),
         ("rsna_like", {"age_distribution": "rsna_like"}),
@@ -46,8 +47,8 @@ def test_default_configuration_is_small(tmp_path):
         ("girls", {"female_fraction": 0.8}),
     ],
 )
-def test_other_configurations_differ_from_small_in_one_thing(name, changes):
-    assert CONFIGS[name].settings == dataclasses.replace(CONFIGS["small"].settings, **changes)
+def test_other_configurations_differ_from_varied_in_one_thing(name, changes):
+    assert CONFIGS[name].settings == dataclasses.replace(CONFIGS["varied"].settings, **changes)
 
 
 def test_metadata_is_found(builder):

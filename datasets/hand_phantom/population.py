@@ -59,6 +59,8 @@ class PhantomSettings:
             the hand follows the age.
         random_size: True draws the age that the hand's size and build follow anew, from the same
             distribution, so that only ossification tells the age.
+        variety: how different films, postures and the looks of bones are, from 0, all alike, to 1,
+            as different as real ones.
         seed: seed of everything random, 0 or more.
 
     Raises:
@@ -77,6 +79,7 @@ class PhantomSettings:
     label_noise_months: float = 0.0
     ossification: bool = True
     random_size: bool = False
+    variety: float = 1.0
     seed: int = 20171125
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class PhantomSettings:
         self._require_number("female_fraction", 0, 1)
         self._require_number("maturity_shift_months", -120, 120)
         self._require_number("label_noise_months", 0, 60)
+        self._require_number("variety", 0, 1)
         self._require_number("seed", 0, math.inf, numbers.Integral)
         if self.age_distribution not in AGE_DISTRIBUTIONS:
             raise ValueError(

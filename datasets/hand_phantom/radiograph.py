@@ -153,6 +153,7 @@ def take_radiograph(
     *,
     skeletal_age_months: float | None = None,
     hand_size_age_months: float | None = None,
+    variety: float = 1.0,
 ) -> Radiograph:
     """Takes a radiograph of a new child's hand.
 
@@ -166,9 +167,10 @@ def take_radiograph(
             `age_months`.
         hand_size_age_months: age that sets size and build of the hand, when it is not
             `age_months`.
+        variety: how different films, postures and looks are: 1 as real ones, 0 not at all.
     """
-    child = sample_child(sex, rng)
-    film = sample_film(rng)
+    child = sample_child(sex, rng, variety)
+    film = sample_film(rng, variety)
     skeletal = age_months if skeletal_age_months is None else skeletal_age_months
     build = age_months if hand_size_age_months is None else hand_size_age_months
     hand = grow_hand(skeletal, child, build)
