@@ -56,8 +56,8 @@ CARPALS_MM: Final[Mapping[str, tuple[tuple[float, float], tuple[tuple[float, flo
 SESAMOID_MM: Final = ((-3.0, 0.0), (-1.0, 2.2), (2.0, 2.0), (3.0, 0.0), (1.0, -2.2), (-2.0, -2.0))
 FOREARM_MM: Final = MappingProxyType(
     {
-        "distal_radius": ((6.5, -145.0), (8.5, -26.5), 28.0),
-        "distal_ulna": ((-22.5, -145.0), (-18.5, -27.5), 15.0),
+        "distal_radius": ((6.5, -145.0), (8.5, -26.5), 26.5),
+        "distal_ulna": ((-22.5, -145.0), (-18.5, -27.5), 14.0),
     }
 )
 """Proximal end (beyond the film), wrist joint and metaphyseal width."""
@@ -70,14 +70,16 @@ included; the thumb's are at the metacarpophalangeal joint, the next joint and t
 
 YOUNG_CARPUS: Final = 0.25
 YOUNG_FAN: Final = 1.0
-"""How much shorter the carpus is at birth, and how much wider the metacarpals fan out; drawing
-values, since 100 px copies of radiographs of toddlers show both."""
+YOUNG_MINERAL: Final = 0.4
+"""How much shorter the carpus is at birth, how much wider the metacarpals fan out, and how much
+less bones attenuate; drawing values, since 100 px copies of radiographs of toddlers show all."""
 
 FEMALE_WIDTH: Final = 0.94
 """Girls' bones are slimmer for their length; a drawing value."""
 
-BONE_STOUTNESS: Final = 0.4
-"""Power of `stoutness` that bone widths take; a drawing value."""
+BONE_STOUTNESS: Final = -0.4
+"""Power of `stoutness` that bone widths take: flesh is stout in small children, bone is slender. A
+drawing value."""
 
 GROWTH: Final = MappingProxyType(
     {
@@ -111,6 +113,7 @@ class Child:
         size: factor on the size of the hand.
         carpals_mm: [8, 2] shift of each carpal.
         fan: factor on the angles between the metacarpals.
+        carpus: factor on the height of the carpus, which a bent wrist foreshortens.
         tissue: how the bones look.
     """
 
@@ -125,6 +128,7 @@ class Child:
     size: float
     carpals_mm: np.ndarray
     fan: float
+    carpus: float
     tissue: Tissue
 
 
@@ -136,6 +140,7 @@ class Hand:
         bones: every bone that has ossified, by name.
         joints: five [4 or 5, 2] arrays, the joints of each ray from base to fingertip.
         flesh: factor on soft-tissue widths at this age.
+        mineral: factor on the attenuation of bones at this age.
         maturities: state of every centre, by name, absent ones included.
         carpus: [2] the middle of the carpals, ossified or not.
     """
@@ -143,6 +148,7 @@ class Hand:
     bones: Mapping[str, Bone]
     joints: tuple[np.ndarray, ...]
     flesh: float
+    mineral: float
     maturities: Mapping[str, Maturity]
     carpus: np.ndarray
 
@@ -169,6 +175,7 @@ def sample_child(sex: int, rng: np.random.Generator, variety: float = 1.0) -> Ch
         size=float(np.exp(0.04 * np.clip(rng.standard_normal(), -2, 2))),
         carpals_mm=0.6 * np.clip(rng.standard_normal((len(CARPALS_MM), 2)), -2, 2),
         fan=1.0 + variety * float(rng.uniform(-0.3, 0.4)),
+        carpus=1.0 + variety * float(rng.uniform(-0.3, 0.08)),
         tissue=sample_tissue(rng, variety),
     )
 
@@ -183,7 +190,7 @@ def film_scale(age_months: float, child: Child) -> float:
 def stoutness(age_months: float) -> float:
     """Returns the factor on widths of flesh: 1 in adults, larger in small children.
 
-    Bones take only `BONE_STOUTNESS`, a power of it.
+    Bones take a power of it, `BONE_STOUTNESS`.
     """
     return 1.0 + 0.3 * youth(age_months) ** 1.5
 
@@ -196,7 +203,8 @@ def youth(age_months: float) -> float:
 def ray_joints(ray: int, child: Child, build_age_months: float) -> np.ndarray:
     """Returns the joints [4 or 5, 2] of a ray from the carpus to the end of its last bone."""
     young = youth(build_age_months)
-    joints = [np.array(RAY_BASES_MM[ray]) * [1.0, 1.0 - YOUNG_CARPUS * young]]
+    height = child.carpus * (1.0 - YOUNG_CARPUS * young)
+    joints = [np.array(RAY_BASES_MM[ray]) * [1.0, height]]
     for index, (length, natural) in enumerate(
         zip(LENGTHS_MM[ray], RAY_ANGLES_DEG[ray], strict=True)
     ):
@@ -238,7 +246,7 @@ def grow_hand(age_months: float, child: Child, build_age_months: float | None = 
     build = age_months if build_age_months is None else build_age_months
     maturities = mature_centres(age_months, child.sex, child.lateness)
     stout = stoutness(build)
-    carpus = np.array([1.0, 1.0 - YOUNG_CARPUS * youth(build)])
+    carpus = np.array([1.0, child.carpus * (1.0 - YOUNG_CARPUS * youth(build))])
     slimness = FEMALE_WIDTH if child.sex == schema.FEMALE else 1.0
     width = child.width * slimness * stout**BONE_STOUTNESS
     bones: dict[str, Bone] = {}
@@ -271,4 +279,5 @@ def grow_hand(age_months: float, child: Child, build_age_months: float | None = 
         bones["adductor_sesamoid"] = _sesamoid(joints[0], maturities["adductor_sesamoid"])
     middle = np.mean([centre for centre, _ in CARPALS_MM.values()], axis=0) * carpus
     states = MappingProxyType(maturities)
-    return Hand(MappingProxyType(bones), joints, child.flesh * stout, states, middle)
+    mineral = 1.0 - YOUNG_MINERAL * youth(build)
+    return Hand(MappingProxyType(bones), joints, child.flesh * stout, mineral, states, middle)

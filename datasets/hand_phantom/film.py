@@ -87,6 +87,8 @@ class Film:
         scale: factor on the size of the hand.
         shift: [2] shift (x, y), fractions of the image.
         flesh: attenuation of the palm.
+        fingers: thickness of the fingers' flesh relative to the palm's.
+        bulk: power with which flesh thins towards its edges.
         bone: attenuation of a compact bone of relative thickness 1.
         background: grey of the film without an object, 0 to 1.
         contrast: span from there to complete attenuation, 0 to 1.
@@ -111,6 +113,8 @@ class Film:
     scale: float
     shift: np.ndarray
     flesh: float
+    fingers: float
+    bulk: float
     bone: float
     background: float
     contrast: float
@@ -176,7 +180,9 @@ def sample_film(rng: np.random.Generator, variety: float = 1.0) -> Film:
         scale=float(np.exp(SCALE_SD * np.clip(rng.standard_normal(), -2, 1.5))),
         shift=SHIFT_SD * np.clip(rng.standard_normal(2), -2, 2),
         flesh=float(rng.uniform(0.4, 0.9)),
-        bone=float(rng.uniform(0.3, 0.65)),
+        fingers=float(rng.uniform(0.15, 0.5)),
+        bulk=float(rng.uniform(0.6, 2.2)),
+        bone=float(rng.uniform(0.22, 0.62)),
         background=background * dim,
         contrast=span * (1.0 - background),
         gamma=float(rng.uniform(0.8, 2.0)),
@@ -197,8 +203,9 @@ def sample_film(rng: np.random.Generator, variety: float = 1.0) -> Film:
 PLAIN: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "turn_deg": 0.0, "stretch": 1.3, "scale": 1.0, "shift": np.zeros(2), "flesh": 0.6,
-        "bone": 0.5, "background": 0.1, "contrast": 0.7, "gamma": 1.2, "heel": np.zeros(2),
-        "noise": 0.004, "grain": 0.3, "blur": 0.002, "sharpening": 0.0, "trabeculae": 0.03,
+        "fingers": 0.3, "bulk": 1.2, "bone": 0.5, "background": 0.1, "contrast": 0.7, "gamma": 1.2,
+        "heel": np.zeros(2), "noise": 0.004, "grain": 0.3, "blur": 0.002, "sharpening": 0.0,
+        "trabeculae": 0.03,
     }
 )  # fmt: skip
 """What a film without variety has."""

@@ -95,7 +95,7 @@ def _flesh_pieces(hand: Hand) -> list[np.ndarray]:
     return pieces
 
 
-def flesh_attenuation(hand: Hand, matrix: np.ndarray, size_px: int) -> np.ndarray:
+def flesh_attenuation(hand: Hand, matrix: np.ndarray, size_px: int, film: Film) -> np.ndarray:
     """Returns [size_px, size_px] float32: soft tissue alone, the middle of the palm as 1."""
     mask: np.ndarray = np.zeros((size_px, size_px), np.uint8)
     for piece in _flesh_pieces(hand):
@@ -113,7 +113,8 @@ def flesh_attenuation(hand: Hand, matrix: np.ndarray, size_px: int) -> np.ndarra
     small = cv2.resize(mask, (32, 32), interpolation=cv2.INTER_AREA)
     bulk = cv2.resize(cv2.blur(small, (7, 7)), (size_px, size_px), interpolation=cv2.INTER_LINEAR)
     bulk = bulk.astype(np.float32) / 255
-    return thickness * (0.25 + 0.75 * bulk * bulk) * _forearm(matrix, size_px)
+    bulk = film.fingers + (1.0 - film.fingers) * bulk**film.bulk
+    return thickness * bulk * _forearm(matrix, size_px)
 
 
 def _forearm(matrix: np.ndarray, size_px: int) -> np.ndarray:
@@ -176,9 +177,9 @@ def take_radiograph(
     hand = grow_hand(skeletal, child, build)
     matrix = film_matrix(film, film_scale(build, child))
     canvas_px = SUPERSAMPLING * size_px
-    flesh = flesh_attenuation(hand, matrix, canvas_px)
+    flesh = flesh_attenuation(hand, matrix, canvas_px, film)
     bone = bone_attenuation(list(hand.bones.values()), matrix, canvas_px)
-    bone *= _spongy_texture(film, rng, size_px)
+    bone *= hand.mineral * _spongy_texture(film, rng, size_px)
     image, field = expose(film.flesh * flesh + film.bone * bone, film, rng)
     body = cv2.resize(np.maximum(flesh, bone), (size_px, size_px), interpolation=cv2.INTER_AREA)
     foreground = np.where((body > 0.1) & (field > 127), 255, 0).astype(np.uint8)
