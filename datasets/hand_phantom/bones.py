@@ -112,7 +112,8 @@ class TubularForm:
     Lengths are fractions of the bone's length, widths of the width of its metaphysis.
 
     Attributes:
-        profile: (position, half width * 2) of the shaft from the growth plate to its other end.
+        profile: (position, half width * 2) of the shaft from the growth plate to its other end, or
+            beyond it for bones that leave the film.
         epiphysis: thickness of the full-grown epiphysis.
         joint_power: squareness of the epiphysis' joint side: 2 is round, 4 is nearly flat.
         side_power: roundness of its ends: 1 is an ellipse, less is squarer.
@@ -149,10 +150,10 @@ _FIRST_METACARPAL: Final = (
     (0.93, 0.88), (0.98, 0.74), (1.0, 0.5),
 )  # fmt: skip
 _RADIUS: Final = (
-    (0.0, 0.96), (0.01, 1.0), (0.06, 0.9), (0.15, 0.69), (0.28, 0.52), (0.5, 0.45), (1.0, 0.46),
+    (0.0, 0.96), (0.01, 1.0), (0.06, 0.9), (0.15, 0.69), (0.28, 0.52), (0.5, 0.45), (2.2, 0.48),
 )  # fmt: skip
 _ULNA: Final = (
-    (0.0, 0.95), (0.01, 1.0), (0.06, 0.9), (0.15, 0.78), (0.28, 0.74), (0.5, 0.76), (1.0, 0.86),
+    (0.0, 0.95), (0.01, 1.0), (0.06, 0.9), (0.15, 0.78), (0.28, 0.74), (0.5, 0.76), (2.2, 0.9),
 )  # fmt: skip
 
 FORMS: Final = MappingProxyType(
@@ -225,7 +226,7 @@ def _shaft_fills(
     inner = np.maximum(half_widths - wall, 0.15 * half_widths)
     inset = 0.07 * width
     # At the plate lies a bright line of calcified cartilage, which fades with fusion.
-    cavity = np.clip(positions, start + inset * (1.0 - fused), end - inset)
+    cavity = np.clip(positions, start + inset * (1.0 - fused), positions[-1] - inset)
     return [
         (SHAFT, _band(positions, half_widths), CORTEX_LEVEL),
         (SHAFT, _band(cavity, inner), tissue.medulla),

@@ -12,14 +12,14 @@ import numpy as np
 SUPERSAMPLING: Final = 2
 """Attenuation is drawn at this multiple of the image's size, then averaged down."""
 
-MM_TO_HEIGHT: Final = 0.0034
+MM_TO_HEIGHT: Final = 0.003
 """A millimetre of an average hand as a fraction of the image's height. With the mean stretch,
 `CENTRE_MM` and `CENTRE` it puts the joints within .03 of their mean positions in the RSNA 2017
 training images: y of the distal interphalangeal .235, proximal interphalangeal .343 and
 metacarpophalangeal joints .468, radius (.514, .765) and ulna (.403, .776)."""
 
 CENTRE_MM: Final = (0.0, 35.0)
-CENTRE: Final = (0.487, 0.577)
+CENTRE: Final = (0.487, 0.562)
 """Point of the hand that the film centres, and its mean position (x, y) on the image."""
 
 STRETCH: Final = (1.05, 1.6)
@@ -27,7 +27,7 @@ STRETCH: Final = (1.05, 1.6)
 TURN_SD_DEG: Final = 12.0
 MAX_TURN_DEG: Final = 40.0
 SHIFT_SD: Final = 0.035
-SCALE_SD: Final = 0.13
+SCALE_SD: Final = 0.15
 """SDs of turn, shift (fraction of the image) and logarithm of the size; drawing values that cover
 what 100 px copies of RSNA 2017 training images show, seen by eye."""
 

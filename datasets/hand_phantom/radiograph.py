@@ -81,7 +81,7 @@ def _flesh_pieces(hand: Hand) -> list[np.ndarray]:
     heads = np.stack([joints[1] for joints in hand.joints])
     stout = hand.flesh
     wrist = np.array([[-17.0, -28.0], [17.0, -28.0]])
-    elbow = np.array([[-22.0, -150.0], [20.0, -150.0]])
+    elbow = np.array([[-24.0, -280.0], [22.0, -280.0]])
     sides = np.array([[-22.0, 5.0], [23.0, 5.0]])
     palm_centres = np.concatenate([wrist, sides, heads[1:]])
     palm_radii = stout * np.array([12.0, 12, 14, 13, 12, 13, 13, 12])
