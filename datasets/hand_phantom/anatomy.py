@@ -79,11 +79,11 @@ YOUNG_CARPUS: Final = 0.22
 YOUNG_FAN: Final = 0.2
 RIPE_CARPUS_MM: Final = -4.0
 YOUNG_MINERAL: Final = 0.4
-"""Height of an adult's carpus as a fraction of that in `CARPALS_MM`, how much higher it is at birth,
-how much wider the metacarpals fan out then, how far below their place the middle of the carpals that have
-ossified lies in adults, and how much less bones attenuate in the young. With `LENGTHS_MM`
-and `RAY_ANGLES_DEG` the first four keep the distances between the middles of the regions near
-those of the 238 annotated radiographs of Koitka et al. 2018, from toddlers to adolescents."""
+"""Height of an adult's carpus as a fraction of that in `CARPALS_MM`, how much higher it is at
+birth, how much wider the metacarpals fan out then, how far below their place the middle of the
+carpals lies in adults, and how much less bones attenuate at birth. With `LENGTHS_MM` and
+`RAY_ANGLES_DEG` the first four keep the distances between the middles of the regions near those
+of the 238 annotated radiographs of Koitka et al. 2018, from toddlers to adolescents."""
 
 FEMALE_WIDTH: Final = 0.94
 """Girls' bones are slimmer for their length; a drawing value."""
