@@ -18,7 +18,8 @@ from bone_age_tf import schema
 from . import radiograph, truth
 
 AGES_MONTHS: Final = (6.0, 12.0, 24.0, 48.0, 72.0, 96.0, 120.0, 144.0, 168.0, 192.0, 216.0)
-SEED: Final = 1
+SEED: Final = 5
+VARIETY: Final = 0.4
 REGION_COLOUR: Final = "#ffb000"
 CARPAL_COLOUR: Final = "#33bbee"
 
@@ -28,6 +29,7 @@ def draw_picture(
     size_px: int = 128,
     seed: int = SEED,
     boxes: bool = False,
+    variety: float = VARIETY,
 ) -> Figure:
     """Returns a figure: girls above, boys below, a column an age.
 
@@ -36,6 +38,7 @@ def draw_picture(
         size_px: height and width of each radiograph.
         seed: of the girl and the boy; each is the same child on the same film at every age.
         boxes: draw the regions and the carpals' boxes.
+        variety: how different films may be, 0 to 1.
     """
     columns = len(ages_months)
     figure = Figure(figsize=(1.2 * columns + 0.3, 2.75), layout="constrained")
@@ -43,7 +46,7 @@ def draw_picture(
     for row, sex in enumerate((schema.FEMALE, schema.MALE)):
         for column, age in enumerate(ages_months):
             taken = radiograph.take_radiograph(
-                age, sex, np.random.default_rng([seed, sex]), size_px
+                age, sex, np.random.default_rng([seed, sex]), size_px, variety=variety
             )
             axes = grid[row, column]
             axes.imshow(taken.image, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
@@ -125,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="draw the 17 regions (orange) and the carpals that have appeared (blue)",
     )
+    parser.add_argument(
+        "--variety",
+        type=float,
+        default=VARIETY,
+        metavar="SHARE",
+        help="how different films may be: 0, all alike, to 1, as real ones (default: %(default)s)",
+    )
     return parser
 
 
@@ -140,7 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--size_px is {options.size_px}; allowed are numbers from 32 on")
     if options.seed < 0:
         parser.error(f"--seed is {options.seed}; allowed are numbers from 0 on")
-    figure = draw_picture(options.ages, options.size_px, options.seed, options.boxes)
+    if not 0 <= options.variety <= 1:
+        parser.error(f"--variety is {options.variety}; allowed are numbers from 0 to 1")
+    figure = draw_picture(
+        options.ages, options.size_px, options.seed, options.boxes, options.variety
+    )
     # Room for every pixel of a radiograph in its column.
     figure.savefig(options.output, dpi=options.size_px)
     print(options.output)

@@ -123,7 +123,7 @@ def _forearm(matrix: np.ndarray, size_px: int) -> np.ndarray:
     offset = float(np.linalg.inv(matrix[:, :2])[1] @ matrix[:, 2])
     pixels = np.arange(size_px, dtype=np.float32)
     height = up[0] * pixels[None, :] + up[1] * pixels[:, None] - offset
-    return (1.0 + 0.6 * np.clip((10.0 - height) / 70.0, 0.0, 1.0)).astype(np.float32)
+    return (1.0 + 0.4 * np.clip((10.0 - height) / 70.0, 0.0, 1.0)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
