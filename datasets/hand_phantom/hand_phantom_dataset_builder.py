@@ -87,6 +87,12 @@ class _Split:
         return self._builder._generate_examples(self._name)
 
 
+def _config(name: str, description: str, **settings: Any) -> HandPhantomConfig:
+    return HandPhantomConfig(
+        name=name, description=description, settings=PhantomSettings(**settings)
+    )
+
+
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Builds hand_phantom."""
 
@@ -101,60 +107,38 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "1.0.0": "Initial release.",
     }
     BUILDER_CONFIGS = [  # noqa: RUF012
-        HandPhantomConfig(
-            name="small",
-            description="1200, 200 and 400 images of 128 px, with films much alike.",
-            settings=PhantomSettings(variety=0.3),
+        _config("small", "1200, 200 and 400 images of 128 px, with films much alike.", variety=0.3),
+        _config("varied", "As small, with films as different as real ones."),
+        _config(
+            "large",
+            "As varied, with 10000, 1000 and 1000 images.",
+            train=10000,
+            validation=1000,
+            test=1000,
         ),
-        HandPhantomConfig(
-            name="varied",
-            description="As small, with films as different as real ones.",
+        _config(
+            "tiny",
+            "As varied, with 48, 16 and 16 images of 64 px, for tests.",
+            train=48,
+            validation=16,
+            test=16,
+            image_size_px=64,
         ),
-        HandPhantomConfig(
-            name="large",
-            description="10000, 1000 and 1000 images of 128 px.",
-            settings=PhantomSettings(train=10000, validation=1000, test=1000),
+        _config("px96", "As varied, at 96 px.", image_size_px=96),
+        _config("px256", "As varied, at 256 px.", image_size_px=256),
+        _config(
+            "rsna_like",
+            "As varied; ages spread like those of the RSNA 2017 training images.",
+            age_distribution="rsna_like",
         ),
-        HandPhantomConfig(
-            name="tiny",
-            description="48, 16 and 16 images of 64 px, for tests.",
-            settings=PhantomSettings(train=48, validation=16, test=16, image_size_px=64),
+        _config("skewed", "As varied; mostly young children.", age_distribution="skewed"),
+        _config(
+            "shifted",
+            "As varied; hands 12 months more mature than their label.",
+            maturity_shift_months=12.0,
         ),
-        HandPhantomConfig(
-            name="px96",
-            description="As varied, at 96 px.",
-            settings=PhantomSettings(image_size_px=96),
-        ),
-        HandPhantomConfig(
-            name="px256",
-            description="As varied, at 256 px.",
-            settings=PhantomSettings(image_size_px=256),
-        ),
-        HandPhantomConfig(
-            name="rsna_like",
-            description="As varied; ages spread like those of the RSNA 2017 training images.",
-            settings=PhantomSettings(age_distribution="rsna_like"),
-        ),
-        HandPhantomConfig(
-            name="skewed",
-            description="As varied; mostly young children.",
-            settings=PhantomSettings(age_distribution="skewed"),
-        ),
-        HandPhantomConfig(
-            name="shifted",
-            description="As varied; hands 12 months more mature than their label.",
-            settings=PhantomSettings(maturity_shift_months=12.0),
-        ),
-        HandPhantomConfig(
-            name="noisy",
-            description="As varied; labels with an error of SD 6 months.",
-            settings=PhantomSettings(label_noise_months=6.0),
-        ),
-        HandPhantomConfig(
-            name="girls",
-            description="As varied; four of five children are girls.",
-            settings=PhantomSettings(female_fraction=0.8),
-        ),
+        _config("noisy", "As varied; labels with an error of SD 6 months.", label_noise_months=6.0),
+        _config("girls", "As varied; four of five children are girls.", female_fraction=0.8),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "small"
 
