@@ -46,6 +46,9 @@ def convert_int8(float32: bytes, calibration: Iterable[tuple[np.ndarray, np.ndar
         float32: made by `convert_float32`.
         calibration: pairs of an image, [1, size_px, size_px, 1] float32, and a sex, [1, 1]; from
             training images, never from those that the figures are measured on.
+
+    Raises:
+        ValueError: no calibration images, or no convolution.
     """
     recipes = recipe_manager.RecipeManager()
     recipes.add_dynamic_config(".*", TFLOperationName.CONV_2D, num_bits=8)
@@ -88,6 +91,8 @@ def _activation_ranges(
             case = {schema.IMAGE: image.astype(np.float32), schema.SEX: sex.astype(np.float32)}
             # A new quantizer each time: one keeps its moving average from call to call.
             found.append(quantizer.Quantizer(float32, recipe).calibrate({BYTES_SIGNATURE: [case]}))
+    if not found:
+        raise ValueError("int8 needs images to calibrate on; set --config.calibration_images=200")
     ranges = {}
     for name, first in found[0].items():
         ranges[name] = dict(first)

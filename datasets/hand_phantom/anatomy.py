@@ -40,8 +40,8 @@ LENGTHS_MM: Final = MappingProxyType(
 WIDTHS_MM: Final = MappingProxyType(
     {1: (15.5, 14.5, 12.0), 2: (15.0, 14.5, 12.5, 10.0), 3: (15.0, 14.5, 12.5, 10.5), 4: (13.0, 13.5, 12.0, 10.0), 5: (12.5, 12.5, 10.0, 8.5)}  # noqa: E501
 )  # fmt: skip
-"""Adult lengths from joint to joint and metaphyseal widths, metacarpal first. Rounded proportions
-of the size that published metacarpophalangeal norms give; for drawing, not for measuring."""
+"""Adult lengths from joint to joint and metaphyseal widths, metacarpal first; for drawing, not for
+measuring. `benchmarks/phantom_proportions.py` sets them beside annotated radiographs."""
 
 CARPALS_MM: Final[Mapping[str, tuple[tuple[float, float], tuple[tuple[float, float], ...]]]] = (
     MappingProxyType(
@@ -83,7 +83,8 @@ YOUNG_MINERAL: Final = 0.4
 birth, how much wider the metacarpals fan out then, how far below their place the middle of the
 carpals lies in adults, and how much less bones attenuate at birth. With `LENGTHS_MM` and
 `RAY_ANGLES_DEG` the first four keep the distances between the middles of the regions near those
-of the 238 annotated radiographs of Koitka et al. 2018, from toddlers to adolescents."""
+of the 238 annotated radiographs of Koitka et al. 2018, from toddlers to adolescents
+(`benchmarks/phantom_proportions.py` prints both)."""
 
 FEMALE_WIDTH: Final = 0.94
 """Girls' bones are slimmer for their length; a drawing value."""
@@ -151,7 +152,7 @@ class Hand:
         bones: every bone that has ossified, by name.
         joints: five [4 or 5, 2] arrays, the joints of each ray from base to fingertip.
         flesh: factor on soft-tissue widths at this age.
-        mineral: factor on the attenuation of bones at this age.
+        mineral: factor on the attenuation of bones at this bone age.
         maturities: state of every centre, by name, absent ones included.
         carpus: [2] the middle of the carpals, ossified or not.
     """
@@ -257,7 +258,8 @@ def grow_hand(age_months: float, child: Child, build_age_months: float | None = 
     Args:
         age_months: bone age, at which the ossification centres are.
         child: the child.
-        build_age_months: age that sets how stout bones and flesh are; the bone age by default.
+        build_age_months: age that sets the build: how stout bones and flesh are, how high the
+            carpus, how wide the fan of the metacarpals; the bone age by default.
     """
     build = age_months if build_age_months is None else build_age_months
     maturities = mature_centres(age_months, child.sex, child.lateness)
@@ -296,5 +298,5 @@ def grow_hand(age_months: float, child: Child, build_age_months: float | None = 
     middle = np.mean([centre for centre, _ in CARPALS_MM.values()], axis=0) * carpus
     middle[1] += RIPE_CARPUS_MM * (1.0 - youth(build))
     states = MappingProxyType(maturities)
-    mineral = 1.0 - YOUNG_MINERAL * youth(build)
+    mineral = 1.0 - YOUNG_MINERAL * youth(age_months)  # a matter of the bones, not of the build
     return Hand(MappingProxyType(bones), joints, child.flesh * stout, mineral, states, middle)

@@ -21,12 +21,8 @@ def expose(taken, attenuation=None, seed=0):
 def plain(**changes):
     taken = film.sample_film(np.random.default_rng(1))
     nothing = {"field": None, "marker": None, "borders": np.zeros(4), "heel": np.zeros(2)}
-    plain_values = {"inverted": False, "right_hand": False, "noise": 0.001, "background": 0.2}
-    return (
-        dataclasses.replace(taken, **nothing, **plain_values, contrast=0.7)
-        if not changes
-        else (dataclasses.replace(plain(), **changes))
-    )
+    values = {"inverted": False, "right_hand": False, "noise": 0.001, "background": 0.2}
+    return dataclasses.replace(taken, **(nothing | values | {"contrast": 0.7} | changes))
 
 
 def test_shares_are_kept():
@@ -37,15 +33,6 @@ def test_shares_are_kept():
         (film.FRAMED_SHARE, [one.field is not None for one in taken]),
     ):
         assert abs(np.mean(of_films) - share) < 4 * np.sqrt(share * (1 - share) / len(taken))
-
-
-def test_every_film_has_the_same_number_of_draws():
-    after = set()
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        film.sample_film(rng)
-        after.add(rng.bit_generator.state["state"]["inc"])
-    assert len(after) == 30  # nothing raised for any, and seeds stay apart
 
 
 def test_more_attenuation_is_brighter_and_inversion_turns_it():
@@ -114,7 +101,10 @@ def test_variety_spreads_films_and_children():
         assert 0.1 * value < some[name] < 0.6 * value, name
 
 
-def test_the_same_seed_is_the_same_film_at_any_variety():
-    one, other = (film.sample_film(np.random.default_rng(5), variety) for variety in (0.5, 1.0))
-    np.testing.assert_allclose(2 * one.shift, other.shift)
-    assert one.turn_deg * 2 == other.turn_deg
+def test_variety_changes_no_draw():
+    for seed in range(30):
+        one, other = (np.random.default_rng(seed) for _ in range(2))
+        nearer, further = film.sample_film(one, 0.5), film.sample_film(other, 1.0)
+        assert one.random() == other.random()  # what is drawn next is the same
+        np.testing.assert_allclose(2 * nearer.shift, further.shift)
+        assert nearer.turn_deg * 2 == further.turn_deg

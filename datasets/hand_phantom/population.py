@@ -29,7 +29,8 @@ RSNA_MEAN_MONTHS: Final = 127.0
 RSNA_SD_MONTHS: Final = 41.0
 RSNA_RANGE_MONTHS: Final = (1.0, 228.0)
 """Mean, SD and range of the bone ages of the RSNA 2017 training images (Halabi et al. 2019,
-Radiology 290:498), computed from the labels of 11,611 of the 12,611."""
+Radiology 290:498), computed from the labels of 11,611 of the 12,611 by
+`benchmarks/phantom_proportions.py`."""
 
 SKEWED_BETA: Final = (2.0, 5.0)
 """Shape of `skewed`, mostly young children: a Beta distribution over the range of ages."""

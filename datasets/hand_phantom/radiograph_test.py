@@ -119,6 +119,7 @@ def test_size_and_ossification_can_part():
     np.testing.assert_array_equal(older.matrix, usual.matrix)
     larger = hand_of(hand_size_age_months=200.0)
     assert larger.hand.maturities == usual.hand.maturities
+    assert larger.hand.mineral == usual.hand.mineral < older.hand.mineral
     assert np.abs(larger.matrix[:, :2]).sum() > 1.05 * np.abs(usual.matrix[:, :2]).sum()
 
 

@@ -33,18 +33,19 @@ REGIONS: Final = (
 
 REGION_SIZES: Final = MappingProxyType(
     {
-        "DIP": (0.16, 0.20),
-        "PIP": (0.18, 0.22),
-        "MCP": (0.21, 0.255),
-        "radius": (0.38, 0.285),
-        "ulna": (0.24, 0.24),
-        "wrist": (0.75, 0.50),
+        "DIP": (0.177, 0.214),
+        "PIP": (0.198, 0.237),
+        "MCP": (0.233, 0.278),
+        "radius": (0.411, 0.310),
+        "ulna": (0.266, 0.264),
+        "wrist": (0.817, 0.545),
     }
 )
-"""Width and height of a region as a fraction of the distance, on the image, from the mean of the
-five metacarpophalangeal joints to the distal radius. Means over the 239 fully annotated radiographs
-of the ossification-ROI annotations (MIT licence) of Koitka et al. 2018, "Ossification area
-localization in pediatric hand radiographs using deep neural networks for object detection"."""
+"""Width and height of a region as a fraction of the distance from the mean of the five
+metacarpophalangeal joints to the distal radius, on a film that is not stretched. Means over the 238
+fully annotated radiographs of the ossification-ROI annotations (MIT licence) of Koitka et al. 2018,
+"Ossification area localization in pediatric hand radiographs using deep neural networks for object
+detection"; `benchmarks/phantom_proportions.py` prints them."""
 
 LANDMARKS: Final = (
     "CMC1", "MCP1", "PIP1", "TIP1",
@@ -140,13 +141,16 @@ def region_boxes(hand: Hand, matrix: np.ndarray) -> np.ndarray:
         lies beyond one has no area.
     """
     known = landmarks(hand, matrix).astype(np.float64)
-    heads = known[list(METACARPOPHALANGEAL)].mean(axis=0)
-    length = np.linalg.norm(heads - known[LANDMARKS.index("radius")])
+    # In the hand's own millimetres, then along each axis of the film, which may be stretched.
+    own = landmarks(hand, np.eye(2, 3)).astype(np.float64)
+    heads = own[list(METACARPOPHALANGEAL)].mean(axis=0)
+    length = np.linalg.norm(heads - own[LANDMARKS.index("radius")])
+    length_on_film = length * np.linalg.norm(matrix[:, :2], axis=1)
     wrist = _to_fractions(hand.carpus[None], matrix)[0]
     boxes = []
     for name in REGIONS:
         middle = wrist if name == "wrist" else known[LANDMARKS.index(name)]
-        half = 0.5 * length * np.array(REGION_SIZES[name.rstrip("12345")])
+        half = 0.5 * length_on_film * np.array(REGION_SIZES[name.rstrip("12345")])
         boxes.append(_box([middle - half, middle + half]))
     return np.stack(boxes)
 

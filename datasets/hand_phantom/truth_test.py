@@ -133,17 +133,17 @@ def test_regions_lie_about_their_joints(seed):
 
 def test_region_sizes_are_the_measured_means():
     hand = anatomy.grow_hand(100.0, child_of(2))
-    matrix = np.array([[0.004, 0.0, 0.5], [0.0, -0.004, 0.6]])
+    matrix = np.array([[0.003, 0.0, 0.5], [0.0, -0.002, 0.6]])  # stretched
     boxes = truth.region_boxes(hand, matrix).astype(np.float64)
     heads = np.stack([joints[1] for joints in hand.joints]).mean(axis=0)
-    length = 0.004 * np.linalg.norm(heads - hand.bones["distal_radius"].plate_centre)
+    length = np.linalg.norm(heads - hand.bones["distal_radius"].plate_centre)
     for name, width, height in (
-        ("DIP4", 0.16, 0.2), ("PIP1", 0.18, 0.22), ("MCP3", 0.21, 0.255), ("radius", 0.38, 0.285),
-        ("ulna", 0.24, 0.24), ("wrist", 0.75, 0.5),
+        ("DIP4", 0.177, 0.214), ("PIP1", 0.198, 0.237), ("MCP3", 0.233, 0.278),
+        ("radius", 0.411, 0.31), ("ulna", 0.266, 0.264), ("wrist", 0.817, 0.545),
     ):  # fmt: skip
         ymin, xmin, ymax, xmax = boxes[truth.REGIONS.index(name)]
-        assert (xmax - xmin) / length == pytest.approx(width, rel=1e-4), name
-        assert (ymax - ymin) / length == pytest.approx(height, rel=1e-4), name
+        assert (xmax - xmin) / (0.003 * length) == pytest.approx(width, rel=1e-4), name
+        assert (ymax - ymin) / (0.002 * length) == pytest.approx(height, rel=1e-4), name
 
 
 def test_a_right_hand_is_the_mirror_image():

@@ -177,6 +177,12 @@ def test_one_glaring_image_does_not_coarsen_the_steps(exported):
     assert widest([*alike, odd]) == pytest.approx(widest(alike), rel=1e-5)
 
 
+def test_int8_without_calibration_images_says_what_to_set(exported):
+    _, _, _, folder, _, _ = exported
+    with pytest.raises(ValueError, match="calibration_images"):
+        lite.convert_int8((folder / "model_float32.tflite").read_bytes(), [])
+
+
 def test_metadata_says_what_a_runtime_needs(exported):
     config, network, _, folder, _, _ = exported
     metadata = json.loads((folder / "metadata.json").read_text())
