@@ -101,8 +101,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = epath.Path(pathlib.Path(__file__).parent)
     code_path = epath.Path(__file__)
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("2.1.0")
     RELEASE_NOTES = {  # noqa: RUF012 (TFDS declares it so)
+        "2.1.0": "Walls of shafts thicken from puberty on.",
         "2.0.0": "The truth with each image; populations; ages from 3 to 228 months; new drawing.",
         "1.0.0": "Initial release.",
     }

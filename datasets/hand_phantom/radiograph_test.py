@@ -155,6 +155,23 @@ def test_epiphyses_widen_with_age_to_their_metaphyses(sex):
         assert widths[1] < 0.5 * widths[-1]
 
 
+@pytest.mark.parametrize(("sex", "onset"), [(FEMALE, 126.0), (MALE, 162.0)])
+def test_walls_of_shafts_thicken_from_puberty_on(sex, onset):
+    child = on_schedule(sex)
+
+    def wall_share(age):
+        shaft, cavity = (
+            np.ptp(fill.outline[:, 0])
+            for fill in anatomy.grow_hand(age, child).bones["distal_radius"].fills
+            if fill.part == "shaft"
+        )
+        return 1.0 - cavity / shaft
+
+    before, start, adult = (wall_share(age) for age in (onset - 40, onset, onset + 60))
+    assert start < 1.1 * before
+    assert adult > 1.25 * start
+
+
 def test_girls_are_ahead_at_the_same_age():
     count = {
         sex: sum(
