@@ -359,7 +359,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of TensorFlow; 0: all cores")
     parser.add_argument("--size_px", type=int, default=100)
     parser.add_argument("--images", type=int, default=12000, help="training phantoms")
-    parser.add_argument("--steps", type=int, default=2500, help="of 32 phantoms")
+    parser.add_argument("--steps", type=int, default=4000, help="of 32 phantoms")
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate on phantoms")
     parser.add_argument("--transfer_steps", type=int, default=6000, help="for real images")
     parser.add_argument("--label_steps", type=int, default=700, help="of 32 real images")

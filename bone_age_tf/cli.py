@@ -18,7 +18,7 @@ from bone_age_tf.config import (
 )
 from bone_age_tf.models.catalog import MODELS
 
-MODES = ("train", "evaluate", "export", "explain", "predict")
+MODES = ("train", "evaluate", "export", "explain", "predict", "transfer_check")
 _CONFIG_PREFIX = "--config."
 
 _USAGE = """\
@@ -34,6 +34,10 @@ The same on the RSNA 2017 challenge files, or on your own table of images:
 
 Go on with a run that was stopped (a finished run is left as it is):
   python run.py --model=resnet50 --workdir=runs/NAME
+
+Start from other weights, and check that it helps: the same budget from random ones beside it:
+  python run.py --model=resnet50 --config.init=imagenet | runs/NAME | FILE.keras
+  python run.py --mode=transfer_check --model=resnet50 --config.init=imagenet
 
 Do one thing with a finished run (the newest of the model unless --workdir names one):
   python run.py --mode=evaluate | export | explain --workdir=runs/NAME
@@ -86,7 +90,9 @@ def help_text(values: flags.FlagValues) -> str:
         flag = values[name]
         default = "" if flag.default is None else f" [{flag.default}]"
         lines.append(f"  --{name}{default}\n      {flag.help}")
-    lines.append("\nSettings of the model, each as --config.KEY=VALUE (here resnet50's):")
+    lines.append(
+        "\nSettings of the model, each as --config.KEY=VALUE (here resnet50's, for rsna_bone_age):"
+    )
     settings = flat(load_config("resnet50", "rsna_bone_age"))
     lines += [
         f"  --config.{key}={value}"

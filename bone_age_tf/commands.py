@@ -18,6 +18,7 @@ from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline, preprocessing
 from bone_age_tf.data.rows import BadRowsError
+from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
 from bone_age_tf.explain import grad_cam
@@ -72,6 +73,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     logging.set_verbosity(logging.ERROR)
     if values.mode == "train":
         return _train(values, overrides)
+    if values.mode == "transfer_check":
+        return _check_transfer(values, overrides)
     if overrides:
         raise ConfigError(f"--config changes a new run; --mode={values.mode} takes the run's own")
     current = _open_run(values)
@@ -87,7 +90,42 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
 def _train(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     dataset = values.dataset or DEFAULT_DATASET
     config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
-    workdir = Path(values.workdir or _new_workdir(config, dataset))
+    current = _begin(values, config, Path(values.workdir or _new_workdir(config, dataset)))
+    fitting.fit(config, current.builder, current.parts, current.workdir, values.seed)
+    metrics = _once(current.workdir / "evaluation" / "metrics.json", lambda: evaluate(current))
+    _once(current.workdir / "export.json", lambda: export(current))
+    _once(current.workdir / "explanations" / "cases.json", lambda: explain(current))
+    _say_where(current, metrics)
+    return 0
+
+
+def _check_transfer(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Trains from a source and from random weights on the same budget and says which won."""
+    dataset = values.dataset or DEFAULT_DATASET
+    config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
+    if config.init == "random":
+        raise ConfigError(
+            "--mode=transfer_check needs a source, such as --config.init=imagenet or "
+            "--config.init=runs/NAME"
+        )
+    workdir = Path(values.workdir or _new_workdir(config, f"transfer-{dataset}"))
+    random_config = configs.without_transfer(config)
+    found = {}
+    for start, its_config in (("random", random_config), ("source", config)):
+        current = _begin(values, its_config, workdir / start)
+        fitting.fit(its_config, current.builder, current.parts, current.workdir, values.seed)
+        found[start] = _predictions(current)
+    comparison = compare(found["random"], found["source"], values.seed)
+    report = transfer_report(comparison, config, str(current.parts["test"]), values.seed)
+    (workdir / "transfer.json").write_text(json.dumps(comparison, indent=2) + "\n")
+    (workdir / "transfer.md").write_text(report)
+    print(f"{report}\nwritten: {workdir / 'transfer.md'}")
+    return 0
+
+
+def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir: Path) -> Run:
+    """Opens the folder of a run that is to train: a new one, or one that holds the same run."""
+    dataset = values.dataset or DEFAULT_DATASET
     record = {"dataset": dataset, "seed": values.seed}
     if (workdir / "config.json").exists():
         _require_same_run(workdir, config, record)
@@ -102,12 +140,7 @@ def _train(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     current = Run(workdir, config, builder, parts, values.seed, Path(values.exports_dir))
     _start(current, record)
     print(f"{config.model} on {builder.info.full_name} in {precision}; the run's folder: {workdir}")
-    fitting.fit(config, builder, parts, workdir, values.seed)
-    metrics = _once(workdir / "evaluation" / "metrics.json", lambda: evaluate(current))
-    _once(workdir / "export.json", lambda: export(current))
-    _once(workdir / "explanations" / "cases.json", lambda: explain(current))
-    _say_where(current, metrics)
-    return 0
+    return current
 
 
 def _new_workdir(config: ml_collections.ConfigDict, dataset: str) -> Path:
@@ -172,19 +205,7 @@ def _open_run(values: flags.FlagValues) -> Run:
 
 def evaluate(current: Run) -> dict:
     """Measures the best checkpoint on the test part and writes the report."""
-    network = current.network()
-    part = current.parts["test"]
-    table = pipeline.read_table(current.builder, part)
-    outputs = fitting.predict(network, current.config, current.builder, part, len(table))
-    interval = outputs.get(schema.INTERVAL_90)
-    predictions = Predictions(
-        table.image_id,
-        table.sex,
-        table.age_months,
-        np.ravel(outputs[schema.AGE_MONTHS]),
-        None if interval is None else interval[:, 0],
-        None if interval is None else interval[:, 1],
-    )
+    part, predictions = current.parts["test"], _predictions(current)
     training = pipeline.read_table(current.builder, current.parts["train"])
     folder = current.workdir / "evaluation"
     metrics = write_report(
@@ -203,6 +224,22 @@ def evaluate(current: Run) -> dict:
     )
     print(f"report: {folder / 'report.md'}")
     return metrics
+
+
+def _predictions(current: Run) -> Predictions:
+    """Runs the best checkpoint over the test part."""
+    network, part = current.network(), current.parts["test"]
+    table = pipeline.read_table(current.builder, part)
+    outputs = fitting.predict(network, current.config, current.builder, part, len(table))
+    interval = outputs.get(schema.INTERVAL_90)
+    return Predictions(
+        table.image_id,
+        table.sex,
+        table.age_months,
+        np.ravel(outputs[schema.AGE_MONTHS]),
+        None if interval is None else interval[:, 0],
+        None if interval is None else interval[:, 1],
+    )
 
 
 def export(current: Run) -> dict:

@@ -29,14 +29,26 @@ def base_config() -> ml_collections.ConfigDict:
     config.resize = "pad"
     config.holdout_fraction = 0.1
     config.use_validation_split = True
-    # Head
+    # Input layers: "unit" or "imagenet", see models/photometry.py
+    config.pixels = "unit"
+    # Head: distribution, classification or regression; loss of the last: l1, l2 or huber
     config.head = "distribution"
     config.bin_months = 2.0
     config.label_sd_months = 6.0
     config.age_loss_weight = 0.02
+    config.regression_loss = "l1"
+    config.huber_months = 12.0
+    # How the sex joins: concat, modulate or off
+    config.sex_mode = "concat"
     config.sex_units = 32
     config.dense_units = 256
     config.dropout = 0.2
+    # First weights: random, imagenet, the folder of a run, or a .keras file
+    config.init = "random"
+    # Factor of the learning rate of the first layer; it rises to 1 at the last of the backbone
+    config.early_rate = 1.0
+    # Shares of the training at which groups of the backbone begin to learn, the last group first
+    config.unfreeze_shares = ()
     # Training
     config.batch_size = 32
     config.epochs = 20
@@ -67,6 +79,34 @@ def base_config() -> ml_collections.ConfigDict:
     return config
 
 
+def minutes_on_two_cores(config: ml_collections.ConfigDict, dataset: str) -> None:
+    """Sets what suits a dataset that the project knows: minutes for phantoms, an hour for RSNA.
+
+    For two CPU cores: cheap small images first. A network trained at one size answers badly at
+    another, so the full size comes while the learning rate can still adapt it.
+    """
+    if dataset == "hand_phantom":
+        config.image_size_px = 64
+        config.batch_size = 16
+        config.epochs = 5
+        config.stage_scales = (0.625, 1.0)
+        config.stage_ends = (0.7, 1.0)
+    elif dataset == "rsna_bone_age":
+        config.image_size_px = 100
+        # The published validation labels are single readings, noisier than the test set's; the
+        # cut keeps them apart from training and from the choice of checkpoint.
+        config.use_validation_split = False
+        config.epochs = 6
+        config.stage_scales = (0.64, 1.0)
+        config.stage_ends = (0.55, 1.0)
+        config.warmup_fraction = 0.05
+    else:
+        return
+    # Both show left hands, upright.
+    config.augmentation.flip = False
+    config.augmentation.rotation_degrees = 10.0
+
+
 def load_config(
     model: str, dataset: str, overrides: Sequence[tuple[str, str]] = ()
 ) -> ml_collections.ConfigDict:
@@ -88,8 +128,20 @@ def load_config(
     config.lock()
     for key, text in overrides:
         _override(config, key, text)
+    if config.init == "imagenet":  # what those weights were trained with
+        config.pixels = "imagenet"
+        if "batch_norm" in config:
+            config.batch_norm = False
     _check_stages(config)
+    _check_transfer(config)
     return config
+
+
+def without_transfer(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a copy that starts from random weights and trains all of them alike."""
+    changed = config.copy_and_resolve_references()
+    changed.update(init="random", early_rate=1.0, unfreeze_shares=())
+    return changed.lock()
 
 
 def require_known(what: str, value: str, known: Iterable[str]) -> None:
@@ -194,6 +246,17 @@ def _check_stages(config: ml_collections.ConfigDict) -> None:
             f"stage_scales={scales} and stage_ends={ends}: as many of one as of the other are "
             "needed, ascending from above 0 to 1, such as (0.6, 1) and (0.7, 1)"
         )
+
+
+def _check_transfer(config: ml_collections.ConfigDict) -> None:
+    shares = config.unfreeze_shares
+    if list(shares) != sorted(set(shares)) or not all(0 <= share < 1 for share in shares):
+        raise ConfigError(
+            f"unfreeze_shares={shares}: shares of the training are needed, ascending, from 0 to "
+            "below 1, such as (0.1, 0.3)"
+        )
+    if not 0 < config.early_rate <= 1:
+        raise ConfigError(f"early_rate={config.early_rate}: above 0 and at most 1 is needed")
 
 
 def _plain(value: Any) -> Any:

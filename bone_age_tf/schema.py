@@ -30,6 +30,29 @@ OUTPUTS: Final = (AGE_MONTHS, DISTRIBUTION, INTERVAL_90)
 """Model outputs: `age_months` [B, 1]; `distribution` [B, K], a probability per age bin; and
 `interval_90_months` [B, 2], its 5 % and 95 % quantiles. A regression head has only the first."""
 
+ATTENTIONS: Final = ("attention_1", "attention_2", "attention_3")
+"""Outputs of `attention_vgg`, [B, H, W] each with a sum of 1: where it looks, by depth."""
+
+RELATION_MAP: Final = "relation_map"
+PART_BOXES: Final = "part_boxes"
+PART_SCORES: Final = "part_scores"
+PART_AGES: Final = "part_ages_months"
+GLOBAL_AGE: Final = "global_age_months"
+PART_RANKING: Final = "part_ranking"
+PART_OUTPUTS: Final = (
+    RELATION_MAP,
+    PART_BOXES,
+    PART_SCORES,
+    PART_AGES,
+    GLOBAL_AGE,
+    PART_RANKING,
+)
+"""Outputs of `prsnet`: `relation_map` [B, H, W], how much each place tells the others, a sum of 1;
+of each selected part its box `part_boxes` [B, K, 4] (ymin, xmin, ymax, xmax, fractions of the
+image, best first), `part_scores` [B, K] and the age that it alone speaks for, `part_ages_months`
+[B, K]; `global_age_months` [B, 1], the whole image's; and for the loss `part_ranking` [B, K, 2],
+scores and ages together."""
+
 RESIZE_MODES: Final = ("pad", "stretch")
 
 _SEX_WORDS: Final = {"female": FEMALE, "f": FEMALE, "male": MALE, "m": MALE}

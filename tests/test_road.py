@@ -105,6 +105,44 @@ def test_the_other_modes_take_the_newest_run(root, place, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["cnn", "vgg_residual", "attention_vgg", "prsnet"])
+def test_other_models_walk_the_same_road(root, place, model):
+    arguments = [*ARGUMENTS[:-1], f"--workdir=runs/{model}", "--config.base_filters=8"]
+    done = walk(root, place, f"--model={model}", *arguments)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "Parity on 8 images" in done.stdout
+    Image.effect_noise((300, 400), 80).save(place / "noise.png")
+    predict = ["--mode=predict", f"--model={model}", "--input=noise.png", "--sex=male"]
+    done = walk(root, place, *predict)
+    assert done.returncode == 0, done.stderr
+    assert "bone age" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_transfer_check_says_which_start_won(root, place):
+    """From the run that the test above left."""
+    arguments = ["--mode=transfer_check", "--model=cnn", *ARGUMENTS[:-1]]
+    arguments += ["--config.base_filters=8", "--workdir=runs/check"]
+    done = walk(root, place, *arguments)
+    assert done.returncode == 2
+    assert "needs a source, such as --config.init=imagenet" in done.stderr
+    done = walk(root, place, *arguments, "--config.init=runs/cnn", "--config.early_rate=0.1")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "first weights from runs/cnn: loaded" in done.stdout
+    found = json.loads((place / "runs" / "check" / "transfer.json").read_text())
+    assert found["n"] == 16
+    assert found["better"] in ("first", "second", "neither")
+    report = (place / "runs" / "check" / "transfer.md").read_text()
+    assert f"{found['second_mae_months']:.2f}" in report
+    configs = [
+        json.loads((place / "runs" / "check" / start / "config.json").read_text())
+        for start in ("random", "source")
+    ]
+    changed = {key for key in configs[0] if configs[0][key] != configs[1][key]}
+    assert changed == {"init", "early_rate"}
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(root, tmp_path):
     """With a real signal, in the middle of an epoch, on the model that tests can afford."""
     code = (

@@ -75,7 +75,7 @@ def grad_cam_maps(
     Returns:
         For each case a map [size_px, size_px] float32, 0 to 1; all 0 where no place speaks for it.
     """
-    layer = model_module(config.model).EXPLAINED_LAYER
+    layer = model_module(config.model).explained_layer(config)
     size_px = config.image_size_px
     # Logits, not probabilities: a sure softmax has no gradient.
     target = "age_logits" if schema.DISTRIBUTION in network.output else "age_months"

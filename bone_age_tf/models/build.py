@@ -12,7 +12,7 @@ from bone_age_tf.models.catalog import MODELS
 
 
 def model_module(name: str) -> ModuleType:
-    """Returns the module of a model: its `build_network` and `EXPLAINED_LAYER`."""
+    """Returns the module of a model: its `build_network` and `explained_layer`."""
     return importlib.import_module(MODELS[name])
 
 

@@ -3,6 +3,15 @@
 from typing import Final
 
 MODELS: Final = {
+    "attention_vgg": "bone_age_tf.models.attention_vgg",
+    "cnn": "bone_age_tf.models.cnn",
+    "prsnet": "bone_age_tf.models.prsnet",
+    "resnet18": "bone_age_tf.models.resnet",
+    "resnet34": "bone_age_tf.models.resnet",
     "resnet50": "bone_age_tf.models.resnet",
+    "resnet101": "bone_age_tf.models.resnet",
+    "resnet152": "bone_age_tf.models.resnet",
+    "vgg16": "bone_age_tf.models.vgg",
+    "vgg_residual": "bone_age_tf.models.vgg",
 }
 """Model name to the module whose `build_network` makes it."""

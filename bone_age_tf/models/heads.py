@@ -4,61 +4,109 @@ import keras
 import ml_collections
 
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
+from bone_age_tf.config import ConfigError, require_known
 from bone_age_tf.models import layers
 
-HEADS = ("distribution", "regression")
+HEADS = ("distribution", "classification", "regression")
+SEX_MODES = ("concat", "modulate", "off")
 
 
-def build_head(features, sex, config: ml_collections.ConfigDict) -> dict:
+def build_head(features, sex, config: ml_collections.ConfigDict, prefix: str = "") -> dict:
     """Joins the sex to the image features and estimates the age.
 
-    `distribution` gives a probability to each age bin and reports the expected age (DLDL-v2;
-    Gao et al. 2018, arXiv 1807.09107) with the 5 % and 95 % quantiles; `regression` reports one
-    number. Both stay within `schema.MIN_AGE_MONTHS` and `schema.MAX_AGE_MONTHS`, in float32.
+    `distribution` and `classification` give a probability to each age bin and report the expected
+    age with the 5 % and 95 % quantiles. They are the same layers and differ in their loss: soft
+    labels (DLDL-v2; Gao et al. 2018, arXiv 1807.09107), or the one bin that holds the label
+    (DEX; Rothe et al. 2015, which reports the expected value too). `regression` reports one
+    number. All stay within `schema.MIN_AGE_MONTHS` and `schema.MAX_AGE_MONTHS`, in float32.
 
     Args:
-        features: [B, C] Keras tensor.
+        features: [B, C] Keras tensor, or [B, K, C] for a head that answers K times an image.
         sex: [B, 1] Keras tensor, 0 female, 1 male.
-        config: the model's config; `head`, `bin_months`, `sex_units`, `dense_units`, `dropout`.
+        config: the model's config; `head`, `bin_months`, `sex_mode`, `sex_units`, `dense_units`,
+            `dropout`.
+        prefix: of the names of layers, for a model with several heads.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
 
     Raises:
-        ConfigError: the head is unknown, or the bins do not divide the range of ages.
+        ConfigError: the head or the way of the sex is unknown, or the bins do not divide the range
+            of ages.
     """
-    if config.head not in HEADS:
-        raise ConfigError(f"head is {config.head!r}; known: {', '.join(HEADS)}")
-    # A sign, not 0 and 1: a girl's zero would switch the embedding's weights off.
-    signed = keras.layers.Rescaling(2.0, offset=-1.0, name="sex_sign")(sex)
-    embedding = keras.layers.Dense(config.sex_units, "relu", name="sex_embedding")(signed)
-    joined = keras.layers.Concatenate(name="features_and_sex")([features, embedding])
-    joined = keras.layers.Dropout(config.dropout, name="head_dropout")(joined)
-    joined = keras.layers.Dense(config.dense_units, "relu", name="head_dense")(joined)
+    require_known("head", config.head, HEADS)
+    hidden = join_sex(features, sex, config, prefix)
     if config.head == "regression":
-        return _regression(joined)
-    return _distribution(joined, config.bin_months)
+        return {schema.AGE_MONTHS: build_age(hidden, prefix)}
+    return _distribution(hidden, config.bin_months, prefix)
 
 
-def _regression(joined) -> dict:
-    share = keras.layers.Dense(1, "sigmoid", name="age_share", dtype="float32")(joined)
-    age = keras.layers.Rescaling(schema.MAX_AGE_MONTHS, name="age_months", dtype="float32")(share)
-    return {schema.AGE_MONTHS: age}
+def join_sex(features, sex, config: ml_collections.ConfigDict, prefix: str = ""):
+    """Returns [B, `dense_units`], or [B, K, `dense_units`], from image features and sex.
+
+    `concat` puts an embedding of the sex beside the features. `modulate` scales and shifts each
+    feature by amounts that the sex decides (FiLM; Perez et al. 2018, arXiv 1709.07871), from next
+    to no change at the start. `off` leaves the sex out: the input stays, and changes nothing.
+    """
+    require_known("sex_mode", config.sex_mode, SEX_MODES)
+    if config.sex_mode != "off":
+        # A sign, not 0 and 1: a girl's zero would switch the embedding's weights off.
+        signed = keras.layers.Rescaling(2.0, offset=-1.0, name=f"{prefix}sex_sign")(sex)
+        dense = keras.layers.Dense(config.sex_units, "relu", name=f"{prefix}sex_embedding")
+        features = _JOINS[config.sex_mode](features, dense(signed), prefix)
+    features = keras.layers.Dropout(config.dropout, name=f"{prefix}head_dropout")(features)
+    return keras.layers.Dense(config.dense_units, "relu", name=f"{prefix}head_dense")(features)
 
 
-def _distribution(joined, bin_months: float) -> dict:
+def _concatenated(features, embedding, prefix: str):
+    if len(features.shape) == 3:
+        repeat = keras.layers.RepeatVector(features.shape[1], name=f"{prefix}repeated_sex")
+        embedding = repeat(embedding)
+    name = f"{prefix}features_and_sex"
+    return keras.layers.Concatenate(name=name)([features, embedding])
+
+
+def _modulated(features, embedding, prefix: str):
+    channels = features.shape[-1]
+
+    def amounts(what: str):
+        small = keras.initializers.RandomNormal(stddev=0.01)
+        dense = keras.layers.Dense(channels, kernel_initializer=small, name=f"{prefix}sex_{what}")
+        found = dense(embedding)
+        if len(features.shape) == 3:
+            found = keras.layers.Reshape((1, channels), name=f"{prefix}sex_{what}_of_all")(found)
+        return found
+
+    change = keras.layers.Multiply(name=f"{prefix}scaled_by_sex")([features, amounts("scale")])
+    return keras.layers.Add(name=f"{prefix}modulated_by_sex")([features, change, amounts("shift")])
+
+
+_JOINS = {"concat": _concatenated, "modulate": _modulated}
+
+
+def build_age(hidden, prefix: str = ""):
+    """Returns months [B, 1], or [B, K, 1], from a hidden layer."""
+    single = {"dtype": "float32"}
+    share = keras.layers.Dense(1, "sigmoid", name=f"{prefix}age_share", **single)(hidden)
+    months = keras.layers.Rescaling(
+        schema.MAX_AGE_MONTHS, name=f"{prefix}{schema.AGE_MONTHS}", **single
+    )
+    return months(share)
+
+
+def _distribution(hidden, bin_months: float, prefix: str) -> dict:
     bins = schema.MAX_AGE_MONTHS / bin_months
     if bins != int(bins):
         raise ConfigError(
             f"bin_months is {bin_months}; it must divide {schema.MAX_AGE_MONTHS:g} months"
         )
-    logits = keras.layers.Dense(int(bins), name="age_logits", dtype="float32")(joined)
-    distribution = keras.layers.Softmax(name="distribution", dtype="float32")(logits)
+    single = {"dtype": "float32"}
+    logits = keras.layers.Dense(int(bins), name=f"{prefix}age_logits", **single)(hidden)
+    distribution = keras.layers.Softmax(name=f"{prefix}{schema.DISTRIBUTION}", **single)(logits)
+    age = layers.ExpectedAge(bin_months, name=f"{prefix}{schema.AGE_MONTHS}")
+    interval = layers.DistributionQuantiles(bin_months, name=f"{prefix}{schema.INTERVAL_90}")
     return {
-        schema.AGE_MONTHS: layers.ExpectedAge(bin_months, name="age_months")(distribution),
+        schema.AGE_MONTHS: age(distribution),
         schema.DISTRIBUTION: distribution,
-        schema.INTERVAL_90: layers.DistributionQuantiles(bin_months, name="interval_90_months")(
-            distribution
-        ),
+        schema.INTERVAL_90: interval(distribution),
     }

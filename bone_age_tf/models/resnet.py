@@ -1,49 +1,159 @@
 """Residual networks (He et al. 2015, arXiv 1512.03385).
 
-The backbone is Keras' own ResNet50, layer for layer and name for name (23,587,712 parameters
-without its top), so that the ImageNet weights that Keras distributes fit. Ours: the percentile
-stretch in front, grey repeated to three channels, the sex and the head behind, a faster batch-norm
-average, since bone-age sets are small and Keras' 0.99 lags behind short trainings, and residual
-branches that start small (Goyal et al. 2017, arXiv 1706.02677, section 5.1, start them at 0; a
-tenth leaves every weight a gradient).
+`resnet50`, `resnet101` and `resnet152` are Keras' own, layer for layer and name for name
+(23,587,712, 42,658,176 and 58,370,944 parameters without their tops), so that the ImageNet weights
+that Keras distributes fit. Keras has no `resnet18` and `resnet34`: they are written here after
+table 1 of the paper, with projections where the shape changes (its option B), and hold the
+11,176,512 and 21,284,672 trained parameters of other implementations.
+
+Ours: the percentile stretch in front, grey repeated to three channels, the sex and the head behind,
+a faster batch-norm average, since bone-age sets are small and Keras' 0.99 lags behind short
+trainings, and residual branches that start small (Goyal et al. 2017, arXiv 1706.02677, section 5.1,
+start them at 0; a tenth leaves every weight a gradient). `base_filters` makes the two smaller ones
+narrower than the paper's 64.
 """
 
 import keras
 import ml_collections
+from keras import layers as kl
 
-from bone_age_tf.models import heads, layers
+from bone_age_tf.config import ConfigError
+from bone_age_tf.models import heads
+from bone_age_tf.models.photometry import build_photometry
 
 BATCH_NORM_MOMENTUM = 0.9
 RESIDUAL_GAMMA = 0.1
-EXPLAINED_LAYER = "conv4_block6_out"
-"""The feature map that Grad-CAM looks at: the last of stride 16. That of stride 32 has 4 places a
-side at 128 px, too few to point at a bone."""
+BASIC_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+BOTTLENECKS = {
+    "resnet50": keras.applications.ResNet50,
+    "resnet101": keras.applications.ResNet101,
+    "resnet152": keras.applications.ResNet152,
+}
+_LAST_OF_STRIDE_16 = {
+    "resnet18": "conv4_block2_out",
+    "resnet34": "conv4_block6_out",
+    "resnet50": "conv4_block6_out",
+    "resnet101": "conv4_block23_out",
+    "resnet152": "conv4_block36_out",
+}
+
+
+def explained_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the feature map that Grad-CAM looks at: the last of stride 16.
+
+    That of stride 32 has 4 places a side at 128 px, too few to point at a bone.
+    """
+    return _LAST_OF_STRIDE_16[config.model]
 
 
 def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
-    """ResNet50 from Keras tensors to Keras tensors.
+    """A residual network from Keras tensors to Keras tensors.
 
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
         sex: [B, 1], 0 female, 1 male.
-        config: the model's config, see `heads.build_head`.
+        config: the model's config; `model` says how deep. See `heads.build_head` too.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
-    """
-    # Photometry
-    x = layers.PercentileStretch()(image)
-    x = keras.layers.Rescaling(2.0, offset=-1.0, name="to_unit_range")(x)
-    x = keras.layers.Concatenate(name="grey_to_rgb")([x, x, x])
 
-    # Backbone
-    backbone = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x)
+    Raises:
+        ConfigError: `base_filters` is not 64 where the backbone is Keras' own.
+    """
+    x = build_photometry(image, config)
+    if config.model in BASIC_BLOCKS:
+        x = BasicResidualNetwork(config.base_filters, BASIC_BLOCKS[config.model])(x)[-1]
+    else:
+        x = _keras_backbone(x, config)
+    features = kl.GlobalAveragePooling2D(name="image_features")(x)
+    return heads.build_head(features, sex, config)
+
+
+def _keras_backbone(x, config: ml_collections.ConfigDict):
+    if config.base_filters != 64:
+        raise ConfigError(
+            f"base_filters is {config.base_filters}; {config.model} has 64, so that published "
+            "weights fit. resnet18 and resnet34 can be narrower."
+        )
+    # Named outright: Keras takes it as the name of the model, not of its layers.
+    backbone = BOTTLENECKS[config.model](include_top=False, weights=None, input_tensor=x)
     for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, kl.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
         if layer.name.endswith("_3_bn"):  # the last of each residual branch
             layer.gamma.assign(keras.ops.full_like(layer.gamma, RESIDUAL_GAMMA))
+    return backbone.output
 
-    # Head
-    features = keras.layers.GlobalAveragePooling2D(name="image_features")(backbone.output)
-    return heads.build_head(features, sex, config)
+
+class BasicResidualNetwork:
+    """ResNet of basic blocks: two convolutions of 3 x 3 and a shortcut each.
+
+    Not a layer: it makes its layers as it is called, in the graph of the caller. Called again on
+    another input it shares its convolutions. Batch norms are new each time, since the statistics
+    of crops are not those of whole images.
+
+    Args:
+        base_filters: of the first stage; each later stage has twice as many.
+        blocks: in each stage.
+        strides: of each stage; the convolution in front has 2, and so has its pooling.
+        pooled: whether there is pooling.
+    """
+
+    def __init__(
+        self,
+        base_filters: int,
+        blocks: tuple[int, ...],
+        strides: tuple[int, ...] = (1, 2, 2, 2),
+        pooled: bool = True,
+    ):
+        self.base_filters, self.blocks, self.strides = base_filters, blocks, strides
+        self.pooled = pooled
+        self._convolutions: dict[str, kl.Conv2D] = {}
+
+    def __call__(self, x, prefix: str = ""):
+        """Maps [B, H, W, C] to the feature maps at the end of each stage.
+
+        Args:
+            x: Keras tensor.
+            prefix: of the names of the layers that are not shared; "" the first time.
+        """
+        stages = []
+        x = self._convolve(x, "conv1", prefix, self.base_filters, 7, 2)
+        x = kl.ReLU(name=f"{prefix}conv1_relu")(x)
+        if self.pooled:
+            x = kl.MaxPooling2D(3, 2, padding="same", name=f"{prefix}pool1")(x)
+        for stage, (count, stride) in enumerate(zip(self.blocks, self.strides, strict=True)):
+            filters = self.base_filters * 2**stage
+            for block in range(count):
+                name = f"conv{stage + 2}_block{block + 1}"
+                x = self._block(x, name, prefix, filters, stride if block == 0 else 1)
+            stages.append(x)
+        return stages
+
+    def _block(self, x, name: str, prefix: str, filters: int, stride: int):
+        short = x
+        if stride != 1 or x.shape[-1] != filters:
+            short = self._convolve(x, f"{name}_0", prefix, filters, 1, stride)
+        y = self._convolve(x, f"{name}_1", prefix, filters, 3, stride)
+        y = kl.ReLU(name=f"{prefix}{name}_1_relu")(y)
+        y = self._convolve(y, f"{name}_2", prefix, filters, 3, 1, gamma=RESIDUAL_GAMMA)
+        y = kl.Add(name=f"{prefix}{name}_add")([short, y])
+        return kl.ReLU(name=f"{prefix}{name}_out")(y)
+
+    def _convolve(self, x, name, prefix, filters, kernel, stride, gamma=1.0):
+        if name not in self._convolutions:
+            self._convolutions[name] = kl.Conv2D(
+                filters,
+                kernel,
+                stride,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name=f"{name}_conv",
+            )
+        return kl.BatchNormalization(
+            momentum=BATCH_NORM_MOMENTUM,
+            epsilon=1.001e-5,
+            gamma_initializer=keras.initializers.Constant(gamma),
+            name=f"{prefix}{name}_bn",
+        )(self._convolutions[name](x))

@@ -15,7 +15,9 @@ from bone_age_tf.data import augmentation, pipeline
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel
+from bone_age_tf.training.initial_weights import initialise
 from bone_age_tf.training.losses import build_losses
+from bone_age_tf.training.optimizer import StagedAdamW, plan_stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ def fit(
 
     Raises:
         checkpoints.TrainingDivergedError: the loss is no longer a number.
+        ConfigError: the first weights cannot be had.
         ValueError: too few images for a batch.
     """
     folder = workdir / "checkpoints"
@@ -86,11 +89,13 @@ def fit(
         )
     schedule = Schedule(config.epochs, len(table) // config.batch_size)
     keras.utils.set_random_seed(seed)
-    model = _compiled(config, schedule, seed)
+    model = compiled(config, schedule, seed)
     points = checkpoints.ResumePoints(folder)
     done = points.restore(model)
     if done:
         print(f"going on after epoch {done} of {schedule.epochs}")
+    elif loaded := initialise(model.network, config):
+        print(f"first weights from {config.init}: {loaded}")
     checkpoints.forget_later_rows(workdir / "log.csv", done)
     training = pipeline.make_training_dataset(
         builder,
@@ -155,7 +160,14 @@ def _verbosity() -> int:
     return 1 if sys.stdout.isatty() else 2
 
 
-def _compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -> AugmentedModel:
+def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -> AugmentedModel:
+    """Returns a new model with its augmentation, losses and optimiser, ready to fit.
+
+    Args:
+        config: the resolved config.
+        schedule: how many steps the learning rate and the averages are planned for.
+        seed: of the augmentation; the weights follow Keras' own seed.
+    """
     losses, weights = build_losses(config)
     model = AugmentedModel(
         build_model(config),
@@ -171,8 +183,9 @@ def _compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) 
         warmup_target=config.learning_rate,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(
-        rate,
+    optimizer = StagedAdamW(
+        plan_stages(model.network, config, schedule.steps),
+        learning_rate=rate,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         use_ema=True,

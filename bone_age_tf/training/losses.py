@@ -5,6 +5,11 @@ import ml_collections
 from keras import ops
 
 from bone_age_tf import schema
+from bone_age_tf.config import require_known
+
+REGRESSION_LOSSES = ("l1", "l2", "huber")
+_SAME_PULL_MONTHS = 12.0
+"""Squared errors are scaled so that one of this size pulls as hard as an absolute error does."""
 
 
 class DistributionLoss(keras.losses.Loss):
@@ -33,13 +38,80 @@ class DistributionLoss(keras.losses.Loss):
         return ops.sum(target * (log_target - log_predicted), axis=-1)
 
 
+class BinLoss(keras.losses.Loss):
+    """Cross-entropy with the one bin that holds the true age.
+
+    Args:
+        bin_months: width of a bin; the first begins at 0 months and each holds its upper edge.
+    """
+
+    def __init__(self, bin_months: float, name="bin_loss"):
+        super().__init__(name=name, dtype="float32")
+        self.bin_months = bin_months
+
+    def call(self, y_true, y_pred):
+        """From ages [B, 1] in months and probabilities [B, K] to [B], in nats."""
+        bins = y_pred.shape[-1]
+        place = ops.clip(ops.ceil(y_true[:, 0] / self.bin_months) - 1, 0, bins - 1)
+        target = ops.one_hot(ops.cast(place, "int32"), bins, dtype="float32")
+        return -ops.sum(target * ops.log(ops.clip(y_pred, 1e-8, 1.0)), axis=-1)
+
+
+class RankingLoss(keras.losses.Loss):
+    """Brings the scores of parts into the order of their confidences.
+
+    A part's confidence is the negative of its absolute error. Each pair in which part j errs more
+    than part i costs max(0, 1 - s_i + s_j) (NTS-Net; Yang et al. 2018, arXiv 1809.00287). The
+    errors are given, so the gradient reaches the scores alone.
+    """
+
+    def __init__(self, name="ranking_loss"):
+        super().__init__(name=name, dtype="float32")
+
+    def call(self, y_true, y_pred):
+        """From ages [B, 1] and `part_ranking` [B, K, 2], scores and ages in months, to [B]."""
+        scores, months = y_pred[..., 0], ops.stop_gradient(y_pred[..., 1])
+        errors = ops.abs(months - y_true)
+        worse = ops.cast(errors[:, None, :] > errors[:, :, None], "float32")
+        hinges = ops.maximum(1.0 - scores[:, :, None] + scores[:, None, :], 0.0)
+        pairs = ops.maximum(ops.sum(worse, axis=(1, 2)), 1.0)
+        return ops.sum(worse * hinges, axis=(1, 2)) / pairs
+
+
 def build_losses(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
-    """Returns losses and their weights by output name, for the head that the config names."""
-    age_loss = keras.losses.MeanAbsoluteError()
+    """Returns losses and their weights by output name; None for an output that has a metric only.
+
+    Those of the head that the config names and, where the model selects parts, those of the parts:
+    the absolute error of each part's and of the whole image's own age, and the ranking.
+
+    Raises:
+        ConfigError: `regression_loss` is unknown.
+    """
+    losses, weights = _head_losses(config)
+    if config.get("selection", False):
+        for name in (schema.PART_AGES, schema.GLOBAL_AGE):
+            losses[name] = keras.losses.MeanAbsoluteError()
+            weights[name] = config.part_loss_weight
+        losses[schema.PART_RANKING] = RankingLoss()
+        weights[schema.PART_RANKING] = config.ranking_loss_weight
+    return losses, weights
+
+
+def _head_losses(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
     if config.head == "regression":
-        return {schema.AGE_MONTHS: age_loss}, {schema.AGE_MONTHS: 1.0}
+        require_known("regression_loss", config.regression_loss, REGRESSION_LOSSES)
+        loss, weight = {
+            "l1": (keras.losses.MeanAbsoluteError(), 1.0),
+            "l2": (keras.losses.MeanSquaredError(), 0.5 / _SAME_PULL_MONTHS),
+            "huber": (keras.losses.Huber(config.huber_months), 1.0 / config.huber_months),
+        }[config.regression_loss]
+        return {schema.AGE_MONTHS: loss}, {schema.AGE_MONTHS: weight}
+    if config.head == "classification":
+        # The age has a metric and no loss of its own.
+        losses = {schema.AGE_MONTHS: None, schema.DISTRIBUTION: BinLoss(config.bin_months)}
+        return losses, {schema.AGE_MONTHS: 0.0, schema.DISTRIBUTION: 1.0}
     losses = {
-        schema.AGE_MONTHS: age_loss,
+        schema.AGE_MONTHS: keras.losses.MeanAbsoluteError(),
         schema.DISTRIBUTION: DistributionLoss(config.bin_months, config.label_sd_months),
     }
     return losses, {schema.AGE_MONTHS: config.age_loss_weight, schema.DISTRIBUTION: 1.0}

@@ -1,4 +1,6 @@
-"""What every model must hold, whatever its head and precision."""
+"""What every model must hold, whatever its head, its way with the sex and its precision."""
+
+import itertools
 
 import keras
 import numpy as np
@@ -8,19 +10,36 @@ import tensorflow as tf
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
+from bone_age_tf.export import lite, saved_model
 from bone_age_tf.models.build import build_model, build_single_input_model, model_module
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.models.heads import HEADS, SEX_MODES
+from bone_age_tf.training.losses import build_losses
 
 NAMES = sorted(MODELS)
-HEADS = ("distribution", "regression")
-EXPECTED = {
-    "distribution": {"age_months", "distribution", "interval_90_months"},
-    "regression": {"age_months"},
+FIXED_WIDTH = ("resnet50", "resnet101", "resnet152")
+DEEP = ("resnet101", "resnet152")
+VARIANTS = list(itertools.product(HEADS, SEX_MODES))
+# Depth changes nothing that the head does: the deep ones are tried with one variant of each.
+CASES = [
+    (name, head, mode)
+    for name in NAMES
+    for head, mode in (VARIANTS if name not in FIXED_WIDTH else VARIANTS[:1])
+] + [("resnet50", "regression", "off"), ("resnet50", "classification", "modulate")]
+TRIES = {"prsnet": 10}
+"""Batches in which a gradient must show: anchors learn when they are chosen, some by chance."""
+OF_HEADS = {"age_months", "distribution", "interval_90_months"}
+OF_MODELS = {
+    "attention_vgg": set(schema.ATTENTIONS),
+    "prsnet": set(schema.PART_OUTPUTS),
 }
 
 
 def config_of(name, **changes):
+    """Narrow where a model can be: depth and wiring are what is tested."""
     config = configs.load_config(name, "hand_phantom")
+    if name not in FIXED_WIDTH:
+        config.base_filters = 8
     config.update(changes)
     return config
 
@@ -33,62 +52,90 @@ def batch(count=2, height=48, width=48):
     }
 
 
+def answers(model, inputs):
+    return {key: np.array(value) for key, value in model(inputs, training=False).items()}
+
+
 @pytest.fixture
 def precision():
     yield keras.mixed_precision.set_global_policy
     keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", NAMES)
-def test_outputs_are_months_in_float32(name, head, policy, precision):
-    precision(policy)
-    model = build_model(config_of(name, head=head))
-    assert set(model.output) == EXPECTED[head] <= set(schema.OUTPUTS)
-    outputs = {key: np.array(value) for key, value in model(batch(), training=False).items()}
-    for value in outputs.values():
-        assert value.dtype == np.float32
-        assert np.isfinite(value).all()
-    assert outputs["age_months"].shape == (2, 1)
-    assert (outputs["age_months"] > 0).all()
-    assert (outputs["age_months"] < schema.MAX_AGE_MONTHS).all()
-    if head == "distribution":
-        assert outputs["distribution"].shape == (2, 120)
+def check_months(outputs, head, count=2):
+    for name, value in outputs.items():
+        assert value.dtype == np.float32, name
+        assert np.isfinite(value).all(), name
+        assert len(value) == count, name
+    age = outputs["age_months"]
+    assert age.shape == (count, 1)
+    assert (age > 0).all()
+    assert (age < schema.MAX_AGE_MONTHS).all()
+    if head != "regression":
+        assert outputs["distribution"].shape == (count, 120)
         np.testing.assert_allclose(outputs["distribution"].sum(axis=1), 1, atol=1e-5)
         lower, upper = outputs["interval_90_months"].T
-        assert (lower < outputs["age_months"][:, 0]).all()
-        assert (outputs["age_months"][:, 0] < upper).all()
+        assert (lower < age[:, 0]).all()
+        assert (age[:, 0] < upper).all()
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DEEP])
+def test_outputs_are_months_in_float32_in_every_precision(name, policy, precision):
+    precision(policy)
+    model = build_model(config_of(name))
+    check_months(answers(model, batch()), "distribution")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", NAMES)
-def test_every_weight_learns_and_the_sex_counts(name, head):
+@pytest.mark.parametrize(("name", "head", "sex_mode"), CASES)
+def test_contract(name, head, sex_mode):
     keras.utils.set_random_seed(0)
-    model = build_model(config_of(name, head=head))
+    config = config_of(name, head=head, sex_mode=sex_mode)
+    model = build_model(config)
+
+    # Outputs
+    expected = {"age_months"} if head == "regression" else OF_HEADS
+    assert set(model.output) == expected | OF_MODELS.get(name, set())
     inputs = batch(4)
-    with tf.GradientTape() as tape:
-        outputs = model(inputs, training=True)
-        loss = tf.reduce_sum(outputs["age_months"]) / 100
-        if head == "distribution":
-            loss += tf.reduce_sum(tf.math.log(outputs["distribution"][:, ::7]))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    # A bias in front of a batch norm is taken away again by it: its gradient is zero but for
-    # rounding. Every other weight must move.
-    dead = [
-        variable.path
-        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
-        if gradient is None
-        or not np.isfinite(gradient).all()
-        or (not np.abs(gradient).max() > 0 and not variable.path.endswith("bias"))
-    ]
-    assert not dead
+    found = answers(model, inputs)
+    check_months(found, head, 4)
+    for key, value in answers(model, inputs).items():
+        np.testing.assert_array_equal(value, found[key], err_msg=f"{key}: not deterministic")
+    one, odd = batch(1), batch(1, 67, 45)
+    check_months(answers(model, one), head, 1)
+    check_months(answers(model, odd), head, 1)
+
+    # The sex
     girls, boys = (
-        model({**inputs, "sex": np.full((4, 1), code, np.float32)}, training=False)["age_months"]
+        answers(model, {**inputs, "sex": np.full((4, 1), code, np.float32)})["age_months"]
         for code in (0, 1)
     )
-    assert np.abs(np.array(girls) - np.array(boys)).max() > 0
+    assert (np.abs(girls - boys).max() > 0) == (sex_mode != "off")
+
+    # Gradients
+    losses, weights = build_losses(config)
+    # A bias in front of a batch norm is taken away again by it, and one that all scores share does
+    # not change their order: zero but for rounding. Every other weight must move.
+    still = {v.path for v in model.trainable_variables if not v.path.endswith("bias")}
+    for _ in range(TRIES.get(name, 1)):
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            months = tf.constant([[30.0], [90.0], [150.0], [210.0]])
+            total = sum(
+                weights[key] * tf.reduce_mean(loss(months, outputs[key]))
+                for key, loss in losses.items()
+                if loss is not None
+            )
+        gradients = tape.gradient(total, model.trainable_variables)
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+            assert gradient is not None, variable.path
+            assert np.isfinite(gradient).all(), variable.path
+            if np.abs(gradient).max() > 0:
+                still.discard(variable.path)
+        if not still:
+            break
+    assert not still
 
 
 @pytest.mark.slow
@@ -97,18 +144,51 @@ def test_a_saved_model_answers_the_same(name, tmp_path):
     model = build_model(config_of(name))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    inputs = batch(1, 67, 45)  # any size, one image
-    first, second = (np.array(m(inputs, training=False)["age_months"]) for m in (model, again))
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(first, np.array(model(inputs, training=False)["age_months"]))
+    inputs = batch(1, 67, 45)
+    found, before = answers(again, inputs), answers(model, inputs)
+    assert set(found) == set(before)
+    for key, value in before.items():
+        np.testing.assert_array_equal(found[key], value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "head", "sex_mode"),
+    [(name, "distribution", "concat") for name in NAMES]
+    + [("cnn", head, mode) for head, mode in VARIANTS[1:]],
+)
+def test_conversion_keeps_the_months(name, head, sex_mode, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    keras.utils.set_random_seed(0)
+    model = build_model(config_of(name, head=head, sex_mode=sex_mode), 48)
+    saved_model.write_single_case_model(model, 48, tmp_path / "single")
+    serve = tf.saved_model.load(str(tmp_path / "single"))
+    converted = lite.convert_float32(tmp_path / "single")  # built-in operators only
+    runner = Interpreter(model_content=converted).get_signature_runner("serving_default")
+    inputs = batch(8)
+    expected = answers(model, inputs)
+    differences = []
+    for place in range(8):
+        case = {key: value[place : place + 1] for key, value in inputs.items()}
+        served = serve.signatures["serving_default"](
+            **{key: tf.constant(value) for key, value in case.items()}
+        )
+        answered = runner(**case)
+        assert set(answered) == set(served) == set(expected)
+        for found in (served, answered):
+            month = float(np.ravel(found["age_months"])[0])
+            differences.append(abs(month - expected["age_months"][place, 0]))
+    assert np.mean(differences) <= 0.05
+    assert np.max(differences) <= 0.5
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_model_of_one_input_is_the_same_model(name):
+def test_the_model_of_one_input_is_the_same_model_and_has_its_explained_layer(name):
     config = config_of(name)
     model = build_model(config)
     inputs = batch()
-    for sex in (0, 1):
+    for sex in (0, 1) if name not in DEEP else (1,):
         single = build_single_input_model(model, config, 48, sex)
         both = {**inputs, "sex": np.full((2, 1), sex, np.float32)}
         np.testing.assert_allclose(
@@ -116,18 +196,59 @@ def test_the_model_of_one_input_is_the_same_model(name):
             model(both, training=False)["age_months"],
             atol=1e-3,
         )
-    assert single.get_layer(model_module(name).EXPLAINED_LAYER).output.shape[1] >= 3
+    layer = single.get_layer(model_module(name).explained_layer(config))
+    assert layer.output.shape[1] >= 3
 
 
-def test_resnet50_is_the_published_backbone():
-    model = build_model(config_of("resnet50"))
+PUBLISHED = {
+    "resnet18": 11_176_512,  # trained ones; other implementations, without the top
+    "resnet34": 21_284_672,
+    "resnet50": 23_587_712,  # all; Keras, without the top
+    "resnet101": 42_658_176,
+    "resnet152": 58_370_944,
+    "vgg16": 14_714_688,
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_backbones_have_their_published_parameters(name):
+    config = configs.load_config(name, "hand_phantom")
+    if name == "vgg16":
+        config.batch_norm = False
+    model = build_model(config)
     head = ("sex_embedding", "head_dense", "age_logits")
-    backbone = sum(layer.count_params() for layer in model.layers if layer.name not in head)
-    assert backbone == 23_587_712
-    with_imagenet_names = keras.applications.ResNet50(include_top=False, weights=None)
-    assert {layer.name for layer in with_imagenet_names.layers[1:]} <= {
-        layer.name for layer in model.layers
+    weights = [
+        weight
+        for layer in model.layers
+        if layer.name not in head
+        for weight in (
+            layer.trainable_weights if name in ("resnet18", "resnet34") else layer.weights
+        )
+    ]
+    assert sum(int(np.prod(weight.shape)) for weight in weights) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("resnet50", keras.applications.ResNet50),
+        ("resnet101", keras.applications.ResNet101),
+        ("resnet152", keras.applications.ResNet152),
+        ("vgg16", keras.applications.VGG16),
+    ],
+)
+def test_layers_have_the_names_and_shapes_of_published_weights(name, published):
+    config = configs.load_config(name, "hand_phantom")
+    if name == "vgg16":
+        config.batch_norm = False
+    ours = {
+        layer.name: [weight.shape for weight in layer.weights]
+        for layer in build_model(config).layers
     }
+    theirs = published(include_top=False, weights=None, input_shape=(64, 64, 3))
+    for layer in theirs.layers:
+        if layer.weights:
+            assert ours[layer.name] == [weight.shape for weight in layer.weights]
 
 
 def test_residual_branches_start_small_and_come_back_as_they_were(tmp_path):
@@ -141,8 +262,17 @@ def test_residual_branches_start_small_and_come_back_as_they_were(tmp_path):
     np.testing.assert_allclose(again.get_layer("conv3_block2_3_bn").gamma, 0.7, rtol=1e-6)
 
 
-def test_unknown_heads_and_uneven_bins_are_refused():
-    with pytest.raises(ConfigError, match="known: distribution, regression"):
-        build_model(config_of("resnet50", head="both"))
-    with pytest.raises(ConfigError, match="must divide 240 months"):
-        build_model(config_of("resnet50", bin_months=7.0))
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("cnn", {"head": "both"}, "unknown head 'both'.*classification, distribution, regression"),
+        ("cnn", {"sex_mode": "none"}, "unknown sex_mode 'none'.*concat, modulate, off"),
+        ("cnn", {"bin_months": 7.0}, "must divide 240 months"),
+        ("cnn", {"pixels": "caffe"}, "unknown pixels 'caffe'.*imagenet, unit"),
+        ("resnet50", {"base_filters": 32}, "base_filters is 32; resnet50 has 64"),
+        ("attention_vgg", {"compatibility": "sum"}, "unknown compatibility 'sum'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(config_of(name, **changes))

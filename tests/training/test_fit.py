@@ -204,7 +204,7 @@ def test_mixed_precision_trains(policy, tmp_path, root, phantoms):
         "MODELS['tiny'] = 'tiny_network'\n"
         f"keras.mixed_precision.set_global_policy('{policy}')\n"
         "config = configs.base_config(); config.model = 'tiny'\n"
-        "model = fitting._compiled(config, fitting.Schedule(1, 4), 0)\n"
+        "model = fitting.compiled(config, fitting.Schedule(1, 4), 0)\n"
         "x = {'image': np.random.rand(8, 32, 32, 1) * 255, 'sex': np.ones((8, 1))}\n"
         "y = {name: np.full((8, 1), 90.0) for name in model.trained_outputs}\n"
         "first = model.fit(x, y, epochs=4, batch_size=4, verbose=0).history['loss']\n"

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bone_age_tf import config as configs
-from bone_age_tf.training.losses import DistributionLoss, build_losses
+from bone_age_tf.config import ConfigError
+from bone_age_tf.training.losses import BinLoss, DistributionLoss, RankingLoss, build_losses
 
 
 def gaussian(age, sd, bin_months=2.0):
@@ -29,9 +31,65 @@ def test_an_impossible_prediction_costs_much_but_not_infinitely():
     assert value > 10
 
 
+def test_the_bin_that_holds_the_age_counts():
+    probabilities = np.array([[0.1, 0.2, 0.3, 0.4]] * 3, np.float32)
+    found = np.array(
+        BinLoss(10.0).call(np.array([[5.0], [10.0], [39.0]], np.float32), probabilities)
+    )
+    np.testing.assert_allclose(found, -np.log([0.1, 0.1, 0.4]), rtol=1e-5)
+
+
+def test_ranking_costs_where_scores_contradict_errors():
+    age = np.array([[100.0]], np.float32)
+    months = np.array([[100.0, 110.0, 140.0]], np.float32)  # errors 0, 10, 40
+
+    def cost(*scores):
+        pairs = np.stack([np.array([scores], np.float32), months], axis=-1)
+        return float(np.array(RankingLoss().call(age, pairs))[0])
+
+    assert cost(5.0, 3.0, 1.0) == 0.0
+    assert cost(0.0, 0.0, 0.0) == pytest.approx(1.0)  # a hinge of 1 for each of three pairs
+    assert cost(1.0, 3.0, 5.0) == pytest.approx((3 + 5 + 3) / 3)
+
+
+def test_the_ranking_teaches_scores_and_not_ages():
+    pairs = tf.Variable([[[0.0, 120.0], [1.0, 190.0]]])
+    with tf.GradientTape() as tape:
+        loss = RankingLoss().call(tf.constant([[100.0]]), pairs)
+    gradient = np.array(tape.gradient(loss, pairs))
+    np.testing.assert_allclose(gradient[..., 1], 0)
+    np.testing.assert_allclose(gradient[0, :, 0], [-1, 1])
+
+
 def test_each_head_has_its_losses():
     config = configs.base_config()
     losses, weights = build_losses(config)
     assert set(losses) == set(weights) == {"age_months", "distribution"}
     config.head = "regression"
     assert set(build_losses(config)[0]) == {"age_months"}
+    config = configs.load_config("cnn", "hand_phantom", [("head", "classification")])
+    losses, weights = build_losses(config)
+    assert losses["age_months"] is None
+    assert isinstance(losses["distribution"], BinLoss)
+    assert set(losses) == set(weights)
+    config = configs.load_config("prsnet", "hand_phantom")
+    assert {"part_ages_months", "global_age_months", "part_ranking"} < set(build_losses(config)[0])
+    config = configs.load_config("prsnet", "hand_phantom", [("selection", "false")])
+    assert set(build_losses(config)[0]) == {"age_months", "distribution"}
+
+
+def test_losses_of_a_regression_pull_alike_at_a_year():
+    pulls = []
+    for name in ("l1", "l2", "huber"):
+        settings = [("head", "regression"), ("regression_loss", name)]
+        config = configs.load_config("cnn", "hand_phantom", settings)
+        losses, weights = build_losses(config)
+        value = tf.Variable([[112.0]])
+        with tf.GradientTape() as tape:
+            loss = weights["age_months"] * losses["age_months"](tf.constant([[100.0]]), value)
+        pulls.append(float(tape.gradient(loss, value)[0, 0]))
+    np.testing.assert_allclose(pulls, 1.0, rtol=1e-5)
+    config = configs.load_config("cnn", "hand_phantom", [("head", "regression")])
+    config.regression_loss = "mse"
+    with pytest.raises(ConfigError, match="unknown regression_loss 'mse'"):
+        build_losses(config)

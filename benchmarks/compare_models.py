@@ -1,0 +1,208 @@
+"""Every model on the same images for the same time: size, cost, speed and error in one table.
+
+python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age
+python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --minutes 5 ...
+python benchmarks/compare_models.py --models cnn --set head=regression sex_mode=off ...
+
+Trains on 90 % of the RSNA training images, by id, and measures on the other 10 %. A model's steps
+are as many as fit into `--minutes` at the speed of its first ones, so that a noisy machine changes
+what is reached and not who is favoured. What is known of each run is kept in `--work_dir`; a second
+start goes on. Without `--manual_dir`, `--dataset=hand_phantom/varied` is trained on.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bone_age_tf import config as configs
+from bone_age_tf import schema
+from bone_age_tf.data import pipeline
+from bone_age_tf.evaluation.metrics import Predictions, evaluate
+from bone_age_tf.export import lite, saved_model
+from bone_age_tf.models.build import build_model
+from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.training import fit as fitting
+
+WARM_STEPS, TIMED_STEPS = 3, 10
+
+
+def flops(model: keras.Model, size_px: int) -> float:
+    """Returns floating-point operations an image, a multiplication and an addition as two."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    @tf.function
+    def run(image, sex):
+        return model({schema.IMAGE: image, schema.SEX: sex}, training=False)
+
+    concrete = run.get_concrete_function(
+        tf.TensorSpec([1, size_px, size_px, 1]), tf.TensorSpec([1, 1])
+    )
+    graph = convert_variables_to_constants_v2(concrete).graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    found = tf.compat.v1.profiler.profile(graph, options=options)
+    return float(found.total_float_ops)
+
+
+def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
+    """Returns the median time of one image in LiteRT float32 on two threads."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    saved_model.write_single_case_model(model, size_px, folder)
+    interpreter = Interpreter(model_content=lite.convert_float32(folder), num_threads=2)
+    runner = interpreter.get_signature_runner(saved_model.BYTES_SIGNATURE)
+    random = np.random.default_rng(0)
+    image = random.uniform(0, 255, (1, size_px, size_px, 1)).astype(np.float32)
+    seconds = []
+    for _ in range(30):
+        start = time.perf_counter()
+        runner(image=image, sex=np.zeros((1, 1), np.float32))
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds) * 1000)
+
+
+def batches(config, builder, parts, seed: int, steps: int) -> tf.data.Dataset:
+    """Returns the training batches of a run of so many steps."""
+    return pipeline.make_training_dataset(
+        builder,
+        parts["train"],
+        config.image_size_px,
+        config.resize,
+        config.batch_size,
+        seed,
+        len(pipeline.read_table(builder, parts["train"])),
+        stages=fitting.Schedule(1, steps).stages(config),
+    )
+
+
+def steps_in(minutes: float, config, builder, parts) -> int:
+    """Returns how many training steps fit into a time, at the speed of the first ones."""
+    probe = fitting.compiled(config, fitting.Schedule(1, 1000), 0)
+    waiting = iter(batches(config, builder, parts, 0, 10**6))
+    for step in range(WARM_STEPS + TIMED_STEPS):
+        if step == WARM_STEPS:
+            start = time.perf_counter()
+        inputs, ages = next(waiting)
+        probe.train_on_batch(inputs, dict.fromkeys(probe.trained_outputs, ages))
+    a_step = (time.perf_counter() - start) / TIMED_STEPS
+    # That was the first stage's size; later ones take longer by their area.
+    shares = np.diff([0.0, *config.stage_ends]) if config.stage_ends else np.ones(1)
+    areas = np.array(config.stage_scales or (1.0,)) ** 2
+    return max(10, math.floor(minutes * 60 / (a_step * (shares * areas).sum() / areas[0])))
+
+
+def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Model, float]:
+    """Returns a network trained for so many steps and its images a second."""
+    keras.utils.set_random_seed(seed)
+    model = fitting.compiled(config, fitting.Schedule(1, steps), seed)
+    names = model.trained_outputs
+    start = time.perf_counter()
+    model.fit(
+        batches(config, builder, parts, seed, steps).map(
+            lambda inputs, age: (inputs, dict.fromkeys(names, age))
+        ),
+        steps_per_epoch=steps,
+        callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        shuffle=False,
+        verbose=0,
+    )
+    return model.network, steps * config.batch_size / (time.perf_counter() - start)
+
+
+def measure(options: argparse.Namespace, name: str, seed: int) -> dict:
+    """Returns all figures of one run."""
+    dataset = options.dataset
+    settings = [tuple(setting.split("=", 1)) for setting in options.set]
+    config = configs.load_config(name, dataset.partition("/")[0], settings)
+    builder = prepare_dataset(dataset, options.data_dir, options.manual_dir)
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    steps = steps_in(options.minutes, config, builder, parts)
+    network, speed = fit_steps(config, builder, parts, seed, steps)
+    table = pipeline.read_table(builder, parts["test"])
+    outputs = fitting.predict(network, config, builder, parts["test"], len(table))
+    months = np.ravel(outputs[schema.AGE_MONTHS])
+    predictions = Predictions(table.image_id, table.sex, table.age_months, months)
+    median = float(np.median(pipeline.read_table(builder, parts["train"]).age_months))
+    metrics = evaluate(predictions, median, seed)
+    static = build_model(config, config.image_size_px)
+    static.set_weights(network.get_weights())
+    folder = options.work_dir / "lite" / f"{_label(options, name)}-{seed}"
+    return {
+        "parameters": network.count_params(),
+        "gflops": flops(static, config.image_size_px) / 1e9,
+        "images_per_second": speed,
+        "steps": steps,
+        "lite_ms": lite_milliseconds(static, config.image_size_px, folder),
+        "n": metrics["n"],
+        "mae": metrics["overall"]["mae_months"],
+        "constant": metrics["constant_median"]["mae_months"]["value"],
+    }
+
+
+def _label(options: argparse.Namespace, name: str) -> str:
+    return " ".join([name, *options.set])
+
+
+def print_table(folder: Path) -> None:
+    """Prints a line a run, best first."""
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    print("| model | seed | parameters | GFLOPs | training images/s | steps | LiteRT ms | MAE |")
+    print("|---|---|---|---|---|---|---|---|")
+    for run in sorted(runs, key=lambda run: run["mae"]["value"]):
+        mae = run["mae"]
+        print(
+            f"| {run['label']} | {run['seed']} | {run['parameters'] / 1e6:.1f} M | "
+            f"{run['gflops']:.2f} | {run['images_per_second']:.0f} | {run['steps']} | "
+            f"{run['lite_ms']:.1f} | {mae['value']:.1f} ({mae['low']:.1f} to {mae['high']:.1f}) |"
+        )
+    if runs:
+        print(f"\nn = {runs[0]['n']}; a constant: {runs[0]['constant']:.1f} months")
+
+
+def main() -> None:
+    """Trains what is asked for and prints the table of all that is known."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="config settings")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--minutes", type=float, default=15.0, help="of training, each run")
+    parser.add_argument("--dataset", help="default: rsna_bone_age with --manual_dir, else phantoms")
+    parser.add_argument("--manual_dir", type=Path)
+    parser.add_argument("--data_dir", type=Path, default=Path("data"))
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/compare_models"))
+    options = parser.parse_args()
+    if options.dataset is None:
+        options.dataset = "rsna_bone_age" if options.manual_dir else "hand_phantom/varied"
+    folder = options.work_dir / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for name in options.models:
+            label = _label(options, name)
+            path = folder / f"{label.replace(' ', '-')}-{seed}.json"
+            if path.exists():
+                continue
+            found = {"label": label, "seed": seed} | measure(options, name, seed)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+            print(f"{label}, seed {seed}: {found}", flush=True)
+    print_table(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Do part selection and attention earn their names? On phantoms, and on annotated radiographs.
+
+python benchmarks/parts_and_attention.py parts
+python benchmarks/parts_and_attention.py attention --boxes=../shared/ossification_roi \
+    --manual_dir=../shared/rsna_bone_age
+python benchmarks/parts_and_attention.py table
+
+`parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
+each on the same phantoms for as many steps, and looks at which parts are selected: a box counts as
+on an ossification region when its centre lies in the true box of one of the 17. `attention` trains
+attention_vgg and measures the share of its attention that falls into those boxes. Both stand beside
+chance: all anchors alike, and the share of the image that the boxes cover. What is known of each
+run is kept in `--work_dir`; a second start goes on.
+"""
+
+import argparse
+import json
+import xml.etree.ElementTree
+from io import BytesIO
+from pathlib import Path
+
+import keras
+import numpy as np
+from compare_models import fit_steps
+from PIL import Image
+
+from bone_age_tf import config as configs
+from bone_age_tf import schema
+from bone_age_tf.data import pipeline
+from bone_age_tf.models import part_layers, prsnet
+from bone_age_tf.prepare import prepare_dataset
+
+ARMS = {
+    "backbone": {"relation": False, "selection": False},
+    "relation": {"relation": True, "selection": False},
+    "selection": {"relation": False, "selection": True},
+    "prsnet": {"relation": True, "selection": True},
+}
+
+
+def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
+    """Returns the config, the builder and the parts of a run."""
+    config = configs.load_config(model, dataset.partition("/")[0])
+    with config.unlocked():
+        config.update({"stage_scales": (), "stage_ends": (), "batch_size": 16} | settings)
+    builder = prepare_dataset(dataset, options.data_dir, options.manual_dir)
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    return config, builder, parts
+
+
+def phantoms_with_regions(builder) -> tuple[dict, np.ndarray, list[np.ndarray]]:
+    """Returns inputs, ages [N] and region boxes [R, 4] of every test phantom."""
+    images, sexes, ages, regions = [], [], [], []
+    for row in builder.as_dataset(split="test", shuffle_files=False).as_numpy_iterator():
+        images.append(row["image"])
+        sexes.append([row["sex"]])
+        ages.append(row["age_months"])
+        regions.append(row["regions"]["bbox"])
+    inputs = {
+        schema.IMAGE: np.stack(images).astype(np.float32),
+        schema.SEX: np.array(sexes, np.float32),
+    }
+    return inputs, np.array(ages), regions
+
+
+def on_a_region(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Returns [N] bool: whether the centre of each box [N, 4] lies in one of the regions [R, 4]."""
+    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    return ((centres >= regions[:, :2]) & (centres <= regions[:, 2:])).all(axis=2).any(axis=1)
+
+
+def anchors(network: keras.Model) -> np.ndarray:
+    """Returns all anchors [N, 4] of a PRSNet of known size."""
+    grids = [layer for layer in network.layers if isinstance(layer, part_layers.Anchors)]
+    found = [np.array(layer(np.zeros((1, *layer.input.shape[1:]), "f4")))[0] for layer in grids]
+    return np.concatenate(found)
+
+
+def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
+    """Trains one arm; returns its error and, where it selects, what it selects."""
+    settings = ARMS[arm] | {"image_size_px": options.size_px, "base_filters": options.filters}
+    config, builder, parts = prepared(options, "prsnet", options.phantoms, **settings)
+    network, speed = fit_steps(config, builder, parts, seed, options.steps)
+    inputs, ages, regions = phantoms_with_regions(builder)
+    outputs = network.predict(inputs, batch_size=32, verbose=0)
+    found = {
+        "MAE": float(np.abs(outputs[schema.AGE_MONTHS][:, 0] - ages).mean()),
+        "training images a second": speed,
+    }
+    if config.selection:
+        static = prsnet_of_size(network, config)
+        chosen = [
+            on_a_region(boxes, true)
+            for boxes, true in zip(outputs[schema.PART_BOXES], regions, strict=True)
+        ]
+        every = anchors(static)
+        chance = [on_a_region(every, true).mean() for true in regions[:100]]
+        found["selected boxes on a region"] = float(np.mean(chosen))
+        found["all anchors on a region"] = float(np.mean(chance))
+        errors = np.abs(outputs[schema.PART_AGES] - ages[:, None])
+        found["MAE of the best part alone"] = float(errors[:, 0].mean())
+        found["MAE of the last part alone"] = float(errors[:, -1].mean())
+    return found
+
+
+def prsnet_of_size(network: keras.Model, config) -> keras.Model:
+    """Returns the same network with a static size, so that its anchors can be listed."""
+    image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
+    sex = keras.Input((1,), name=schema.SEX)
+    outputs = prsnet.build_network(image, sex, config)
+    static = keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs)
+    static.set_weights(network.get_weights())
+    return static
+
+
+def annotated(options: argparse.Namespace, builder, size_px: int):
+    """Returns inputs and region boxes of the annotated radiographs that the training set holds."""
+    boxes = {}
+    for path in sorted(options.boxes.glob("*.xml")):
+        root = xml.etree.ElementTree.parse(path).getroot()
+        width, height = (float(root.findtext(f"size/{side}")) for side in ("width", "height"))
+        ends = [
+            [float(thing.findtext(f"bndbox/{end}")) for end in ("ymin", "xmin", "ymax", "xmax")]
+            for thing in root.findall("object")
+        ]
+        boxes[path.stem] = np.array(ends) / [height, width, height, width]
+    images, sexes, regions = [], [], []
+    for row in pipeline.read_encoded(builder, pipeline.Part("train")).as_numpy_iterator():
+        name = row["image_id"].decode()
+        if name in boxes:
+            image = Image.open(BytesIO(row["image"])).convert("L").resize((size_px, size_px))
+            images.append(np.asarray(image, np.float32)[..., None])
+            sexes.append([row["sex"]])
+            regions.append(boxes[name])
+    inputs = {schema.IMAGE: np.stack(images), schema.SEX: np.array(sexes, np.float32)}
+    return inputs, regions
+
+
+def mass_in_regions(attention: np.ndarray, regions: list[np.ndarray]) -> tuple[float, float]:
+    """Returns the share of attention in the boxes and the share of the image that they cover.
+
+    Args:
+        attention: [N, H, W], a sum of 1 each.
+        regions: N of [R, 4] boxes, fractions.
+    """
+    shares, areas = [], []
+    fine = 8  # places of the map are cut into 8 x 8, so that boxes need not follow them
+    for one, boxes in zip(attention, regions, strict=True):
+        large = np.kron(one, np.full((fine, fine), 1 / fine**2))
+        inside = np.zeros(large.shape, bool)
+        for box in boxes:
+            top, left, bottom, right = np.rint(box * [*large.shape, *large.shape]).astype(int)
+            inside[max(top, 0) : bottom, max(left, 0) : right] = True
+        shares.append(large[inside].sum())
+        areas.append(inside.mean())
+    return float(np.mean(shares)), float(np.mean(areas))
+
+
+def measure_attention(options: argparse.Namespace, kind: str, seed: int) -> dict[str, float]:
+    """Trains attention_vgg on phantoms or on real images; returns where it looks."""
+    settings = {"base_filters": options.filters}
+    if kind == "phantoms":
+        settings["image_size_px"] = options.size_px
+        config, builder, parts = prepared(options, "attention_vgg", options.phantoms, **settings)
+        inputs, _, regions = phantoms_with_regions(builder)
+    else:
+        config, builder, parts = prepared(options, "attention_vgg", "rsna_bone_age", **settings)
+        inputs, regions = annotated(options, builder, config.image_size_px)
+    network, _ = fit_steps(config, builder, parts, seed, options.steps)
+    outputs = network.predict(inputs, batch_size=32, verbose=0)
+    found: dict[str, float] = {"n": len(regions)}
+    for name in schema.ATTENTIONS:
+        share, area = mass_in_regions(outputs[name], regions)
+        found[f"{name}, share in regions"] = share
+        found[f"{name}, over chance"] = share / area
+    found["chance"] = area
+    return found
+
+
+def print_table(folder: Path) -> None:
+    """Prints mean, lowest and highest over the seeds of each run."""
+    kinds = sorted({path.stem.rpartition("-")[0] for path in folder.glob("*.json")})
+    for kind in kinds:
+        found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-?.json"))]
+        print(f"\n{kind}, {len(found)} seeds{'mean':>30}{'lowest':>10}{'highest':>10}")
+        for name in found[0]:
+            values = [one[name] for one in found]
+            print(f"  {name:42}{np.mean(values):10.3g}{min(values):10.3g}{max(values):10.3g}")
+
+
+def main() -> None:
+    """Runs what is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="+", choices=("parts", "attention", "table"))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=3000, help="of 16 images")
+    parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
+    parser.add_argument("--filters", type=int, default=16, help="base_filters of every network")
+    parser.add_argument("--phantoms", default="hand_phantom/large")
+    parser.add_argument("--boxes", type=Path, help="Pascal VOC files of annotated radiographs")
+    parser.add_argument("--manual_dir", type=Path, help="the RSNA files")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"))
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/parts_and_attention"))
+    options = parser.parse_args()
+    folder = options.work_dir / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    real = ["real"] if options.boxes else []
+    runs = [("parts", arm, measure_parts) for arm in options.arms if "parts" in options.what]
+    if "attention" in options.what:
+        runs += [("attention", kind, measure_attention) for kind in ["phantoms", *real]]
+    for seed in options.seeds:
+        for what, kind, measure in runs:
+            path = folder / f"{what}-{kind}-{seed}.json"
+            if not path.exists():
+                found = measure(options, kind, seed)
+                path.write_text(json.dumps(found, indent=1) + "\n")
+                print(f"{what} {kind}, seed {seed}: {found}", flush=True)
+    print_table(folder)
+
+
+if __name__ == "__main__":
+    main()

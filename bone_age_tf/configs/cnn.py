@@ -1,0 +1,17 @@
+"""The plain network: convolution, pooling, fully connected.
+
+python run.py --model=cnn
+python run.py --model=cnn --dataset=rsna_bone_age --manual_dir=DIR
+"""
+
+import ml_collections
+
+from bone_age_tf.config import base_config, minutes_on_two_cores
+
+
+def get_config(dataset: str) -> ml_collections.ConfigDict:
+    """Returns the settings for a dataset."""
+    config = base_config()
+    config.base_filters = 32
+    minutes_on_two_cores(config, dataset)
+    return config

@@ -1,0 +1,111 @@
+"""VGG that shows where it looks ("Learn to Pay Attention"; Jetley et al. 2018, arXiv 1804.02391).
+
+The paper's: local features at three depths are projected to the size of one global vector g; each
+place i gets a compatibility with it, either parametrised, <u, l_i + g>, or a dot product,
+<l_i, g>; a softmax over the places gives the attention a, the features are averaged by it, and the
+three averages together decide.
+
+Ours: the depths are the ends of VGG's third, fourth and fifth block, of stride 4, 8 and 16; g is
+the mean of the last one, without fully connected layers; the dot product is divided by the root of
+its length, as later attention does; head and sex as in every other model. Note that <u, g> is the
+same at every place, so that the softmax takes it away again: with the parametrised form g decides
+nothing. The dot product is therefore the default here.
+"""
+
+import keras
+import ml_collections
+from keras import layers as kl
+from keras import ops
+
+from bone_age_tf import schema
+from bone_age_tf.config import require_known
+from bone_age_tf.models import heads, vgg
+from bone_age_tf.models.photometry import build_photometry
+
+COMPATIBILITIES = ("dot", "parametrised")
+FIRST_ATTENDED = 3
+
+
+def explained_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the feature map that Grad-CAM looks at: the second that attention reads."""
+    return "block4_out"
+
+
+def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+    """VGG with attention from Keras tensors to Keras tensors.
+
+    Args:
+        image: [B, H, W, 1], 0 to 255; H and W at least 32.
+        sex: [B, 1], 0 female, 1 male.
+        config: the model's config; `compatibility`, `base_filters`, `batch_norm`. See
+            `heads.build_head` too.
+
+    Returns:
+        Keras tensors by output name, see `schema.OUTPUTS`, and the attention at the three depths,
+        `attention_1` to `attention_3`, each [B, H', W'] with a sum of 1.
+
+    Raises:
+        ConfigError: `compatibility` is unknown.
+    """
+    require_known("compatibility", config.compatibility, COMPATIBILITIES)
+    x = build_photometry(image, config)
+    maps = []
+    for number in range(1, len(vgg.CONVOLUTIONS) + 1):
+        x = vgg.build_block(x, number, config, shortcut=False)
+        if number >= FIRST_ATTENDED:
+            maps.append(x)
+        if number < len(vgg.CONVOLUTIONS):
+            x = kl.MaxPooling2D(2, 2, name=f"block{number}_pool")(x)
+    query = kl.GlobalAveragePooling2D(name="global_vector")(x)
+    attended, attentions = [], {}
+    for depth, (name, local) in enumerate(zip(schema.ATTENTIONS, maps, strict=True), start=1):
+        project = kl.Conv2D(query.shape[-1], 1, use_bias=False, name=f"project_{depth}")
+        attend = SpatialAttention(config.compatibility, name=f"attend_{depth}")
+        mean, attentions[name] = attend([project(local), query])
+        attended.append(mean)
+    features = kl.Concatenate(name="image_features")(attended)
+    return heads.build_head(features, sex, config) | attentions
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class SpatialAttention(kl.Layer):
+    """Averages local features by how compatible they are with a global vector.
+
+    Args:
+        compatibility: `dot` or `parametrised`.
+    """
+
+    def __init__(self, compatibility, **kwargs):
+        super().__init__(**kwargs)
+        self.compatibility = compatibility
+
+    def build(self, input_shape):
+        if self.compatibility == "parametrised":
+            channels = input_shape[0][-1]
+            normal = keras.initializers.RandomNormal(stddev=channels**-0.5)
+            self.direction = self.add_weight((channels,), normal, name="direction")
+
+    def call(self, inputs):
+        """Maps local features [B, H, W, C] and a vector [B, C] to [B, C] and the map [B, H, W]."""
+        local, query = inputs
+        query = query[:, None, None, :]
+        if self.compatibility == "parametrised":
+            scores = ops.sum((local + query) * self.direction, axis=-1)
+        else:
+            scores = ops.sum(local * query, axis=-1) * local.shape[-1] ** -0.5
+        shape = ops.shape(scores)
+        # Half precision has too few digits for a softmax over many places.
+        flat = ops.softmax(ops.cast(ops.reshape(scores, (-1, shape[1] * shape[2])), "float32"))
+        attention = ops.reshape(flat, (-1, shape[1], shape[2]))
+        weights = ops.cast(attention, self.compute_dtype)[..., None]
+        return ops.sum(local * weights, axis=(1, 2)), attention
+
+    def compute_output_spec(self, inputs):
+        local, query = inputs
+        return (
+            keras.KerasTensor(query.shape, self.compute_dtype),
+            keras.KerasTensor(local.shape[:3], "float32"),
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "compatibility": self.compatibility}

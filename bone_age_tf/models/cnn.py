@@ -1,0 +1,46 @@
+"""The plain network that the others grew from: convolution, pooling, fully connected.
+
+Reviews of deep learning for bone age draw it so: convolution and pooling by turns, then fully
+connected layers. Ours: a batch norm behind each convolution; five turns of 32 to 256 filters
+(`base_filters` 32); the last map is averaged to 3 x 3 places, whatever the size of the image, so
+that the fully connected layer keeps where things are and any size fits.
+"""
+
+import ml_collections
+from keras import layers as kl
+
+from bone_age_tf.models import heads
+from bone_age_tf.models.photometry import build_photometry
+
+TURNS = 5
+PLACES = 3
+"""Sides of the grid that the fully connected layer sees."""
+
+
+def explained_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the feature map that Grad-CAM looks at: of stride 8, before it is pooled."""
+    return "block4_out"
+
+
+def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+    """The plain network from Keras tensors to Keras tensors.
+
+    Args:
+        image: [B, H, W, 1], 0 to 255; H and W at least 32.
+        sex: [B, 1], 0 female, 1 male.
+        config: the model's config, see `heads.build_head`.
+
+    Returns:
+        Keras tensors by output name, see `schema.OUTPUTS`.
+    """
+    x = build_photometry(image, config, channels=1)
+    for turn in range(1, TURNS + 1):
+        filters = config.base_filters * min(2 ** (turn - 1), 8)
+        x = kl.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{turn}_conv")(x)
+        x = kl.BatchNormalization(momentum=0.9, name=f"block{turn}_bn")(x)
+        x = kl.ReLU(name=f"block{turn}_out")(x)
+        if turn < TURNS:
+            x = kl.MaxPooling2D(2, name=f"block{turn}_pool")(x)
+    x = kl.AdaptiveAveragePooling2D(PLACES, name="grid_means")(x)
+    features = kl.Flatten(name="image_features")(x)
+    return heads.build_head(features, sex, config)

@@ -1,0 +1,278 @@
+"""Layers of the part relation and selection network: relations, anchors, selection, crops."""
+
+import keras
+from keras import layers as kl
+from keras import ops
+
+_UNSELECTABLE = -1e9
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class PartRelation(kl.Layer):
+    """Lets each place of a feature map look at all others, at several scales.
+
+    Places ask (queries); places and means over windows of places answer (keys and values). Where
+    the answers come from at the finest scale is the relation map.
+
+    Args:
+        units: length of queries and keys.
+        scales: sides of the windows in places; the first is 1.
+    """
+
+    def __init__(self, units, scales=(1, 2, 4), **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.scales = units, tuple(scales)
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        glorot = keras.initializers.GlorotUniform
+        self.queries = self.add_weight((channels, self.units), glorot(), name="queries")
+        self.keys = self.add_weight((channels, self.units), glorot(), name="keys")
+        self.values = self.add_weight((channels, channels), glorot(), name="values")
+        # A tenth, so that the relation is a small correction at first and still learns.
+        tenth = keras.initializers.Constant(0.1)
+        self.strength = self.add_weight((channels,), tenth, name="strength")
+
+    def call(self, features):
+        """Maps [B, H, W, C] to features [B, H, W, C] in context and to relations [B, H, W]."""
+        shape = ops.shape(features)
+        places = self._flat(features)
+        pooled = [
+            self._flat(ops.average_pool(features, scale, scale, padding="same"))
+            for scale in self.scales[1:]
+        ]
+        answers = ops.concatenate([places, *pooled], axis=1)
+        queries, keys = ops.matmul(places, self.queries), ops.matmul(answers, self.keys)
+        scores = ops.matmul(queries, ops.transpose(keys, (0, 2, 1))) * self.units**-0.5
+        attention = ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        context = ops.matmul(ops.cast(attention, self.compute_dtype), answers)
+        context = ops.matmul(context, self.values) * self.strength
+        found = ops.reshape(places + context, shape)
+        received = ops.mean(attention, axis=1)[:, : shape[1] * shape[2]]
+        received = received / ops.sum(received, axis=1, keepdims=True)
+        return found, ops.reshape(received, (-1, shape[1], shape[2]))
+
+    def _flat(self, x):
+        shape = ops.shape(x)
+        return ops.reshape(x, (-1, shape[1] * shape[2], x.shape[-1]))
+
+    def compute_output_spec(self, features):
+        return (
+            keras.KerasTensor(features.shape, self.compute_dtype),
+            keras.KerasTensor(features.shape[:3], "float32"),
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "scales": self.scales}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class StopGradient(kl.Layer):
+    """Passes its input on, and no gradient back."""
+
+    def call(self, x):
+        """Maps any tensor to itself."""
+        return ops.stop_gradient(x)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class JoinMaps(kl.Layer):
+    """Puts a coarse map's channels beside a fine map's, each place of the coarse one repeated.
+
+    Unlike upsampling it takes odd sizes: what reaches beyond the fine map is cut off.
+    """
+
+    def call(self, inputs):
+        """Maps [B, H, W, C] and [B, (H + 1) // 2, (W + 1) // 2, D] to [B, H, W, C + D]."""
+        fine, coarse = inputs
+        shape = ops.shape(fine)
+        raised = ops.repeat(ops.repeat(coarse, 2, axis=1), 2, axis=2)
+        return ops.concatenate([fine, raised[:, : shape[1], : shape[2]]], axis=-1)
+
+    def compute_output_spec(self, inputs):
+        fine, coarse = inputs
+        shape = (*fine.shape[:3], fine.shape[3] + coarse.shape[3])
+        return keras.KerasTensor(shape, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class Anchors(kl.Layer):
+    """Boxes about every place of a map, all fractions of the image's sides.
+
+    Args:
+        sides: of a square anchor, as fractions of the image.
+        ratios: height over width; the area stays.
+    """
+
+    def __init__(self, sides, ratios=(2 / 3, 1.0, 1.5), **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.sides, self.ratios = tuple(sides), tuple(ratios)
+        self.count = len(self.sides) * len(self.ratios)
+
+    def call(self, scores):
+        """Maps scores [B, H, W, `count`] to boxes [1, H * W * `count`, 4].
+
+        A box is ymin, xmin, ymax, xmax; it may reach beyond the image. The order is that of the
+        flattened scores.
+        """
+        shape = ops.shape(scores)
+        height, width = shape[1], shape[2]
+        y = (ops.arange(height, dtype="float32") + 0.5) / ops.cast(height, "float32")
+        x = (ops.arange(width, dtype="float32") + 0.5) / ops.cast(width, "float32")
+        forms = [(s * r**0.5, s * r**-0.5) for s in self.sides for r in self.ratios]
+        half = ops.convert_to_tensor([[h / 2, w / 2] for h, w in forms], "float32")
+        zeros = ops.zeros((height, width), "float32")
+        centres = ops.stack([zeros + y[:, None], zeros + x[None, :]], axis=-1)[:, :, None, :]
+        boxes = ops.concatenate([centres - half, centres + half], axis=-1)
+        return ops.reshape(boxes, (1, height * width * self.count, 4))
+
+    def compute_output_spec(self, scores):
+        _, height, width, _ = scores.shape
+        places = None if height is None or width is None else height * width * self.count
+        return keras.KerasTensor((1, places, 4), "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "sides": self.sides, "ratios": self.ratios}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class SelectParts(kl.Layer):
+    """Takes the boxes of highest score that overlap little: suppression in a fixed number of steps.
+
+    Comparisons and sums alone, so that it converts to built-in operators and gives the same
+    everywhere. The scores keep their gradient; the boxes have none.
+
+    Args:
+        count: boxes to take.
+        max_overlap: intersection over union above which a box falls to one taken before.
+        exploration: SD of what is added to the scores while training, for the choice alone. A box
+            that is never taken never learns its score; the ranking loss sets scores 1 apart.
+        seed: of that.
+    """
+
+    def __init__(self, count, max_overlap=0.25, exploration=0.5, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.count, self.max_overlap = count, max_overlap
+        self.exploration, self.seed = exploration, seed
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        """Maps scores [B, N] and boxes [1, N, 4] to scores [B, K] and boxes [B, K, 4], best first.
+
+        When all boxes have fallen, those that fell least often follow.
+        """
+        scores, boxes = inputs
+        left = ops.stop_gradient(scores)
+        if training and self.exploration:
+            noise = keras.random.normal(ops.shape(left), seed=self._random, dtype="float32")
+            left = left + self.exploration * noise
+        taken_scores, taken_boxes = [], []
+        for _ in range(self.count):
+            # The highest, and of equal ones the first. Keras' argmax does not convert to LiteRT.
+            highest = ops.cast(left >= ops.max(left, axis=1, keepdims=True), "float32")
+            best = highest * ops.cast(ops.cumsum(highest, axis=1) < 1.5, "float32")
+            box = ops.sum(best[:, :, None] * boxes, axis=1)
+            taken_scores.append(ops.sum(best * scores, axis=1))
+            taken_boxes.append(box)
+            overlap = _overlaps(box[:, None, :], boxes)
+            fallen = ops.maximum(best, ops.cast(overlap > self.max_overlap, "float32"))
+            left = left + fallen * _UNSELECTABLE
+        return ops.stack(taken_scores, axis=1), ops.stop_gradient(ops.stack(taken_boxes, axis=1))
+
+    def compute_output_spec(self, inputs, training=False):
+        batch = inputs[0].shape[0]
+        return (
+            keras.KerasTensor((batch, self.count), "float32"),
+            keras.KerasTensor((batch, self.count, 4), "float32"),
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "count": self.count,
+            "max_overlap": self.max_overlap,
+            "exploration": self.exploration,
+            "seed": self.seed,
+        }
+
+
+def _overlaps(first, second):
+    """Returns intersections over unions [B, N] of boxes [B, 1, 4] with boxes [1, N, 4]."""
+    low = ops.maximum(first[..., :2], second[..., :2])
+    high = ops.minimum(first[..., 2:], second[..., 2:])
+    sides = ops.maximum(high - low, 0.0)
+    shared = sides[..., 0] * sides[..., 1]
+
+    def area(box):
+        return (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+
+    return shared / ops.maximum(area(first) + area(second) - shared, 1e-9)
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class CropParts(kl.Layer):
+    """Cuts boxes out of images and resizes them, bilinear, as two matrix products.
+
+    What lies beyond the image is black. There is no gradient to the boxes.
+
+    Args:
+        size_px: side of each crop.
+    """
+
+    def __init__(self, size_px, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.size_px = size_px
+
+    def call(self, inputs):
+        """Maps images [B, H, W, 1] and boxes [B, K, 4] to crops [B * K, S, S, 1]."""
+        image, boxes = inputs
+        shape = ops.shape(image)
+        rows = self._weights(boxes[..., 0], boxes[..., 2], shape[1])
+        columns = self._weights(boxes[..., 1], boxes[..., 3], shape[2])
+        grey = ops.reshape(image, (-1, 1, shape[1], shape[2]))
+        crops = ops.matmul(ops.matmul(rows, grey), ops.transpose(columns, (0, 1, 3, 2)))
+        return ops.reshape(crops, (-1, self.size_px, self.size_px, 1))
+
+    def _weights(self, low, high, pixels):
+        """Returns [B, K, S, pixels]: how much each pixel of a line counts for each of a crop."""
+        size = self.size_px
+        steps = (ops.arange(size, dtype="float32") + 0.5) / size
+        count = ops.cast(pixels, "float32")
+        places = (low[..., None] + (high - low)[..., None] * steps) * count - 0.5
+        distance = ops.abs(places[..., None] - ops.arange(pixels, dtype="float32"))
+        return ops.maximum(1.0 - distance, 0.0)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((None, self.size_px, self.size_px, 1), "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "size_px": self.size_px}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class GroupParts(kl.Layer):
+    """Puts the parts of an image together again.
+
+    Args:
+        count: parts an image.
+    """
+
+    def __init__(self, count, **kwargs):
+        super().__init__(**kwargs)
+        self.count = count
+
+    def call(self, vectors):
+        """Maps [B * K, C] to [B, K, C]."""
+        return ops.reshape(vectors, (-1, self.count, vectors.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, self.count, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "count": self.count}

@@ -1,0 +1,37 @@
+"""From pixels of 0 to 255 to what the first convolution of a network sees."""
+
+import keras
+import ml_collections
+
+from bone_age_tf.config import require_known
+from bone_age_tf.models import layers
+
+PIXELS = ("unit", "imagenet")
+_IMAGENET_MEANS = (103.939, 116.779, 123.68)
+"""Of blue, green and red, which the weights that Keras distributes for ResNet and VGG expect to be
+subtracted (`keras.applications.imagenet_utils`, mode `caffe`)."""
+
+
+def build_photometry(image, config: ml_collections.ConfigDict, channels: int = 3):
+    """Stretches an image between its percentiles and scales it for the network.
+
+    Args:
+        image: [B, H, W, 1] Keras tensor, 0 to 255.
+        config: `pixels`: `unit` for -1 to 1; `imagenet` for 0 to 255 less the mean colour of
+            ImageNet, grey standing for each colour.
+        channels: 1 keeps the image grey; 3 repeats it.
+
+    Returns:
+        [B, H, W, `channels`].
+
+    Raises:
+        ConfigError: `pixels` is unknown.
+    """
+    require_known("pixels", config.pixels, PIXELS)
+    x = layers.PercentileStretch()(image)
+    if config.pixels == "imagenet":
+        x = keras.layers.Concatenate(name="grey_to_rgb")([x, x, x])
+        means = [-mean for mean in _IMAGENET_MEANS]
+        return keras.layers.Rescaling(255.0, offset=means, name="to_imagenet_range")(x)
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="to_unit_range")(x)
+    return keras.layers.Concatenate(name="grey_to_rgb")([x] * channels) if channels > 1 else x

@@ -1,0 +1,132 @@
+"""Part relation and selection network (PRSNet; Ji et al. 2019, arXiv 1909.05651).
+
+The paper's: a part relation module finds which parts of the hand occur together, with multi-scale
+context; a part selection module ranks anchors of several sizes and scales by their scores, which
+learn the order of the parts' confidences; the best parts' features are concatenated with those of
+the whole image; all of it is trained end to end, without labels of parts.
+
+From NTS-Net (Yang et al. 2018, arXiv 1809.00287), which published the ranked selection of parts:
+the proposals read feature maps behind a stopped gradient; suppression at an overlap of 0.25 keeps
+six parts; each is cropped from the image, resized and sent through the same convolutions; the best
+four join the whole; a part's confidence is the negative of its loss; the ranking loss is a hinge on
+each pair. Sides of anchors are its 48, 96 and 192 of 448 px, with its scales and ratios, as
+fractions of the image, so that they follow its size.
+
+Ours: noise on the scores while training, so that every kind of anchor is tried (without it the
+scores of a grid that never wins never learn); how the relations are computed
+(`part_layers.PartRelation`); a backbone of basic residual blocks whose last stage keeps stride 16;
+proposals that read its map and that of stride 8 together, so that 128 px leave 16 x 16 places for
+anchors of the smallest side, 8 x 8 and 4 x 4 for the others; batch norms of their own for crops; a
+part's vector ends with its box, so that the head knows where it was; months as the parts' answer
+and the absolute error as their loss; the sex before each of the three heads.
+"""
+
+import ml_collections
+from keras import layers as kl
+
+from bone_age_tf import schema
+from bone_age_tf.models import heads, part_layers
+from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.resnet import BasicResidualNetwork
+
+BLOCKS = (2, 2, 2, 2)
+STRIDES = (2, 2, 2, 1)
+PROPOSAL_FILTERS = 64
+EXPLAINED = "related_features"
+SIDES = (
+    tuple(48 / 448 * 2 ** (k / 3) for k in (1, 2)),
+    tuple(96 / 448 * 2 ** (k / 3) for k in (1, 2)),
+    tuple(192 / 448 * 2 ** (k / 3) for k in (0, 1, 2)),
+)
+"""Of the anchors on each of the three grids, as fractions of the image's side (NTS-Net)."""
+RATIOS = (2 / 3, 1.0, 1.5)
+MAX_OVERLAP = 0.25
+PART_PREFIX = "part_"
+GLOBAL_PREFIX = "global_"
+
+
+def explained_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the feature map that Grad-CAM looks at: the whole image's, with its relations."""
+    return EXPLAINED
+
+
+def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+    """The network from Keras tensors to Keras tensors.
+
+    Args:
+        image: [B, H, W, 1], 0 to 255; H and W at least 32.
+        sex: [B, 1], 0 female, 1 male.
+        config: the model's config; `base_filters`, `parts`, `used_parts`, `part_size_px`,
+            `relation`, `selection`. See `heads.build_head` too.
+
+    Returns:
+        Keras tensors by output name, see `schema.OUTPUTS`. Beyond those of the head:
+        `relation_map` [B, H / 16, W / 16], a sum of 1; `part_boxes` [B, K, 4], ymin, xmin, ymax,
+        xmax as fractions, best first; `part_scores` [B, K]; `part_ages_months` [B, K];
+        `global_age_months` [B, 1]; and for the loss `part_ranking` [B, K, 2], scores and ages.
+    """
+    grey = build_photometry(image, config, channels=1)
+    backbone = BasicResidualNetwork(config.base_filters, BLOCKS, STRIDES, pooled=False)
+    _, fine, _, coarse = backbone(grey)
+    outputs = {}
+    if config.relation:
+        relation = part_layers.PartRelation(max(8, coarse.shape[-1] // 4), name="part_relation")
+        coarse, outputs[schema.RELATION_MAP] = relation(coarse)
+    coarse = kl.Identity(name=EXPLAINED)(coarse)
+    whole = kl.GlobalAveragePooling2D(name="image_features")(coarse)
+    if not config.selection:
+        return heads.build_head(whole, sex, config) | outputs
+
+    scores, boxes = _select(fine, coarse, config)
+    crops = part_layers.CropParts(config.part_size_px, name="crop_parts")([grey, boxes])
+    vectors = kl.GlobalAveragePooling2D(name="crop_features")(backbone(crops, PART_PREFIX)[-1])
+    vectors = part_layers.GroupParts(config.parts, name="part_vectors")(vectors)
+    vectors = kl.Concatenate(name="part_features")([vectors, boxes])
+    part_hidden = heads.join_sex(vectors, sex, config, PART_PREFIX)
+    ages = kl.Reshape((config.parts,), name=schema.PART_AGES, dtype="float32")(
+        heads.build_age(part_hidden, PART_PREFIX)
+    )
+    global_hidden = heads.join_sex(whole, sex, config, GLOBAL_PREFIX)
+    outputs |= {
+        schema.PART_BOXES: boxes,
+        schema.PART_SCORES: scores,
+        schema.PART_AGES: ages,
+        schema.PART_RANKING: _pairs(scores, ages),
+        schema.GLOBAL_AGE: heads.build_age(global_hidden, GLOBAL_PREFIX),
+    }
+    used = kl.Cropping1D((0, config.parts - config.used_parts), name="used_parts")(vectors)
+    used = kl.Flatten(name="used_part_features")(used)
+    features = kl.Concatenate(name="whole_and_parts")([whole, used])
+    return heads.build_head(features, sex, config) | outputs
+
+
+def _select(fine, coarse, config: ml_collections.ConfigDict):
+    """Returns scores [B, K] and boxes [B, K, 4] of the selected anchors, best first."""
+    x = part_layers.JoinMaps(name="proposal_maps")([fine, coarse])
+    x = part_layers.StopGradient(name="proposal_features")(x)
+    scores, boxes = [], []
+    for grid, sides in enumerate(SIDES, start=1):
+        stride = 1 if grid == 1 else 2
+        x = kl.Conv2D(
+            PROPOSAL_FILTERS,
+            3,
+            stride,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"proposal_{grid}",
+        )(x)
+        anchors = part_layers.Anchors(sides, RATIOS, name=f"anchors_{grid}")
+        score = kl.Conv2D(anchors.count, 1, name=f"proposal_{grid}_scores", dtype="float32")(x)
+        boxes.append(anchors(score))
+        scores.append(kl.Reshape((-1,), name=f"proposal_{grid}_list")(score))
+    scores = kl.Concatenate(name="anchor_scores", dtype="float32")(scores)
+    boxes = kl.Concatenate(axis=1, name="anchor_boxes", dtype="float32")(boxes)
+    return part_layers.SelectParts(config.parts, MAX_OVERLAP, name="select_parts")([scores, boxes])
+
+
+def _pairs(scores, ages):
+    single = kl.Reshape((scores.shape[1], 1), name="part_scores_column", dtype="float32")
+    other = kl.Reshape((scores.shape[1], 1), name="part_ages_column", dtype="float32")
+    join = kl.Concatenate(name=schema.PART_RANKING, dtype="float32")
+    return join([single(scores), other(ages)])

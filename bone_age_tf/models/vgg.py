@@ -1,0 +1,86 @@
+"""VGG (Simonyan & Zisserman 2014, arXiv 1409.1556), plain, with shortcuts and with attention.
+
+`vgg16` is the paper's configuration D layer for layer, with Keras' names, so that the ImageNet
+weights that Keras distributes fit: 14,714,688 parameters without the top. `vgg_residual` puts a
+shortcut around the convolutions of each block, as Nguyen & Kim 2019 connect layers of VGG for bone
+age; where the shortcut changes the number of channels it is a 1 x 1 convolution. `attention_vgg` is
+in its own file and shares the blocks.
+
+Ours: global average pooling and the head with the sex in place of three fully connected layers; He
+initialisation, with which thirteen rectified layers train from random weights; `batch_norm`, on
+unless published weights are wanted, which have none; `base_filters`, to be narrower than 64.
+"""
+
+import keras
+import ml_collections
+from keras import layers as kl
+
+from bone_age_tf.models import heads
+from bone_age_tf.models.photometry import build_photometry
+
+CONVOLUTIONS = (2, 2, 3, 3, 3)
+"""In each block; configuration D."""
+WIDTHS = (1, 2, 4, 8, 8)
+"""Filters of each block, as multiples of `base_filters`."""
+BATCH_NORM_MOMENTUM = 0.9
+
+
+def explained_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the feature map that Grad-CAM looks at: the last of stride 8, before it is pooled."""
+    return "block4_out"
+
+
+def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+    """VGG16 from Keras tensors to Keras tensors, with or without shortcuts.
+
+    Args:
+        image: [B, H, W, 1], 0 to 255; H and W at least 32.
+        sex: [B, 1], 0 female, 1 male.
+        config: the model's config; `model` is `vgg16` or `vgg_residual`; `base_filters`,
+            `batch_norm`. See `heads.build_head` too.
+
+    Returns:
+        Keras tensors by output name, see `schema.OUTPUTS`.
+    """
+    x = build_photometry(image, config)
+    for number in range(1, len(CONVOLUTIONS) + 1):
+        x = build_block(x, number, config, shortcut=config.model == "vgg_residual")
+        x = kl.MaxPooling2D(2, 2, name=f"block{number}_pool")(x)
+    features = kl.GlobalAveragePooling2D(name="image_features")(x)
+    return heads.build_head(features, sex, config)
+
+
+def build_block(x, number: int, config: ml_collections.ConfigDict, shortcut: bool):
+    """Returns the feature map of a block, [B, H, W, C], before its pooling.
+
+    Args:
+        x: Keras tensor.
+        number: of the block, from 1.
+        config: `base_filters` and `batch_norm` are used.
+        shortcut: whether the input of the block is added to its output.
+    """
+    filters = config.base_filters * WIDTHS[number - 1]
+    short, count = x, CONVOLUTIONS[number - 1]
+    if shortcut and x.shape[-1] != filters:
+        short = _convolve(x, filters, 1, f"block{number}_shortcut", config)
+    for place in range(1, count + 1):
+        x = _convolve(x, filters, 3, f"block{number}_conv{place}", config)
+        if shortcut and place == count:
+            x = kl.Add(name=f"block{number}_add")([short, x])
+        name = f"block{number}_out" if place == count else f"block{number}_relu{place}"
+        x = kl.ReLU(name=name)(x)
+    return x
+
+
+def _convolve(x, filters: int, kernel: int, name: str, config: ml_collections.ConfigDict):
+    x = kl.Conv2D(
+        filters,
+        kernel,
+        padding="same",
+        use_bias=not config.batch_norm,
+        kernel_initializer=keras.initializers.HeNormal(),
+        name=name,
+    )(x)
+    if config.batch_norm:
+        x = kl.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_bn")(x)
+    return x

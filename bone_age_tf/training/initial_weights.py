@@ -1,0 +1,147 @@
+"""Where the weights of a new run come from: random, ImageNet, another run, a file."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import ml_collections
+
+from bone_age_tf.config import ConfigError, read_config
+
+RANDOM, IMAGENET = "random", "imagenet"
+BEST = Path("checkpoints") / "best.keras"
+_APPLICATIONS: dict[str, Callable[..., keras.Model]] = {
+    "resnet50": keras.applications.ResNet50,
+    "resnet101": keras.applications.ResNet101,
+    "resnet152": keras.applications.ResNet152,
+    "vgg16": keras.applications.VGG16,
+}
+"""Models whose ImageNet weights Keras distributes, without their tops."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What came over from a source, by names of layers.
+
+    Attributes:
+        layers: weights were taken over.
+        missing: the source has no such layer.
+        other_shape: the source has one of another shape.
+        unused: only the source has it.
+        parameters: how many numbers were taken over.
+    """
+
+    layers: tuple[str, ...]
+    missing: tuple[str, ...]
+    other_shape: tuple[str, ...]
+    unused: tuple[str, ...]
+    parameters: int
+
+    def __str__(self) -> str:
+        lines = [f"loaded {len(self.layers)} layers, {self.parameters:,} parameters"]
+        for what, names in (
+            ("left random, not in the source", self.missing),
+            ("left random, of another shape in the source", self.other_shape),
+            ("in the source alone", self.unused),
+        ):
+            if names:
+                lines.append(f"  {what}: {', '.join(names)}")
+        return "\n".join(lines)
+
+
+def initialise(network: keras.Model, config: ml_collections.ConfigDict) -> Loaded | None:
+    """Gives a new network the weights that `config.init` names.
+
+    Layers are matched by name, and taken over where all shapes agree.
+
+    Args:
+        network: made by `build_model`, changed in place.
+        config: its config; `init` is `random`, `imagenet`, the folder of a run, a `.keras` file, or
+            the `.h5` file of ImageNet weights that Keras distributes for this model.
+
+    Returns:
+        What was and what was not loaded; None for `random`.
+
+    Raises:
+        ConfigError: the source cannot be had, was made for other pixels, or shares no layer with
+            the network. The message says what to do.
+    """
+    if config.init == RANDOM:
+        return None
+    source = _source(config)
+    loaded = load_matching(network, source)
+    if not loaded.layers:
+        raise ConfigError(
+            f"--config.init={config.init}: no layer has the name and shapes of one of "
+            f"{config.model}; its layers are {', '.join(loaded.unused[:5])}, ..."
+        )
+    return loaded
+
+
+def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
+    """Takes over the weights of each layer that has the same name and shapes in a source."""
+    theirs = {layer.name: layer for layer in source.layers if layer.weights}
+    ours = {layer.name: layer for layer in network.layers if layer.weights}
+    taken, missing, other_shape, parameters = [], [], [], 0
+    for name, layer in ours.items():
+        if name not in theirs:
+            missing.append(name)
+        elif [w.shape for w in theirs[name].weights] != [w.shape for w in layer.weights]:
+            other_shape.append(name)
+        else:
+            layer.set_weights(theirs[name].get_weights())
+            taken.append(name)
+            parameters += layer.count_params()
+    unused = [name for name in theirs if name not in ours]
+    return Loaded(tuple(taken), tuple(missing), tuple(other_shape), tuple(unused), parameters)
+
+
+def _source(config: ml_collections.ConfigDict) -> keras.Model:
+    if config.init == IMAGENET:
+        return _imagenet(config.model)
+    path = Path(config.init)
+    if path.is_dir():
+        pixels = read_config(path / "config.json").get("pixels", "unit")
+        if pixels != config.pixels:
+            raise ConfigError(
+                f"{path} was trained on pixels={pixels}; add --config.pixels={pixels}"
+            )
+        path = path / BEST
+    if not path.is_file():
+        raise ConfigError(
+            f"--config.init={config.init}: no such file or run; give random, imagenet, the folder "
+            "of a trained run such as runs/NAME, a .keras file, or the .h5 file that Keras "
+            "distributes for this model"
+        )
+    try:
+        if path.suffix == ".h5":
+            return _application(config.model)(include_top=False, weights=str(path))
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(f"{path}: not a Keras model that can be read ({error})") from None
+
+
+def _application(name: str) -> Callable[..., keras.Model]:
+    if name not in _APPLICATIONS:
+        raise ConfigError(
+            f"there are no ImageNet weights for {name}; there are for "
+            f"{', '.join(sorted(_APPLICATIONS))}"
+        )
+    return _APPLICATIONS[name]
+
+
+def _imagenet(name: str) -> keras.Model:
+    try:
+        return _application(name)(include_top=False, weights="imagenet")
+    except ConfigError:
+        raise
+    # What a failed download raises is not documented and differs by cause.
+    except Exception as error:
+        file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+        raise ConfigError(
+            f"the ImageNet weights of {name} could not be fetched ({error}). Put the file {file}, "
+            f"which Keras distributes, into {folder} and start again; or use --config.init=random"
+        ) from None

@@ -1,0 +1,78 @@
+"""AdamW whose rate differs by depth and starts late for early layers: for transfer learning."""
+
+import keras
+import ml_collections
+from keras import ops
+
+FEATURES_LAYER = "image_features"
+"""Ends the backbone of every model; what comes after it is the head."""
+
+
+class StagedAdamW(keras.optimizers.AdamW):
+    """AdamW (Loshchilov & Hutter 2019) with a factor and a first step for each weight.
+
+    Before its first step a weight stands still. One `fit` does it all: nothing is compiled anew.
+
+    Args:
+        stages: by path of a weight, the factor of its learning rate and its first step; a weight
+            that is not named has 1 and 0.
+        **kwargs: as for `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, stages: dict[str, tuple[float, int]], **kwargs):
+        super().__init__(**kwargs)
+        self.stages = stages
+        self._by_index: list[tuple[float, int]] = []
+
+    def build(self, variables):
+        """Looks each weight up once; the step itself sees weights without their paths."""
+        self._by_index = [self.stages.get(variable.path, (1.0, 0)) for variable in variables]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one weight at its own rate."""
+        rate = ops.cast(learning_rate, "float32") * self._factor(variable)
+        super().update_step(gradient, variable, rate)
+
+    def _factor(self, variable):
+        factor, first_step = self._by_index[self._get_variable_index(variable)]
+        return factor * ops.cast(self.iterations >= first_step, "float32")
+
+    def _apply_weight_decay(self, variables):
+        for variable in variables:
+            if self._use_weight_decay(variable):
+                rate = ops.cast(self.learning_rate, "float32") * self._factor(variable)
+                variable.assign(variable * (1.0 - self.weight_decay * rate))
+
+
+def backbone_layers(network: keras.Model) -> list[str]:
+    """Returns the names of the layers with weights before the head, first to last."""
+    names = [layer.name for layer in network.layers]
+    before = network.layers[: names.index(FEATURES_LAYER)]
+    return [layer.name for layer in before if layer.weights]
+
+
+def plan_stages(
+    network: keras.Model, config: ml_collections.ConfigDict, steps: int
+) -> dict[str, tuple[float, int]]:
+    """Returns the factor and the first step of each weight of the backbone.
+
+    Args:
+        network: made by `build_model`.
+        config: `early_rate`, the factor of the first layer, from which factors rise evenly in
+            their logarithm to 1 at the last; `unfreeze_shares`, shares of the training, ascending:
+            the backbone is cut into as many groups of layers, the last of which begins at the
+            first share, the one before it at the second. Empty: all begin at once.
+        steps: of the whole training.
+    """
+    names = backbone_layers(network)
+    stages = {}
+    for place, name in enumerate(names):
+        height = place / max(1, len(names) - 1)  # 0 first layer, 1 last
+        share = 0.0
+        if config.unfreeze_shares:
+            groups = len(config.unfreeze_shares)
+            share = config.unfreeze_shares[groups - 1 - min(groups - 1, int(height * groups))]
+        for weight in network.get_layer(name).trainable_weights:
+            stages[weight.path] = (config.early_rate ** (1 - height), round(share * steps))
+    return stages
