@@ -90,6 +90,10 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path, required=True, help="folder of Pascal VOC files")
     parser.add_argument("--labels", type=Path, required=True, help="CSV with id and boneage")
     options = parser.parse_args()
+    if not options.labels.is_file():
+        parser.error(f"--labels={options.labels}: no such file")
+    if not any(options.boxes.glob("*.xml")):
+        parser.error(f"--boxes={options.boxes}: no .xml files there")
     with options.labels.open(newline="") as file:
         ages = {row["id"]: float(row["boneage"]) for row in csv.DictReader(file)}
     values = np.array(list(ages.values()))

@@ -116,6 +116,12 @@ def real(options: argparse.Namespace) -> tuple[Arrays, Arrays]:
     return parts[0], parts[1]
 
 
+def some(data: Arrays, rows: np.ndarray) -> Arrays:
+    """Returns some rows."""
+    images, sexes, ages, bones = data
+    return images[rows], sexes[rows], ages[rows], None if bones is None else bones[rows]
+
+
 def small_network(size_px: int):
     """Returns an image and a sex to a bone age and to bones: seven convolutions, 0.8 M parameters.
 
@@ -294,7 +300,7 @@ def measure_transfer(options: argparse.Namespace, seed: int) -> dict[str, float]
     network = phantom_network(options, seed, AS_REAL, options.transfer_steps, turn=10.0)
     months = predict(network, held_out, VIEWS)
     chosen = np.random.default_rng(seed).permutation(len(train_part[2]))[:CALIBRATION_IMAGES]
-    few = tuple(values[chosen] for values in train_part)
+    few = some(train_part, chosen)
     slope, offset = np.polyfit(predict(network, few, VIEWS), few[2], 1)
     return {
         "Pearson r": float(np.corrcoef(months, held_out[2])[0, 1]),
@@ -312,7 +318,7 @@ def measure_labels(options: argparse.Namespace, seed: int) -> dict[str, float]:
     order = np.random.default_rng(seed).permutation(len(train_part[2]))
     found = {}
     for count in LABELS:
-        few = tuple(values[order[:count]] for values in train_part)
+        few = some(train_part, order[:count])
         steps = options.label_steps
         for start in ("random", "phantoms"):
             keras.utils.set_random_seed(seed)

@@ -26,6 +26,7 @@ from bone_age_tf.export import parity, publish
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.checkpoints import TrainingDivergedError
+from bone_age_tf.training.initial_weights import require_source
 from bone_age_tf.training.precision import set_precision
 
 USERS_ERRORS = (BadRowsError, TrainingDivergedError, parity.ParityError, ValueError)
@@ -126,6 +127,7 @@ def _check_transfer(values: flags.FlagValues, overrides: list[tuple[str, str]]) 
 def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir: Path) -> Run:
     """Opens the folder of a run that is to train: a new one, or one that holds the same run."""
     dataset = values.dataset or DEFAULT_DATASET
+    require_source(config)
     record = {"dataset": dataset, "seed": values.seed}
     if (workdir / "config.json").exists():
         _require_same_run(workdir, config, record)

@@ -80,6 +80,18 @@ def initialise(network: keras.Model, config: ml_collections.ConfigDict) -> Loade
     return loaded
 
 
+def require_source(config: ml_collections.ConfigDict) -> None:
+    """Looks whether `config.init` can be had, before anything else is begun.
+
+    Raises:
+        ConfigError: as `initialise`, but for what only shows when the weights are read.
+    """
+    if config.init == IMAGENET:
+        _application(config.model)
+    elif config.init != RANDOM:
+        _file(config)
+
+
 def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
     """Takes over the weights of each layer that has the same name and shapes in a source."""
     theirs = {layer.name: layer for layer in source.layers if layer.weights}
@@ -101,6 +113,16 @@ def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
 def _source(config: ml_collections.ConfigDict) -> keras.Model:
     if config.init == IMAGENET:
         return _imagenet(config.model)
+    path = _file(config)
+    try:
+        if path.suffix == ".h5":
+            return _application(config.model)(include_top=False, weights=str(path))
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(f"{path}: not a Keras model that can be read ({error})") from None
+
+
+def _file(config: ml_collections.ConfigDict) -> Path:
     path = Path(config.init)
     if path.is_dir():
         pixels = read_config(path / "config.json").get("pixels", "unit")
@@ -115,12 +137,7 @@ def _source(config: ml_collections.ConfigDict) -> keras.Model:
             "of a trained run such as runs/NAME, a .keras file, or the .h5 file that Keras "
             "distributes for this model"
         )
-    try:
-        if path.suffix == ".h5":
-            return _application(config.model)(include_top=False, weights=str(path))
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise ConfigError(f"{path}: not a Keras model that can be read ({error})") from None
+    return path
 
 
 def _application(name: str) -> Callable[..., keras.Model]:

@@ -136,7 +136,14 @@ def _examples(
     )
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
-            tqdm(total=count, desc=split, unit=" images", disable=not progress, file=sys.stderr)
+            tqdm(
+                total=count,
+                desc=split,
+                unit=" images",
+                disable=not progress,
+                file=sys.stderr,
+                mininterval=0.1 if sys.stderr.isatty() else 20.0,  # a log wants few lines
+            )
         )
         chunks: Iterator[list[tuple[Any, dict[str, Any]]]]
         if processes <= 1 or count <= CHUNK:

@@ -155,8 +155,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure = draw_picture(
         options.ages, options.size_px, options.seed, options.boxes, options.variety
     )
-    # Room for every pixel of a radiograph in its column.
-    figure.savefig(options.output, dpi=options.size_px)
+    try:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        # Room for every pixel of a radiograph in its column.
+        figure.savefig(options.output, dpi=options.size_px)
+    except (OSError, ValueError) as error:  # no such place, or no such format
+        parser.error(f"--output={options.output}: {error}")
     print(options.output)
 
 

@@ -7,7 +7,7 @@ import pytest
 from bone_age_tf import config as configs
 from bone_age_tf.config import ConfigError
 from bone_age_tf.models.build import build_model
-from bone_age_tf.training.initial_weights import initialise, load_matching
+from bone_age_tf.training.initial_weights import initialise, load_matching, require_source
 from bone_age_tf.training.optimizer import StagedAdamW, backbone_layers, plan_stages
 
 
@@ -75,6 +75,9 @@ def test_sources_that_cannot_be_had_are_named(tmp_path, make, message):
     config = config_of(init=str(make(tmp_path)))
     with pytest.raises(ConfigError, match=message):
         initialise(build_model(config), config)
+    if "not a Keras model" not in message:  # what needs no reading is told before a run is begun
+        with pytest.raises(ConfigError, match=message):
+            require_source(config)
 
 
 def write(path, content):
