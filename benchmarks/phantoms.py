@@ -171,10 +171,7 @@ def move(image: np.ndarray, degrees: float, zoom: float, shift=(0.0, 0.0)) -> np
 
 
 def moved_batches(data: Arrays, seed: int, turn: float):
-    """Yields batches of 32 without end; with a turn, each image is turned, shifted and zoomed.
-
-    OpenCV moves them: on a processor the layers of Keras took longer for it than the network did.
-    """
+    """Yields batches of 32 without end; with a turn, each image is turned, shifted and zoomed."""
     images, sexes, ages, bones = data
     bones = np.zeros((len(ages), 3 * BONES), np.float32) if bones is None else bones
     random = np.random.default_rng(seed)
