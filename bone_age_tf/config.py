@@ -122,7 +122,7 @@ def load_config(
     """
     require_known("model", model, MODELS)
     require_known("dataset", dataset, DATASETS)
-    config = importlib.import_module(f"bone_age_tf.configs.{model}").get_config(dataset)
+    config = _model_config(model, dataset)
     config.model = model
     config.dataset = dataset
     config.lock()
@@ -177,6 +177,8 @@ def save_config(config: ml_collections.ConfigDict, path: Path) -> None:
 def read_config(path: Path) -> ml_collections.ConfigDict:
     """Reads what `save_config` wrote.
 
+    A setting that came into being after the run was made has its default.
+
     Raises:
         ConfigError: no such file, or not a config; the message names it.
     """
@@ -186,8 +188,11 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
         raise ConfigError(f"{path}: no such file; is its folder the --workdir of a run?") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not a saved config ({error})") from None
+    defaults = {}
+    if settings.get("model") in MODELS:
+        defaults = _model_config(settings["model"], settings["dataset"]).to_dict()
     config = ml_collections.ConfigDict(
-        {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+        {key: tuple(v) if isinstance(v, list) else v for key, v in (defaults | settings).items()}
     )
     config.lock()
     return config
@@ -201,6 +206,10 @@ def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigD
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
+
+
+def _model_config(model: str, dataset: str) -> ml_collections.ConfigDict:
+    return importlib.import_module(f"bone_age_tf.configs.{model}").get_config(dataset)
 
 
 def _override(config: ml_collections.ConfigDict, key: str, text: str) -> None:

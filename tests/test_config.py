@@ -88,6 +88,16 @@ def test_a_saved_config_comes_back_the_same(tmp_path):
     ]
 
 
+def test_a_setting_newer_than_the_run_has_its_default(tmp_path):
+    config = configs.load_config("resnet50", "hand_phantom", [("epochs", "3")])
+    settings = config.to_dict()
+    del settings["sex_mode"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    again = configs.read_config(tmp_path / "config.json")
+    assert again.epochs == 3
+    assert again.sex_mode == "concat"
+
+
 def test_a_missing_or_broken_record_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         configs.read_config(tmp_path / "config.json")
