@@ -11,7 +11,7 @@ start goes on. Without `--manual_dir`, `--dataset=hand_phantom/varied` is traine
 """
 
 import argparse
-import json
+import functools
 import math
 import os
 import time
@@ -23,6 +23,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 import tensorflow as tf
+from seeds import measure_all, results
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -158,20 +159,23 @@ def _label(options: argparse.Namespace, name: str) -> str:
     return " ".join([name, *options.set])
 
 
-def print_table(folder: Path) -> None:
+def print_comparison(folder: Path) -> None:
     """Prints a line a run, best first."""
-    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    runs = [
+        (run["mae"], label, seed, run)
+        for label, by_seed in results(folder).items()
+        for seed, run in by_seed.items()
+    ]
     print("| model | seed | parameters | GFLOPs | training images/s | steps | LiteRT ms | MAE |")
     print("|---|---|---|---|---|---|---|---|")
-    for run in sorted(runs, key=lambda run: run["mae"]["value"]):
-        mae = run["mae"]
+    for mae, label, seed, run in sorted(runs, key=lambda one: one[0]["value"]):
         print(
-            f"| {run['label']} | {run['seed']} | {run['parameters'] / 1e6:.1f} M | "
+            f"| {label} | {seed} | {run['parameters'] / 1e6:.1f} M | "
             f"{run['gflops']:.2f} | {run['images_per_second']:.0f} | {run['steps']} | "
             f"{run['lite_ms']:.1f} | {mae['value']:.1f} ({mae['low']:.1f} to {mae['high']:.1f}) |"
         )
     if runs:
-        print(f"\nn = {runs[0]['n']}; a constant: {runs[0]['constant']:.1f} months")
+        print(f"\nn = {runs[0][3]['n']}; a constant: {runs[0][3]['constant']:.1f} months")
 
 
 def main() -> None:
@@ -190,18 +194,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.dataset is None:
         options.dataset = "rsna_bone_age" if options.manual_dir else "hand_phantom/varied"
+    measurements = {
+        _label(options, name): functools.partial(measure, options, name) for name in options.models
+    }
     folder = options.work_dir / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in options.seeds:
-        for name in options.models:
-            label = _label(options, name)
-            path = folder / f"{label.replace(' ', '-')}-{seed}.json"
-            if path.exists():
-                continue
-            found = {"label": label, "seed": seed} | measure(options, name, seed)
-            path.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"{label}, seed {seed}: {found}", flush=True)
-    print_table(folder)
+    measure_all(measurements, options.seeds, folder)
+    print_comparison(folder)
 
 
 if __name__ == "__main__":

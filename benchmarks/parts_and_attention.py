@@ -14,7 +14,7 @@ run is kept in `--work_dir`; a second start goes on.
 """
 
 import argparse
-import json
+import functools
 import xml.etree.ElementTree
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +23,7 @@ import keras
 import numpy as np
 from compare_models import fit_steps
 from PIL import Image
+from seeds import measure_all, print_table
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -179,17 +180,6 @@ def measure_attention(options: argparse.Namespace, kind: str, seed: int) -> dict
     return found
 
 
-def print_table(folder: Path) -> None:
-    """Prints mean, lowest and highest over the seeds of each run."""
-    kinds = sorted({path.stem.rpartition("-")[0] for path in folder.glob("*.json")})
-    for kind in kinds:
-        found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-?.json"))]
-        print(f"\n{kind}, {len(found)} seeds{'mean':>30}{'lowest':>10}{'highest':>10}")
-        for name in found[0]:
-            values = [one[name] for one in found]
-            print(f"  {name:42}{np.mean(values):10.3g}{min(values):10.3g}{max(values):10.3g}")
-
-
 def main() -> None:
     """Runs what is asked for."""
     parser = argparse.ArgumentParser(
@@ -207,19 +197,15 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     parser.add_argument("--work_dir", type=Path, default=Path("runs/parts_and_attention"))
     options = parser.parse_args()
-    folder = options.work_dir / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    real = ["real"] if options.boxes else []
-    runs = [("parts", arm, measure_parts) for arm in options.arms if "parts" in options.what]
+    measurements = {}
+    if "parts" in options.what:
+        for arm in options.arms:
+            measurements[f"parts {arm}"] = functools.partial(measure_parts, options, arm)
     if "attention" in options.what:
-        runs += [("attention", kind, measure_attention) for kind in ["phantoms", *real]]
-    for seed in options.seeds:
-        for what, kind, measure in runs:
-            path = folder / f"{what}-{kind}-{seed}.json"
-            if not path.exists():
-                found = measure(options, kind, seed)
-                path.write_text(json.dumps(found, indent=1) + "\n")
-                print(f"{what} {kind}, seed {seed}: {found}", flush=True)
+        for kind in ["phantoms", *(["real"] if options.boxes else [])]:
+            measurements[f"attention {kind}"] = functools.partial(measure_attention, options, kind)
+    folder = options.work_dir / "results"
+    measure_all(measurements, options.seeds, folder)
     print_table(folder)
 
 

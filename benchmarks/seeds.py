@@ -1,0 +1,49 @@
+"""Measurements over several seeds: one file each, so that a second start goes on."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def measure_all(
+    measurements: Mapping[str, Callable[[int], dict]], seeds: Sequence[int], folder: Path
+) -> None:
+    """Runs each measurement with each seed, unless its result is in the folder.
+
+    Args:
+        measurements: by name; each takes a seed and returns figures by what they are.
+        seeds: one run each.
+        folder: takes `NAME-SEED.json` as soon as it is known.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        for name, measure in measurements.items():
+            path = folder / f"{name.replace(' ', '-')}-{seed}.json"
+            if not path.exists():
+                start = time.perf_counter()
+                found = measure(seed)
+                path.write_text(json.dumps(found, indent=1) + "\n")
+                seconds = time.perf_counter() - start
+                print(f"{name}, seed {seed}, {seconds:.0f} s: {found}", flush=True)
+
+
+def results(folder: Path) -> dict[str, dict[int, dict]]:
+    """Returns what is known: figures by measurement and seed."""
+    found: dict[str, dict[int, dict]] = {}
+    for path in sorted(folder.glob("*.json")):
+        name, _, seed = path.stem.rpartition("-")
+        found.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
+    return found
+
+
+def print_table(folder: Path) -> None:
+    """Prints mean, lowest and highest over the seeds of each measurement."""
+    for name, by_seed in results(folder).items():
+        head = f"{name}, seeds {', '.join(map(str, by_seed))}"
+        print(f"\n{head:50}{'mean':>10}{'lowest':>10}{'highest':>10}")
+        for figure in next(iter(by_seed.values())):
+            values = [found[figure] for found in by_seed.values()]
+            print(f"  {figure:48}{np.mean(values):10.3g}{min(values):10.3g}{max(values):10.3g}")
