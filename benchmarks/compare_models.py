@@ -75,24 +75,11 @@ def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
     return float(np.median(seconds) * 1000)
 
 
-def batches(config, builder, parts, seed: int, steps: int) -> tf.data.Dataset:
-    """Returns the training batches of a run of so many steps."""
-    return pipeline.make_training_dataset(
-        builder,
-        parts["train"],
-        config.image_size_px,
-        config.resize,
-        config.batch_size,
-        seed,
-        len(pipeline.read_table(builder, parts["train"])),
-        stages=fitting.Schedule(1, steps).stages(config),
-    )
-
-
 def steps_in(minutes: float, config, builder, parts) -> int:
     """Returns how many training steps fit into a time, at the speed of the first ones."""
     probe = fitting.compiled(config, fitting.Schedule(1, 1000), 0)
-    waiting = iter(batches(config, builder, parts, 0, 10**6))
+    batches = fitting.make_batches(config, builder, parts["train"], fitting.Schedule(1, 10**6), 0)
+    waiting = iter(batches)
     for step in range(WARM_STEPS + TIMED_STEPS):
         if step == WARM_STEPS:
             start = time.perf_counter()
@@ -108,13 +95,13 @@ def steps_in(minutes: float, config, builder, parts) -> int:
 def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Model, float]:
     """Returns a network trained for so many steps and its images a second."""
     keras.utils.set_random_seed(seed)
-    model = fitting.compiled(config, fitting.Schedule(1, steps), seed)
+    schedule = fitting.Schedule(1, steps)
+    model = fitting.compiled(config, schedule, seed)
+    batches = fitting.make_batches(config, builder, parts["train"], schedule, seed)
     names = model.trained_outputs
     start = time.perf_counter()
     model.fit(
-        batches(config, builder, parts, seed, steps).map(
-            lambda inputs, age: (inputs, dict.fromkeys(names, age))
-        ),
+        batches.map(lambda inputs, age: (inputs, dict.fromkeys(names, age))),
         steps_per_epoch=steps,
         callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
         shuffle=False,

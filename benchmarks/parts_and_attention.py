@@ -126,7 +126,8 @@ def annotated(options: argparse.Namespace, builder, size_px: int):
             [float(thing.findtext(f"bndbox/{end}")) for end in ("ymin", "xmin", "ymax", "xmax")]
             for thing in root.findall("object")
         ]
-        boxes[path.stem] = np.array(ends) / [height, width, height, width]
+        if ends:
+            boxes[path.stem] = np.array(ends) / [height, width, height, width]
     images, sexes, regions = [], [], []
     for row in pipeline.read_encoded(builder, pipeline.Part("train")).as_numpy_iterator():
         name = row["image_id"].decode()

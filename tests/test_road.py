@@ -12,7 +12,11 @@ import pytest
 from PIL import Image
 
 from bone_age_tf import cli
+from bone_age_tf import config as configs
+from bone_age_tf.models.build import build_model
 
+pytestmark = pytest.mark.slow
+MODEL = "--model=resnet18"
 ARGUMENTS = [
     "--dataset=hand_phantom/tiny",
     "--config.image_size_px=32",
@@ -22,13 +26,9 @@ ARGUMENTS = [
     "--config.stage_ends=()",
     "--config.calibration_images=8",
     "--config.parity_images=8",
+    "--config.base_filters=8",
     "--workdir=runs/road",
 ]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("place")
 
 
 def walk(root, place, *arguments):
@@ -41,10 +41,23 @@ def walk(root, place, *arguments):
     )
 
 
-@pytest.mark.slow
-def test_one_command_does_it_all(root, place):
-    done = walk(root, place, "--model=resnet50", *ARGUMENTS)
+def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
+    root, tmp_path, monkeypatch, capsys
+):
+    done = walk(root, tmp_path, MODEL, *ARGUMENTS)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    for said in ("MAE", "constant", "report.md", "exports/resnet18/1", "Parity on 8 images"):
+        assert said in done.stdout
+    check_what_it_left(tmp_path)
+    check_it_is_not_done_twice(root, tmp_path)
+    check_its_export_predicts(root, tmp_path)
+    (tmp_path / "runs" / "road").rename(tmp_path / "runs" / "resnet18-road")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["--mode=explain", MODEL]) == 0
+    assert "the newest run: runs/resnet18-road" in capsys.readouterr().out
+
+
+def check_what_it_left(place):
     run = place / "runs" / "road"
     for name in (
         "config.json",
@@ -56,8 +69,7 @@ def test_one_command_does_it_all(root, place):
         "explanations/grad_cam_8.png",
     ):
         assert (run / name).exists(), name
-        assert name.partition("/")[0] in {path.name for path in run.iterdir()}
-    version = place / "exports" / "resnet50" / "1"
+    version = place / "exports" / "resnet18" / "1"
     for name in (
         "saved_model.pb",
         "model_float32.tflite",
@@ -67,27 +79,26 @@ def test_one_command_does_it_all(root, place):
         assert (version / name).exists(), name
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert metrics["n"] == 16
-    for said in ("MAE", "constant", "report.md", "exports/resnet50/1", "Parity on 8 images"):
-        assert said in done.stdout
-    # Again: finished, so nothing is done twice and nothing is lost.
-    again = walk(root, place, "--model=resnet50", *ARGUMENTS)
+
+
+def check_it_is_not_done_twice(root, place):
+    again = walk(root, place, MODEL, *ARGUMENTS)
     assert again.returncode == 0
     assert "is finished and stays as it is" in again.stdout
-    assert not (place / "exports" / "resnet50" / "2").exists()
-    other = walk(root, place, "--model=resnet50", *ARGUMENTS, "--config.epochs=9")
+    assert not (place / "exports" / "resnet18" / "2").exists()
+    other = walk(root, place, MODEL, *ARGUMENTS, "--config.epochs=9")
     assert other.returncode == 2
     assert "epochs: 1 in the run, 9 asked for" in other.stderr
 
 
-@pytest.mark.slow
-def test_its_export_predicts(root, place):
+def check_its_export_predicts(root, place):
     hand = place / "hand.png"
     Image.effect_noise((300, 400), 80).save(hand)
-    done = walk(root, place, "--mode=predict", "--input=hand.png", "--sex=female")
+    done = walk(root, place, "--mode=predict", MODEL, "--input=hand.png", "--sex=female")
     assert done.returncode == 0, done.stderr
     assert "bone age" in done.stdout
     (place / "cases.csv").write_text("image,sex,age_months\nhand.png,m,100\nmissing.png,f,90\n")
-    done = walk(root, place, "--mode=predict", "--input=cases.csv", "--variant=int8")
+    done = walk(root, place, "--mode=predict", MODEL, "--input=cases.csv", "--variant=int8")
     assert done.returncode == 1
     assert "Mean absolute error" in done.stdout
     with (place / "predictions.csv").open() as file:
@@ -96,53 +107,40 @@ def test_its_export_predicts(root, place):
     assert "no such file" in rows[1]["reason"]
 
 
-@pytest.mark.slow
-def test_the_other_modes_take_the_newest_run(root, place, monkeypatch, capsys):
-    monkeypatch.chdir(place)
-    (place / "runs" / "road").rename(place / "runs" / "resnet50-road")
-    assert cli.main(["--mode=explain"]) == 0
-    assert "the newest run: runs/resnet50-road" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["cnn", "vgg_residual", "attention_vgg", "prsnet"])
-def test_other_models_walk_the_same_road(root, place, model):
-    arguments = [*ARGUMENTS[:-1], f"--workdir=runs/{model}", "--config.base_filters=8"]
-    done = walk(root, place, f"--model={model}", *arguments)
+@pytest.mark.parametrize("model", ["attention_vgg", "prsnet"])
+def test_models_with_outputs_of_their_own_walk_the_same_road(root, tmp_path, model):
+    done = walk(root, tmp_path, f"--model={model}", *ARGUMENTS)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "Parity on 8 images" in done.stdout
-    Image.effect_noise((300, 400), 80).save(place / "noise.png")
+    Image.effect_noise((300, 400), 80).save(tmp_path / "noise.png")
     predict = ["--mode=predict", f"--model={model}", "--input=noise.png", "--sex=male"]
-    done = walk(root, place, *predict)
+    done = walk(root, tmp_path, *predict)
     assert done.returncode == 0, done.stderr
     assert "bone age" in done.stdout
 
 
-@pytest.mark.slow
-def test_a_transfer_check_says_which_start_won(root, place):
-    """From the run that the test above left."""
-    arguments = ["--mode=transfer_check", "--model=cnn", *ARGUMENTS[:-1]]
-    arguments += ["--config.base_filters=8", "--workdir=runs/check"]
-    done = walk(root, place, *arguments)
+def test_a_transfer_check_says_which_start_won(root, tmp_path):
+    arguments = ["--mode=transfer_check", "--model=cnn", *ARGUMENTS]
+    done = walk(root, tmp_path, *arguments)
     assert done.returncode == 2
     assert "needs a source, such as --config.init=imagenet" in done.stderr
-    done = walk(root, place, *arguments, "--config.init=runs/cnn", "--config.early_rate=0.1")
+    config = configs.load_config("cnn", "hand_phantom", [("base_filters", "8")])
+    build_model(config).save(tmp_path / "source.keras")
+    arguments += ["--config.init=source.keras", "--config.early_rate=0.1"]
+    done = walk(root, tmp_path, *arguments)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert "first weights from runs/cnn: loaded" in done.stdout
-    found = json.loads((place / "runs" / "check" / "transfer.json").read_text())
+    assert "first weights from source.keras: loaded" in done.stdout
+    check = tmp_path / "runs" / "road"
+    found = json.loads((check / "transfer.json").read_text())
     assert found["n"] == 16
     assert found["better"] in ("first", "second", "neither")
-    report = (place / "runs" / "check" / "transfer.md").read_text()
-    assert f"{found['second_mae_months']:.2f}" in report
-    configs = [
-        json.loads((place / "runs" / "check" / start / "config.json").read_text())
-        for start in ("random", "source")
+    assert f"{found['second_mae_months']:.2f}" in (check / "transfer.md").read_text()
+    saved = [
+        json.loads((check / start / "config.json").read_text()) for start in ("random", "source")
     ]
-    changed = {key for key in configs[0] if configs[0][key] != configs[1][key]}
-    assert changed == {"init", "early_rate"}
+    assert {key for key in saved[0] if saved[0][key] != saved[1][key]} == {"init", "early_rate"}
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(root, tmp_path):
     """With a real signal, in the middle of an epoch, on the model that tests can afford."""
     code = (

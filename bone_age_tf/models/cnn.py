@@ -9,7 +9,7 @@ that the fully connected layer keeps where things are and any size fits.
 import ml_collections
 from keras import layers as kl
 
-from bone_age_tf.models import heads
+from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 
 TURNS = 5
@@ -41,6 +41,6 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
         x = kl.ReLU(name=f"block{turn}_out")(x)
         if turn < TURNS:
             x = kl.MaxPooling2D(2, name=f"block{turn}_pool")(x)
-    x = kl.AdaptiveAveragePooling2D(PLACES, name="grid_means")(x)
+    x = layers.GridMeans(PLACES, name="grid_means")(x)
     features = kl.Flatten(name="image_features")(x)
     return heads.build_head(features, sex, config)

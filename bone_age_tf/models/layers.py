@@ -54,6 +54,45 @@ class PercentileStretch(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class GridMeans(keras.layers.Layer):
+    """Averages a map of any size over a grid of equal cells; a place on an edge counts for both.
+
+    As Keras' adaptive pooling, which needs to know the size before it runs.
+
+    Args:
+        places: cells a side.
+    """
+
+    def __init__(self, places, **kwargs):
+        super().__init__(**kwargs)
+        self.places = places
+
+    def call(self, features):
+        """Maps [B, H, W, C] to [B, `places`, `places`, C]."""
+        shape = ops.shape(features)
+        height, width, channels = shape[1], shape[2], features.shape[-1]
+        lines = ops.reshape(features, (-1, height, width * channels))
+        rows = ops.matmul(self._weights(height), lines)
+        columns = ops.reshape(rows, (-1, width, channels))
+        means = ops.matmul(self._weights(width), columns)
+        return ops.reshape(means, (-1, self.places, self.places, channels))
+
+    def _weights(self, count):
+        """Returns [`places`, count], how much each place of a line counts; a sum of 1 a cell."""
+        size = ops.cast(count, "float32") / self.places
+        low = ops.arange(self.places, dtype="float32")[:, None] * size
+        places = ops.arange(count, dtype="float32")
+        shared = ops.minimum(places + 1.0, low + size) - ops.maximum(places, low)
+        return ops.cast(ops.maximum(shared, 0.0) / size, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.places, self.places, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "places": self.places}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class ConstantSex(keras.layers.Layer):
     """Gives every image of a batch the same sex: for tools that allow one input only.
 

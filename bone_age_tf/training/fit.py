@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import ml_collections
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
@@ -97,17 +98,7 @@ def fit(
     elif loaded := initialise(model.network, config):
         print(f"first weights from {config.init}: {loaded}")
     checkpoints.forget_later_rows(workdir / "log.csv", done)
-    training = pipeline.make_training_dataset(
-        builder,
-        parts["train"],
-        config.image_size_px,
-        config.resize,
-        config.batch_size,
-        seed,
-        len(table),
-        start_step=done * schedule.steps_per_epoch,
-        stages=schedule.stages(config),
-    )
+    training = make_batches(config, builder, parts["train"], schedule, seed, done)
     validation = pipeline.make_evaluation_dataset(
         builder,
         parts["validation"],
@@ -135,6 +126,37 @@ def fit(
     )
     finished.write_text(json.dumps({"epochs": schedule.epochs, "steps": schedule.steps}) + "\n")
     return folder / "best.keras"
+
+
+def make_batches(
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    part: pipeline.Part,
+    schedule: Schedule,
+    seed: int,
+    done: int = 0,
+) -> tf.data.Dataset:
+    """Returns the training batches from an epoch on, see `pipeline.make_training_dataset`.
+
+    Args:
+        config: the resolved config.
+        builder: of the prepared dataset.
+        part: the training images.
+        schedule: of the whole training, for the sizes of the images.
+        seed: of the order.
+        done: epochs to leave out.
+    """
+    return pipeline.make_training_dataset(
+        builder,
+        part,
+        config.image_size_px,
+        config.resize,
+        config.batch_size,
+        seed,
+        len(pipeline.read_table(builder, part)),
+        start_step=done * schedule.steps_per_epoch,
+        stages=schedule.stages(config),
+    )
 
 
 def predict(

@@ -63,3 +63,13 @@ def test_layers_come_back_from_their_config(layer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("size", [(6, 9), (7, 4), (2, 3)])
+def test_grid_means_are_those_of_a_finer_map(size):
+    features = np.random.default_rng(2).normal(size=(2, *size, 5)).astype(np.float32)
+    # Each place repeated three times: then cells end between places, and plain means will do.
+    fine = features.repeat(3, axis=1).repeat(3, axis=2)
+    height, width = size
+    expected = fine.reshape(2, 3, height, 3, width, 5).mean(axis=(2, 4))
+    np.testing.assert_allclose(layers.GridMeans(3)(features), expected, atol=1e-6)
