@@ -46,6 +46,7 @@ LABELS = (250, 500, 1000)
 SHIFT_MONTHS = 12.0
 CALIBRATION_IMAGES = 100
 TEST_PHANTOMS = 1000
+GROWN_GIRLS_MONTHS = 168.0
 
 
 def phantoms(options: argparse.Namespace, seed: int, split: str, **knobs) -> Arrays:
@@ -120,6 +121,9 @@ def measure_learnable(options: argparse.Namespace, seed: int) -> dict[str, float
         network = phantom_network(options, seed, knobs, options.steps, turn=0.0)
         months = predict(network, test)
         found[f"MAE, {variant}"] = mae(months, test)
+        if variant == "all":
+            grown = np.flatnonzero((test[1][:, 0] == 0) & (test[2] >= GROWN_GIRLS_MONTHS))
+            found["MAE, all, girls from 14 years"] = mae(months[grown], some(test, grown))
     found["MAE, constant"] = float(np.abs(test[2] - np.median(test[2])).mean())
     return found
 
@@ -149,6 +153,7 @@ def measure_transfer(options: argparse.Namespace, seed: int) -> dict[str, float]
         "Pearson r": float(np.corrcoef(months, held_out[2])[0, 1]),
         "MAE, as it is": mae(months, held_out),
         "MAE, line fitted to 100 images": mae(slope * months + offset, held_out),
+        "bias under 4 years, as it is": float((months - held_out[2])[held_out[2] < 48].mean()),
         "MAE, constant": float(np.abs(held_out[2] - np.median(train_part[2])).mean()),
     }
 
