@@ -75,11 +75,18 @@ def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
     return float(np.median(seconds) * 1000)
 
 
+def training_batches(config, builder, parts, schedule, seed: int) -> tf.data.Dataset:
+    """Returns the training batches of a run, as `fit` takes them."""
+    part = parts["train"]
+    examples = len(pipeline.read_table(builder, part))
+    return fitting.make_batches(config, builder, part, schedule, seed, examples)
+
+
 def steps_in(minutes: float, config, builder, parts) -> int:
     """Returns how many training steps fit into a time, at the speed of the first ones."""
     probe = fitting.compiled(config, fitting.Schedule(1, 1000), 0)
-    batches = fitting.make_batches(config, builder, parts["train"], fitting.Schedule(1, 10**6), 0)
-    waiting = iter(batches)
+    endless = fitting.Schedule(1, 10**6)
+    waiting = iter(training_batches(config, builder, parts, endless, 0))
     for step in range(WARM_STEPS + TIMED_STEPS):
         if step == WARM_STEPS:
             start = time.perf_counter()
@@ -97,7 +104,7 @@ def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Mode
     keras.utils.set_random_seed(seed)
     schedule = fitting.Schedule(1, steps)
     model = fitting.compiled(config, schedule, seed)
-    batches = fitting.make_batches(config, builder, parts["train"], schedule, seed)
+    batches = training_batches(config, builder, parts, schedule, seed)
     names = model.trained_outputs
     start = time.perf_counter()
     model.fit(

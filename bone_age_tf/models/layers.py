@@ -55,9 +55,10 @@ class PercentileStretch(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class GridMeans(keras.layers.Layer):
-    """Averages a map of any size over a grid of equal cells; a place on an edge counts for both.
+    """Averages a map of any size over a grid of equal cells.
 
-    As Keras' adaptive pooling, which needs to know the size before it runs.
+    A place that an edge cuts counts for each side by its share. Keras' adaptive pooling is alike,
+    but must know the size before it runs.
 
     Args:
         places: cells a side.

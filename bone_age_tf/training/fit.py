@@ -98,7 +98,7 @@ def fit(
     elif loaded := initialise(model.network, config):
         print(f"first weights from {config.init}: {loaded}")
     checkpoints.forget_later_rows(workdir / "log.csv", done)
-    training = make_batches(config, builder, parts["train"], schedule, seed, done)
+    training = make_batches(config, builder, parts["train"], schedule, seed, len(table), done)
     validation = pipeline.make_evaluation_dataset(
         builder,
         parts["validation"],
@@ -134,6 +134,7 @@ def make_batches(
     part: pipeline.Part,
     schedule: Schedule,
     seed: int,
+    examples: int,
     done: int = 0,
 ) -> tf.data.Dataset:
     """Returns the training batches from an epoch on, see `pipeline.make_training_dataset`.
@@ -144,6 +145,7 @@ def make_batches(
         part: the training images.
         schedule: of the whole training, for the sizes of the images.
         seed: of the order.
+        examples: in the part.
         done: epochs to leave out.
     """
     return pipeline.make_training_dataset(
@@ -153,7 +155,7 @@ def make_batches(
         config.resize,
         config.batch_size,
         seed,
-        len(pipeline.read_table(builder, part)),
+        examples,
         start_step=done * schedule.steps_per_epoch,
         stages=schedule.stages(config),
     )

@@ -54,6 +54,7 @@ def test_constant_sex_follows_the_batch():
     "layer",
     [
         layers.PercentileStretch(0.02, 0.9, 4.0),
+        layers.GridMeans(4),
         layers.ConstantSex(1),
         layers.ExpectedAge(2.0),
         layers.DistributionQuantiles(2.0, (0.1, 0.9)),
