@@ -1,6 +1,7 @@
 """Every model on the same images for the same time: size, cost, speed and error in one table.
 
 python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age
+taskset -c 0 python benchmarks/compare_models.py --minutes 30 ...   # one core, the other is free
 python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --minutes 5 ...
 python benchmarks/compare_models.py --models cnn --set head=regression sex_mode=off ...
 
@@ -59,11 +60,11 @@ def flops(model: keras.Model, size_px: int) -> float:
 
 
 def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
-    """Returns the median time of one image in LiteRT float32 on two threads."""
+    """Returns the median time of one image in LiteRT float32 on one thread."""
     from ai_edge_litert.interpreter import Interpreter
 
     saved_model.write_single_case_model(model, size_px, folder)
-    interpreter = Interpreter(model_content=lite.convert_float32(folder), num_threads=2)
+    interpreter = Interpreter(model_content=lite.convert_float32(folder), num_threads=1)
     runner = interpreter.get_signature_runner(saved_model.BYTES_SIGNATURE)
     random = np.random.default_rng(0)
     image = random.uniform(0, 255, (1, size_px, size_px, 1)).astype(np.float32)
