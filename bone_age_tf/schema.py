@@ -37,21 +37,26 @@ RELATION_MAP: Final = "relation_map"
 PART_BOXES: Final = "part_boxes"
 PART_SCORES: Final = "part_scores"
 PART_AGES: Final = "part_ages_months"
+PART_DISTRIBUTIONS: Final = "part_distributions"
 GLOBAL_AGE: Final = "global_age_months"
+GLOBAL_DISTRIBUTION: Final = "global_distribution"
 PART_RANKING: Final = "part_ranking"
 PART_OUTPUTS: Final = (
     RELATION_MAP,
     PART_BOXES,
     PART_SCORES,
     PART_AGES,
+    PART_DISTRIBUTIONS,
     GLOBAL_AGE,
+    GLOBAL_DISTRIBUTION,
     PART_RANKING,
 )
 """Outputs of `prsnet`: `relation_map` [B, H, W], how much each place tells the others, a sum of 1;
 of each selected part its box `part_boxes` [B, K, 4] (ymin, xmin, ymax, xmax, fractions of the
-image, best first), `part_scores` [B, K] and the age that it alone speaks for, `part_ages_months`
-[B, K]; `global_age_months` [B, 1], the whole image's; and for the loss `part_ranking` [B, K, 2],
-scores and ages together."""
+image, best first), `part_scores` [B, K] and what it alone says, `part_ages_months` [B, K] and
+`part_distributions` [B, K, bins]; the whole image's `global_age_months` [B, 1] and
+`global_distribution` [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], scores and what
+the parts say together. A regression head has no distributions, and `part_ranking` the ages."""
 
 RESIZE_MODES: Final = ("pad", "stretch")
 

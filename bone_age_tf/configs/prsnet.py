@@ -20,8 +20,8 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     # Off for ablations
     config.relation = True
     config.selection = True
-    # Weights of the auxiliary losses
-    config.part_loss_weight = 0.01
+    # Weights of the auxiliary losses: what parts and whole say by themselves, and the ranking
+    config.part_loss_weight = 1.0
     config.ranking_loss_weight = 1.0
     minutes_on_two_cores(config, dataset)
     return config

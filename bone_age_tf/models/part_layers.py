@@ -146,19 +146,25 @@ class SelectParts(kl.Layer):
     Comparisons and sums alone, so that it converts to built-in operators and gives the same
     everywhere. The scores keep their gradient; the boxes have none.
 
+    While training, an image's boxes are those that the image before it in the batch would take.
+    Scores see the whole hand and so know its age; a choice by its own scores becomes a code for
+    the age that the parts learn to read, wherever the boxes lie. A choice that cannot know the age
+    leaves the parts nothing but the bones to learn from.
+
     Args:
         count: boxes to take.
         max_overlap: intersection over union above which a box falls to one taken before.
         exploration: SD of what is added to the scores while training, for the choice alone. A box
             that is never taken never learns its score; the ranking loss sets scores 1 apart.
-        seed: of that.
+        strays: boxes, the last ones, that are taken at random while training.
+        seed: of both.
     """
 
-    def __init__(self, count, max_overlap=0.25, exploration=0.5, seed=0, **kwargs):
+    def __init__(self, count, max_overlap=0.25, exploration=0.5, strays=2, seed=0, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.count, self.max_overlap = count, max_overlap
-        self.exploration, self.seed = exploration, seed
+        self.exploration, self.strays, self.seed = exploration, strays, seed
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, inputs, training=False):
@@ -167,12 +173,15 @@ class SelectParts(kl.Layer):
         When all boxes have fallen, those that fell least often follow.
         """
         scores, boxes = inputs
-        left = ops.stop_gradient(scores)
-        if training and self.exploration:
-            noise = keras.random.normal(ops.shape(left), seed=self._random, dtype="float32")
-            left = left + self.exploration * noise
+        wanted = chance = ops.stop_gradient(scores)
+        strays = self.strays if training else 0
+        if training:
+            wanted = ops.roll(wanted, 1, axis=0) + self.exploration * self._normal(wanted)
+            chance = self._normal(wanted)
+        fallen = ops.zeros_like(wanted)
         taken_scores, taken_boxes = [], []
-        for _ in range(self.count):
+        for place in range(self.count):
+            left = (wanted if place < self.count - strays else chance) + fallen * _UNSELECTABLE
             # The highest, and of equal ones the first. Keras' argmax does not convert to LiteRT.
             highest = ops.cast(left >= ops.max(left, axis=1, keepdims=True), "float32")
             best = highest * ops.cast(ops.cumsum(highest, axis=1) < 1.5, "float32")
@@ -180,9 +189,11 @@ class SelectParts(kl.Layer):
             taken_scores.append(ops.sum(best * scores, axis=1))
             taken_boxes.append(box)
             overlap = _overlaps(box[:, None, :], boxes)
-            fallen = ops.maximum(best, ops.cast(overlap > self.max_overlap, "float32"))
-            left = left + fallen * _UNSELECTABLE
+            fallen = fallen + ops.maximum(best, ops.cast(overlap > self.max_overlap, "float32"))
         return ops.stack(taken_scores, axis=1), ops.stop_gradient(ops.stack(taken_boxes, axis=1))
+
+    def _normal(self, like):
+        return keras.random.normal(ops.shape(like), seed=self._random, dtype="float32")
 
     def compute_output_spec(self, inputs, training=False):
         batch = inputs[0].shape[0]
@@ -197,6 +208,7 @@ class SelectParts(kl.Layer):
             "count": self.count,
             "max_overlap": self.max_overlap,
             "exploration": self.exploration,
+            "strays": self.strays,
             "seed": self.seed,
         }
 

@@ -12,13 +12,13 @@ four join the whole; a part's confidence is the negative of its loss; the rankin
 each pair. Sides of anchors are its 48, 96 and 192 of 448 px, with its scales and ratios, as
 fractions of the image, so that they follow its size.
 
-Ours: noise on the scores while training, so that every kind of anchor is tried (without it the
-scores of a grid that never wins never learn); how the relations are computed
+Ours: while training, a hand's parts are chosen by another hand's scores, with noise and two strays
+(`part_layers.SelectParts` says why); how the relations are computed
 (`part_layers.PartRelation`); a backbone of basic residual blocks whose last stage keeps stride 16;
 proposals that read its map and that of stride 8 together, so that 128 px leave 16 x 16 places for
 anchors of the smallest side, 8 x 8 and 4 x 4 for the others; batch norms of their own for crops; a
-part's vector ends with its box, so that the head knows where it was; months as the parts' answer
-and the absolute error as their loss; the sex before each of the three heads.
+part's vector ends with its box, so that the head knows where it was; parts and whole answer
+through the same kind of head, with the same loss; the sex before each of the three heads.
 """
 
 import ml_collections
@@ -62,8 +62,9 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`. Beyond those of the head:
         `relation_map` [B, H / 16, W / 16], a sum of 1; `part_boxes` [B, K, 4], ymin, xmin, ymax,
-        xmax as fractions, best first; `part_scores` [B, K]; `part_ages_months` [B, K];
-        `global_age_months` [B, 1]; and for the loss `part_ranking` [B, K, 2], scores and ages.
+        xmax as fractions, best first; `part_scores` [B, K]; `part_ages_months` [B, K] and
+        `part_distributions` [B, K, bins]; `global_age_months` [B, 1] and `global_distribution`
+        [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], or [B, K, 2] from a regression.
     """
     grey = build_photometry(image, config, channels=1)
     backbone = BasicResidualNetwork(config.base_filters, BLOCKS, STRIDES, pooled=False)
@@ -81,20 +82,25 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     crops = part_layers.CropParts(config.part_size_px, name="crop_parts")([grey, boxes])
     vectors = kl.GlobalAveragePooling2D(name="crop_features")(backbone(crops, PART_PREFIX)[-1])
     vectors = part_layers.GroupParts(config.parts, name="part_vectors")(vectors)
-    vectors = kl.Concatenate(name="part_features")([vectors, boxes])
-    part_hidden = heads.join_sex(vectors, sex, config, PART_PREFIX)
+    of_parts = heads.build_head(vectors, sex, config, PART_PREFIX)
+    of_whole = heads.build_head(whole, sex, config, GLOBAL_PREFIX)
     ages = kl.Reshape((config.parts,), name=schema.PART_AGES, dtype="float32")(
-        heads.build_age(part_hidden, PART_PREFIX)
+        of_parts[schema.AGE_MONTHS]
     )
-    global_hidden = heads.join_sex(whole, sex, config, GLOBAL_PREFIX)
     outputs |= {
         schema.PART_BOXES: boxes,
         schema.PART_SCORES: scores,
         schema.PART_AGES: ages,
-        schema.PART_RANKING: _pairs(scores, ages),
-        schema.GLOBAL_AGE: heads.build_age(global_hidden, GLOBAL_PREFIX),
+        schema.PART_RANKING: _beside(
+            scores, of_parts.get(schema.DISTRIBUTION, of_parts[schema.AGE_MONTHS])
+        ),
+        schema.GLOBAL_AGE: of_whole[schema.AGE_MONTHS],
     }
-    used = kl.Cropping1D((0, config.parts - config.used_parts), name="used_parts")(vectors)
+    if schema.DISTRIBUTION in of_parts:
+        outputs[schema.PART_DISTRIBUTIONS] = of_parts[schema.DISTRIBUTION]
+        outputs[schema.GLOBAL_DISTRIBUTION] = of_whole[schema.DISTRIBUTION]
+    placed = kl.Concatenate(name="part_features")([vectors, boxes])
+    used = kl.Cropping1D((0, config.parts - config.used_parts), name="used_parts")(placed)
     used = kl.Flatten(name="used_part_features")(used)
     features = kl.Concatenate(name="whole_and_parts")([whole, used])
     return heads.build_head(features, sex, config) | outputs
@@ -125,8 +131,7 @@ def _select(fine, coarse, config: ml_collections.ConfigDict):
     return part_layers.SelectParts(config.parts, MAX_OVERLAP, name="select_parts")([scores, boxes])
 
 
-def _pairs(scores, ages):
-    single = kl.Reshape((scores.shape[1], 1), name="part_scores_column", dtype="float32")
-    other = kl.Reshape((scores.shape[1], 1), name="part_ages_column", dtype="float32")
-    join = kl.Concatenate(name=schema.PART_RANKING, dtype="float32")
-    return join([single(scores), other(ages)])
+def _beside(scores, said):
+    """Returns [B, K, 1 + C]: scores [B, K] in front of what each part says [B, K, C]."""
+    column = kl.Reshape((scores.shape[1], 1), name="part_scores_column", dtype="float32")(scores)
+    return kl.Concatenate(name=schema.PART_RANKING, dtype="float32")([column, said])

@@ -118,6 +118,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             test=1000,
         ),
         _config(
+            "bones",
+            "As large, with films much alike and hands of any size at any age: only bones tell it.",
+            train=10000,
+            validation=1000,
+            test=1000,
+            variety=0.3,
+            random_size=True,
+        ),
+        _config(
             "tiny",
             "As varied, with 48, 16 and 16 images of 64 px, for tests.",
             train=48,

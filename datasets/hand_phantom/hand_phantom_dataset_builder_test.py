@@ -31,7 +31,10 @@ def test_default_configuration_is_small(tmp_path):
     assert (made.name, made.builder_config.name) == ("hand_phantom", "small")
     assert (settings.train, settings.validation, settings.test) == (1200, 200, 400)
     assert settings.image_size_px == 128
-    assert (CONFIGS["large"].settings.train, CONFIGS["large"].settings.test) == (10000, 1000)
+    large = CONFIGS["large"].settings
+    assert (large.train, large.test) == (10000, 1000)
+    bones = dataclasses.replace(large, variety=0.3, random_size=True)
+    assert CONFIGS["bones"].settings == bones
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,30 @@ def test_equal_scores_give_one_box_each_and_the_rest_follows_when_all_have_falle
 def test_selection_explores_while_it_trains_and_only_then():
     boxes = np.array(part_layers.Anchors((0.2,))(np.zeros((1, 6, 6, 3), np.float32)))
     scores = np.zeros((1, boxes.shape[1]), np.float32)
-    layer = part_layers.SelectParts(2, exploration=1.0)
+    layer = part_layers.SelectParts(2, exploration=1.0, strays=0)
     first, second = (np.array(layer([scores, boxes], training=True)[1]) for _ in range(2))
     assert np.abs(first - second).max() > 0.1
     first, second = (np.array(layer([scores, boxes])[1]) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_while_it_trains_another_image_chooses_and_the_scores_stay_its_own():
+    boxes = np.array([[[0, 0, 0.4, 0.4], [0.6, 0.6, 1, 1]]], np.float32)
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+    layer = part_layers.SelectParts(1, exploration=0.0, strays=0)
+    found, taken = layer([scores, boxes], training=True)
+    np.testing.assert_allclose(np.array(taken)[:, 0], boxes[0, [1, 0]], atol=1e-6)
+    np.testing.assert_allclose(np.array(found)[:, 0], [0.1, 0.2], atol=1e-6)
+
+
+def test_the_last_boxes_are_taken_at_random_while_it_trains_and_only_then():
+    boxes = np.array(part_layers.Anchors((0.2,))(np.zeros((1, 6, 6, 3), np.float32)))
+    scores = np.random.default_rng(0).normal(0, 1, (1, boxes.shape[1])).astype(np.float32)
+    layer = part_layers.SelectParts(3, exploration=0.0, strays=1)
+    best = np.array(layer([scores, boxes])[1])
+    taken = np.stack([np.array(layer([scores, boxes], training=True)[1]) for _ in range(8)])
+    np.testing.assert_array_equal(taken[:, 0, :2], np.broadcast_to(best[0, :2], (8, 2, 4)))
+    assert taken[:, 0, 2].std(axis=0).max() > 0.05
 
 
 def test_a_crop_of_the_whole_image_is_the_image_and_beyond_it_is_black():
@@ -114,7 +133,7 @@ def test_attention_sums_to_one_and_averages(compatibility):
     [
         part_layers.PartRelation(4, (1, 2)),
         part_layers.Anchors((0.1, 0.2), (1.0,)),
-        part_layers.SelectParts(4, 0.3, 0.1, 5),
+        part_layers.SelectParts(4, 0.3, 0.1, 1, 5),
         part_layers.CropParts(32),
         part_layers.GroupParts(3),
         SpatialAttention("parametrised"),

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,13 +40,35 @@ def test_the_bin_that_holds_the_age_counts():
     np.testing.assert_allclose(found, -np.log([0.1, 0.1, 0.4]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", [DistributionLoss(2.0, 6.0), BinLoss(2.0)])
+def test_parts_lose_what_each_would_lose_alone(loss):
+    ages = np.array([[60.0], [150.0]], np.float32)
+    said = np.array([[gaussian(60, 8), gaussian(90, 8)], [gaussian(150, 20), gaussian(60, 8)]])
+    together = np.array(loss.call(ages, said.astype(np.float32)))
+    alone = [np.array(loss.call(ages, said[:, part].astype(np.float32))) for part in (0, 1)]
+    np.testing.assert_allclose(together, np.stack(alone, axis=1), rtol=1e-6)
+
+
+def test_of_two_parts_with_the_same_error_the_one_that_knows_ranks_higher():
+    age = np.array([[114.0]], np.float32)
+    said = np.array([[np.full(120, 1 / 120), gaussian(120, 8)]], np.float32)  # 120 months, both
+    loss = RankingLoss(DistributionLoss(2.0, 6.0))
+
+    def cost(*scores):
+        pairs = np.concatenate([np.array(scores, np.float32).reshape(1, 2, 1), said], axis=-1)
+        return float(np.array(loss.call(age, pairs))[0])
+
+    assert cost(1.0, 0.0) == 2.0
+    assert cost(0.0, 1.0) == 0.0
+
+
 def test_ranking_costs_where_scores_contradict_errors():
     age = np.array([[100.0]], np.float32)
     months = np.array([[100.0, 110.0, 140.0]], np.float32)  # errors 0, 10, 40
 
     def cost(*scores):
         pairs = np.stack([np.array([scores], np.float32), months], axis=-1)
-        return float(np.array(RankingLoss().call(age, pairs))[0])
+        return float(np.array(RankingLoss(keras.losses.MeanAbsoluteError()).call(age, pairs))[0])
 
     assert cost(5.0, 3.0, 1.0) == 0.0
     assert cost(0.0, 0.0, 0.0) == pytest.approx(1.0)  # a hinge of 1 for each of three pairs
@@ -55,7 +78,7 @@ def test_ranking_costs_where_scores_contradict_errors():
 def test_the_ranking_teaches_scores_and_not_ages():
     pairs = tf.Variable([[[0.0, 120.0], [1.0, 190.0]]])
     with tf.GradientTape() as tape:
-        loss = RankingLoss().call(tf.constant([[100.0]]), pairs)
+        loss = RankingLoss(keras.losses.MeanAbsoluteError()).call(tf.constant([[100.0]]), pairs)
     gradient = np.array(tape.gradient(loss, pairs))
     np.testing.assert_allclose(gradient[..., 1], 0)
     np.testing.assert_allclose(gradient[0, :, 0], [-1, 1])
@@ -73,7 +96,11 @@ def test_each_head_has_its_losses():
     assert isinstance(losses["distribution"], BinLoss)
     assert set(losses) == set(weights)
     config = configs.load_config("prsnet", "hand_phantom")
-    assert {"part_ages_months", "global_age_months", "part_ranking"} < set(build_losses(config)[0])
+    losses, weights = build_losses(config)
+    parts = {"part_ages_months", "part_distributions", "global_age_months", "global_distribution"}
+    assert set(losses) == {"age_months", "distribution", "part_ranking"} | parts
+    assert set(losses) == set(weights)
+    assert losses["part_ranking"].of_part is losses["distribution"]
     config = configs.load_config("prsnet", "hand_phantom", [("selection", "false")])
     assert set(build_losses(config)[0]) == {"age_months", "distribution"}
 
