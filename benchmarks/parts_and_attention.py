@@ -6,11 +6,13 @@ python benchmarks/parts_and_attention.py attention --boxes=../shared/ossificatio
 python benchmarks/parts_and_attention.py table
 
 `parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
-each on the same phantoms for as many steps, and looks at which parts are selected: a box counts as
-on an ossification region when its centre lies in the true box of one of the 17. `attention` trains
-attention_vgg and measures the share of its attention that falls into those boxes. Both stand beside
-chance: all anchors alike, and the share of the image that the boxes cover. What is known of each
-run is kept in `--work_dir`; a second start goes on.
+each on the same phantoms for as many steps, and looks at which parts are selected: a box is on an
+ossification region when its own centre lies in the true box of one of the 17, and it covers one
+when a region's centre lies in it. `attention` trains attention_vgg and measures the share of its
+attention that falls into those boxes. Both stand beside chance: all anchors alike, and the share of
+the image that the boxes cover. The phantoms are hands of any size at any age: where the size tells
+the age, no network needs to look at the bones. What is known of each run is kept in `--work_dir`; a
+second start goes on.
 """
 
 import argparse
@@ -43,7 +45,7 @@ def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
     """Returns the config, the builder and the parts of a run."""
     config = configs.load_config(model, dataset.partition("/")[0])
     with config.unlocked():
-        config.update({"stage_scales": (), "stage_ends": (), "batch_size": 16} | settings)
+        config.update({"stage_scales": (), "stage_ends": (), "batch_size": 32} | settings)
     builder = prepare_dataset(dataset, options.data_dir, options.manual_dir)
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
@@ -72,6 +74,13 @@ def on_a_region(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     return ((centres >= regions[:, :2]) & (centres <= regions[:, 2:])).all(axis=2).any(axis=1)
 
 
+def covers_a_region(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Returns [N] bool: whether the centre of one of the regions [R, 4] lies in each box [N, 4]."""
+    centres = (regions[:, :2] + regions[:, 2:]) / 2
+    inside = (centres >= boxes[:, None, :2]) & (centres <= boxes[:, None, 2:])
+    return inside.all(axis=2).any(axis=1)
+
+
 def anchors(network: keras.Model) -> np.ndarray:
     """Returns all anchors [N, 4] of a PRSNet of known size."""
     grids = [layer for layer in network.layers if isinstance(layer, part_layers.Anchors)]
@@ -92,14 +101,14 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
     }
     if config.selection:
         static = prsnet_of_size(network, config)
-        chosen = [
-            on_a_region(boxes, true)
-            for boxes, true in zip(outputs[schema.PART_BOXES], regions, strict=True)
-        ]
         every = anchors(static)
-        chance = [on_a_region(every, true).mean() for true in regions[:100]]
-        found["selected boxes on a region"] = float(np.mean(chosen))
-        found["all anchors on a region"] = float(np.mean(chance))
+        chosen = outputs[schema.PART_BOXES]
+        for what, judge in (("on", on_a_region), ("covering", covers_a_region)):
+            right = np.array([judge(*pair) for pair in zip(chosen, regions, strict=True)])
+            found[f"selected boxes {what} a region"] = float(right.mean())
+            found[f"used boxes {what} a region"] = float(right[:, : config.used_parts].mean())
+            chance = [judge(every, true).mean() for true in regions[:100]]
+            found[f"all anchors {what} a region"] = float(np.mean(chance))
         errors = np.abs(outputs[schema.PART_AGES] - ages[:, None])
         found["MAE of the best part alone"] = float(errors[:, 0].mean())
         found["MAE of the last part alone"] = float(errors[:, -1].mean())
@@ -189,10 +198,10 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=("parts", "attention", "table"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=3000, help="of 16 images")
+    parser.add_argument("--steps", type=int, default=3000, help="of 32 images")
     parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
     parser.add_argument("--filters", type=int, default=16, help="base_filters of every network")
-    parser.add_argument("--phantoms", default="hand_phantom/large")
+    parser.add_argument("--phantoms", default="hand_phantom/bones")
     parser.add_argument("--boxes", type=Path, help="Pascal VOC files of annotated radiographs")
     parser.add_argument("--manual_dir", type=Path, help="the RSNA files")
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
