@@ -153,7 +153,8 @@ class SelectParts(kl.Layer):
 
     Args:
         count: boxes to take.
-        max_overlap: intersection over union above which a box falls to one taken before.
+        max_overlap: shared area, as a share of the smaller box, above which a box falls to one
+            taken before. Of the union, a box could be taken again as a piece of itself.
         exploration: SD of what is added to the scores while training, for the choice alone. A box
             that is never taken never learns its score; the ranking loss sets scores 1 apart.
         strays: boxes, the last ones, that are taken at random while training.
@@ -214,7 +215,7 @@ class SelectParts(kl.Layer):
 
 
 def _overlaps(first, second):
-    """Returns intersections over unions [B, N] of boxes [B, 1, 4] with boxes [1, N, 4]."""
+    """Returns what boxes [B, 1, 4] share with [1, N, 4], as a share of the smaller, [B, N]."""
     low = ops.maximum(first[..., :2], second[..., :2])
     high = ops.minimum(first[..., 2:], second[..., 2:])
     sides = ops.maximum(high - low, 0.0)
@@ -223,7 +224,7 @@ def _overlaps(first, second):
     def area(box):
         return (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
 
-    return shared / ops.maximum(area(first) + area(second) - shared, 1e-9)
+    return shared / ops.maximum(ops.minimum(area(first), area(second)), 1e-9)
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")

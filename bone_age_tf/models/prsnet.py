@@ -12,13 +12,13 @@ four join the whole; a part's confidence is the negative of its loss; the rankin
 each pair. Sides of anchors are its 48, 96 and 192 of 448 px, with its scales and ratios, as
 fractions of the image, so that they follow its size.
 
-Ours: while training, a hand's parts are chosen by another hand's scores, with noise and two strays
-(`part_layers.SelectParts` says why); how the relations are computed
-(`part_layers.PartRelation`); a backbone of basic residual blocks whose last stage keeps stride 16;
-proposals that read its map and that of stride 8 together, so that 128 px leave 16 x 16 places for
-anchors of the smallest side, 8 x 8 and 4 x 4 for the others; batch norms of their own for crops; a
-part's vector ends with its box, so that the head knows where it was; parts and whole answer
-through the same kind of head, with the same loss; the sex before each of the three heads.
+Ours: overlap is measured by the smaller box; while training, a hand's parts are chosen by another
+hand's scores, with noise and two strays (`part_layers.SelectParts` says why); how the relations are
+computed (`part_layers.PartRelation`); a backbone of basic residual blocks whose last stage keeps
+stride 16; proposals that read its map and that of stride 8 together, so that 128 px leave 16 x 16
+places for anchors of the smallest side, 8 x 8 and 4 x 4 for the others; batch norms of their own
+for crops; a part's vector ends with its box, so that the head knows where it was; parts and whole
+answer through the same kind of head, with the same loss; the sex before each of the three heads.
 """
 
 import ml_collections

@@ -31,6 +31,13 @@ def test_selection_is_non_maximum_suppression():
     np.testing.assert_allclose(found[1], [0.95, 0.9, 0.8], atol=1e-6)
 
 
+def test_a_box_is_not_taken_again_as_a_piece_of_itself():
+    boxes = np.array([[[0, 0, 0.8, 0.8], [0.1, 0.1, 0.3, 0.3], [0.8, 0.8, 0.9, 0.9]]], np.float32)
+    scores = np.array([[0.9, 0.8, 0.1]], np.float32)
+    _, taken = part_layers.SelectParts(2, 0.25)([scores, boxes])
+    np.testing.assert_allclose(taken[0], boxes[0, [0, 2]], atol=1e-6)
+
+
 def test_equal_scores_give_one_box_each_and_the_rest_follows_when_all_have_fallen():
     boxes = np.array([[[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.4], [0.6, 0.6, 1, 1]]], np.float32)
     found, taken = part_layers.SelectParts(3)([np.ones((1, 3), np.float32), boxes])
