@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="of 32 images")
     parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
     parser.add_argument("--filters", type=int, default=16, help="base_filters of every network")
-    parser.add_argument("--phantoms", default="hand_phantom/bones")
+    parser.add_argument("--phantoms", default="hand_phantom/only_bones")
     parser.add_argument("--boxes", type=Path, help="Pascal VOC files of annotated radiographs")
     parser.add_argument("--manual_dir", type=Path, help="the RSNA files")
     parser.add_argument("--data_dir", type=Path, default=Path("data"))

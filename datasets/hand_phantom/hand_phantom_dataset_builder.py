@@ -118,7 +118,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             test=1000,
         ),
         _config(
-            "bones",
+            "only_bones",
             "As large, with films much alike and hands of any size at any age: only bones tell it.",
             train=10000,
             validation=1000,

@@ -34,7 +34,7 @@ def test_default_configuration_is_small(tmp_path):
     large = CONFIGS["large"].settings
     assert (large.train, large.test) == (10000, 1000)
     bones = dataclasses.replace(large, variety=0.3, random_size=True)
-    assert CONFIGS["bones"].settings == bones
+    assert CONFIGS["only_bones"].settings == bones
 
 
 @pytest.mark.parametrize(
