@@ -30,7 +30,8 @@ from seeds import measure_all, print_table
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline
-from bone_age_tf.models import part_layers, prsnet
+from bone_age_tf.models import part_layers
+from bone_age_tf.models.build import build_model
 from bone_age_tf.prepare import prepare_dataset
 
 ARMS = {
@@ -100,8 +101,7 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
         "training images a second": speed,
     }
     if config.selection:
-        static = prsnet_of_size(network, config)
-        every = anchors(static)
+        every = anchors(build_model(config, config.image_size_px))
         chosen = outputs[schema.PART_BOXES]
         for what, judge in (("on", on_a_region), ("covering", covers_a_region)):
             right = np.array([judge(*pair) for pair in zip(chosen, regions, strict=True)])
@@ -113,16 +113,6 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
         found["MAE of the best part alone"] = float(errors[:, 0].mean())
         found["MAE of the last part alone"] = float(errors[:, -1].mean())
     return found
-
-
-def prsnet_of_size(network: keras.Model, config) -> keras.Model:
-    """Returns the same network with a static size, so that its anchors can be listed."""
-    image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
-    sex = keras.Input((1,), name=schema.SEX)
-    outputs = prsnet.build_network(image, sex, config)
-    static = keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs)
-    static.set_weights(network.get_weights())
-    return static
 
 
 def annotated(options: argparse.Namespace, builder, size_px: int):

@@ -35,13 +35,13 @@ def build_head(features, sex, config: ml_collections.ConfigDict, prefix: str = "
             of ages.
     """
     require_known("head", config.head, HEADS)
-    hidden = join_sex(features, sex, config, prefix)
+    hidden = _join_sex(features, sex, config, prefix)
     if config.head == "regression":
-        return {schema.AGE_MONTHS: build_age(hidden, prefix)}
+        return {schema.AGE_MONTHS: _age(hidden, prefix)}
     return _distribution(hidden, config.bin_months, prefix)
 
 
-def join_sex(features, sex, config: ml_collections.ConfigDict, prefix: str = ""):
+def _join_sex(features, sex, config: ml_collections.ConfigDict, prefix: str = ""):
     """Returns [B, `dense_units`], or [B, K, `dense_units`], from image features and sex.
 
     `concat` puts an embedding of the sex beside the features. `modulate` scales and shifts each
@@ -84,7 +84,7 @@ def _modulated(features, embedding, prefix: str):
 _JOINS = {"concat": _concatenated, "modulate": _modulated}
 
 
-def build_age(hidden, prefix: str = ""):
+def _age(hidden, prefix: str = ""):
     """Returns months [B, 1], or [B, K, 1], from a hidden layer."""
     single = {"dtype": "float32"}
     share = keras.layers.Dense(1, "sigmoid", name=f"{prefix}age_share", **single)(hidden)

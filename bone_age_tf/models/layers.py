@@ -130,7 +130,7 @@ class ExpectedAge(keras.layers.Layer):
         self.bin_months = bin_months
 
     def call(self, distribution):
-        """Maps probabilities [B, K] to months [B, 1]."""
+        """Maps probabilities [B, ..., K] to months [B, ..., 1]."""
         bins = ops.arange(distribution.shape[-1], dtype="float32")
         return ops.sum(distribution * (bins + 0.5) * self.bin_months, axis=-1, keepdims=True)
 
@@ -157,7 +157,7 @@ class DistributionQuantiles(keras.layers.Layer):
         self.quantiles = tuple(quantiles)
 
     def call(self, distribution):
-        """Maps probabilities [B, K] to months [B, len(quantiles)]."""
+        """Maps probabilities [B, ..., K] to months [B, ..., len(quantiles)]."""
         before = ops.cumsum(distribution, axis=-1) - distribution
         months = [
             # Bins wholly below the quantile count 1, the one that holds it counts its share.
