@@ -6,13 +6,13 @@ python benchmarks/parts_and_attention.py attention --boxes=../shared/ossificatio
 python benchmarks/parts_and_attention.py table
 
 `parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
-each on the same phantoms for as many steps, and looks at which parts are selected: a box is on an
-ossification region when its own centre lies in the true box of one of the 17, and it covers one
-when a region's centre lies in it. `attention` trains attention_vgg and measures the share of its
-attention that falls into those boxes. Both stand beside chance: all anchors alike, and the share of
-the image that the boxes cover. The phantoms are hands of any size at any age: where the size tells
-the age, no network needs to look at the bones. What is known of each run is kept in `--work_dir`; a
-second start goes on.
+each on the same phantoms for as many steps, and looks at which parts are selected: a box is at an
+ossification region when the centre of the one lies in the other: its own in the true box of one of
+the 17, or the centre of one of those in it. Each half is told too. `attention` trains attention_vgg
+and measures the share of its attention that falls into those boxes. Both stand beside chance: all
+anchors alike, and the share of the image that the boxes cover. The phantoms are hands of any size
+at any age: where the size tells the age, no network needs to look at the bones. What is known of
+each run is kept in `--work_dir`; a second start goes on.
 """
 
 import argparse
@@ -82,6 +82,15 @@ def covers_a_region(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     return inside.all(axis=2).any(axis=1)
 
 
+JUDGES = {
+    "at a region": lambda boxes, regions: (
+        on_a_region(boxes, regions) | covers_a_region(boxes, regions)
+    ),
+    "with their centre in a region": on_a_region,
+    "with a region's centre in them": covers_a_region,
+}
+
+
 def anchors(network: keras.Model) -> np.ndarray:
     """Returns all anchors [N, 4] of a PRSNet of known size."""
     grids = [layer for layer in network.layers if isinstance(layer, part_layers.Anchors)]
@@ -103,12 +112,12 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
     if config.selection:
         every = anchors(build_model(config, config.image_size_px))
         chosen = outputs[schema.PART_BOXES]
-        for what, judge in (("on", on_a_region), ("covering", covers_a_region)):
+        for what, judge in JUDGES.items():
             right = np.array([judge(*pair) for pair in zip(chosen, regions, strict=True)])
-            found[f"selected boxes {what} a region"] = float(right.mean())
-            found[f"used boxes {what} a region"] = float(right[:, : config.used_parts].mean())
+            found[f"selected boxes {what}"] = float(right.mean())
+            found[f"used boxes {what}"] = float(right[:, : config.used_parts].mean())
             chance = [judge(every, true).mean() for true in regions[:100]]
-            found[f"all anchors {what} a region"] = float(np.mean(chance))
+            found[f"all anchors {what}"] = float(np.mean(chance))
         errors = np.abs(outputs[schema.PART_AGES] - ages[:, None])
         found["MAE of the best part alone"] = float(errors[:, 0].mean())
         found["MAE of the last part alone"] = float(errors[:, -1].mean())
