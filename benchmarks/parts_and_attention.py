@@ -17,9 +17,13 @@ each run is kept in `--work_dir`; a second start goes on.
 
 import argparse
 import functools
+import os
 import xml.etree.ElementTree
 from io import BytesIO
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
@@ -197,7 +201,7 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=("parts", "attention", "table"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=3000, help="of 32 images")
+    parser.add_argument("--steps", type=int, default=1000, help="of 32 images")
     parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
     parser.add_argument("--filters", type=int, default=16, help="base_filters of every network")
     parser.add_argument("--phantoms", default="hand_phantom/only_bones")
