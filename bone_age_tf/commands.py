@@ -327,7 +327,7 @@ def _numbered_cases(current: Run, part: str, wanted: list[int]) -> list[tuple[in
     for index, row in enumerate(rows.as_numpy_iterator()):
         if index in chosen:
             image = preprocessing.decode_and_resize(
-                row[schema.IMAGE], config.image_size_px, config.resize
+                row[schema.IMAGE], config.image_size_px, configs.served_resize(config)
             )
             found[index] = parity.Case(
                 row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])

@@ -26,7 +26,10 @@ def base_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # Data
     config.image_size_px = 128
+    # How images become squares: pad, portrait or stretch; and users' images in exports, empty for
+    # the same. Learned from images that others stretched, exports take `portrait`.
     config.resize = "pad"
+    config.served_resize = ""
     config.holdout_fraction = 0.1
     config.use_validation_split = True
     # Input layers: "unit" or "imagenet", see models/photometry.py
@@ -73,6 +76,13 @@ def base_config() -> ml_collections.ConfigDict:
     config.augmentation.contrast = 0.3
     config.augmentation.brightness = 0.15
     config.augmentation.magnitude = 0.3
+    # Of the policy "films"
+    config.augmentation.aspect_fraction = 0.15
+    config.augmentation.shear = 0.1
+    config.augmentation.frame_aspect = 0.0
+    config.augmentation.tone = 1.0
+    config.augmentation.sharpness = 0.7
+    config.augmentation.cover = 0.3
     # Export
     config.calibration_images = 200
     config.parity_images = 200
@@ -196,6 +206,11 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     )
     config.lock()
     return config
+
+
+def served_resize(config: ml_collections.ConfigDict) -> str:
+    """Returns the mode of `schema.RESIZE_MODES` in which exports resize."""
+    return config.served_resize or config.resize
 
 
 def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict) -> list[str]:

@@ -58,7 +58,15 @@ image, best first), `part_scores` [B, K] and what it alone says, `part_ages_mont
 `global_distribution` [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], scores and what
 the parts say together. A regression head has no distributions, and `part_ranking` the ages."""
 
-RESIZE_MODES: Final = ("pad", "stretch")
+RESIZE_ASPECTS: Final = {"pad": 1.0, "portrait": 0.785}
+"""Width over height of the frame that an image is centred on, on black, before that frame becomes a
+square: of a square itself, and of the usual hand radiograph. 0.785 is the median of the 240 RSNA
+originals whose sizes Koitka et al. 2018 (doi 10.1371/journal.pone.0207496) published with their
+boxes. A network that learned from images stretched to squares by others sees hands of the same
+shape through `portrait`."""
+
+RESIZE_MODES: Final = (*RESIZE_ASPECTS, "stretch")
+"""How an image becomes a square; `stretch` lets its own aspect ratio go."""
 
 _SEX_WORDS: Final = {"female": FEMALE, "f": FEMALE, "male": MALE, "m": MALE}
 

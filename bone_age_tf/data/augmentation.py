@@ -10,8 +10,9 @@ import keras
 import ml_collections
 
 from bone_age_tf.config import ConfigError
+from bone_age_tf.data import film_layers
 
-POLICIES = ("none", "standard", "strong")
+POLICIES = ("none", "standard", "strong", "films")
 _PIXELS = (0.0, 255.0)
 
 
@@ -20,7 +21,8 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
 
     `standard` flips, rotates, shifts, zooms and changes contrast and brightness with Keras'
     layers. `strong` adds two operations an image of a KerasCV set: shear, sharpness, blur, cut-out,
-    equalisation.
+    equalisation. `films` moves each image in one interpolation, changes its tone and sharpness, and
+    covers a piece of some.
 
     Args:
         config: the `augmentation` part of a config.
@@ -33,7 +35,9 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
         raise ConfigError(f"augmentation.policy is {config.policy!r}; known: {', '.join(POLICIES)}")
     if config.policy == "none":
         return None
-    layers = _standard_layers(config, seed)
+    layers = (
+        _film_layers(config, seed) if config.policy == "films" else _standard_layers(config, seed)
+    )
     if config.policy == "strong":
         layers.append(_keras_cv_layer(config, seed))
     layers.append(keras.layers.Lambda(_clip, name="clip_to_pixels"))
@@ -67,6 +71,23 @@ def _standard_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras
         ),
     ]
     return [make() for strength, make in candidates if strength]
+
+
+def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.layers.Layer]:
+    return [
+        film_layers.RandomPose(
+            degrees=config.rotation_degrees,
+            zoom=config.zoom_fraction,
+            aspect=config.aspect_fraction,
+            shear=config.shear,
+            shift=config.shift_fraction,
+            flip=config.flip,
+            frame_aspect=config.frame_aspect or None,
+            seed=seed,
+        ),
+        film_layers.RandomExposure(config.tone, config.sharpness, seed=seed + 1),
+        film_layers.RandomCover(config.cover, seed=seed + 2),
+    ]
 
 
 def _keras_cv_layer(config: ml_collections.ConfigDict, seed: int) -> keras.layers.Layer:

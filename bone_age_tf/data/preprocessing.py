@@ -65,7 +65,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     Args:
         image: [H, W, 1], any numeric type.
         size_px: side of the result.
-        mode: `pad` keeps the aspect ratio and centres the image on black; `stretch` does not.
+        mode: see `bone_age_tf.data.radiograph.resize`.
 
     Returns:
         [size_px, size_px, 1] float32.
@@ -75,7 +75,8 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     if mode == "stretch":
         square = tf.image.resize(image, [size_px, size_px], antialias=True)
     else:
-        shape = tf.cast(tf.shape(image)[:2], tf.float64)
+        aspect = schema.RESIZE_ASPECTS[mode]
+        shape = tf.cast(tf.shape(image)[:2], tf.float64) / tf.constant([1, aspect], tf.float64)
         scale = tf.cast(size_px, tf.float64) / tf.reduce_max(shape)
         fitted = tf.maximum(1, tf.cast(shape * scale + 0.5, tf.int32))
         square = tf.image.resize(image, fitted, antialias=True)

@@ -132,10 +132,17 @@ def _scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
     return (grey - low) * np.float32(255 / max(high - low, 1.0))
 
 
-def fitted_size(height: int, width: int, size_px: int) -> tuple[int, int]:
-    """Returns height and width scaled so that the longer side is `size_px`, at least 1 px each."""
-    scale = size_px / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+def fitted_size(height: int, width: int, size_px: int, aspect: float = 1.0) -> tuple[int, int]:
+    """Returns the size that an image has in a square of `size_px`, at least 1 px a side.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        size_px: side of the square.
+        aspect: width over height of the frame that becomes the square; 1 keeps the image's own.
+    """
+    scale = size_px / max(height, width / aspect)
+    return max(1, int(height * scale + 0.5)), max(1, int(width / aspect * scale + 0.5))
 
 
 def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
@@ -144,7 +151,9 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
     Args:
         image: [H, W] float32.
         size_px: side of the result.
-        mode: `pad` keeps the aspect ratio and centres the image on black; `stretch` does not.
+        mode: one of `schema.RESIZE_MODES`. `pad` keeps the aspect ratio and centres the image on
+            black; `portrait` does the same in a frame of `schema.RESIZE_ASPECTS`, which it then
+            makes a square; `stretch` makes the image itself one.
 
     Returns:
         [size_px, size_px] float32, in the range of the input.
@@ -153,7 +162,8 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         raise ValueError(f"resize mode is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
     if mode == "stretch":
         return _triangle_resize(image, size_px, size_px)
-    height, width = fitted_size(image.shape[0], image.shape[1], size_px)
+    aspect = schema.RESIZE_ASPECTS[mode]
+    height, width = fitted_size(image.shape[0], image.shape[1], size_px, aspect)
     square = np.zeros((size_px, size_px), np.float32)
     top, left = (size_px - height) // 2, (size_px - width) // 2
     square[top : top + height, left : left + width] = _triangle_resize(image, height, width)

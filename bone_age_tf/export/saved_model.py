@@ -7,6 +7,7 @@ import ml_collections
 import tensorflow as tf
 
 from bone_age_tf import schema
+from bone_age_tf.config import served_resize
 from bone_age_tf.data import preprocessing
 
 BYTES_SIGNATURE = "serving_default"
@@ -24,10 +25,10 @@ def write_saved_model(model: keras.Model, config: ml_collections.ConfigDict, fol
 
     Args:
         model: built with a static image size.
-        config: `image_size_px` and `resize` are used.
+        config: `image_size_px`, `resize` and `served_resize` are used.
         folder: must not exist yet.
     """
-    size_px, mode = config.image_size_px, config.resize
+    size_px, mode = config.image_size_px, served_resize(config)
     sex = tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
 
     def from_bytes(image_bytes, sex):

@@ -178,9 +178,9 @@ def _predict_case(predictor: Predictor, case: Case, image: np.ndarray | str) -> 
         return [Row(case.image, sex_name, None, image)]
     try:
         if case.sex is not None:
-            return [Row(case.image, sex_name, predictor.predict(image, case.sex))]
+            return [Row(case.image, sex_name, predictor.predict_fitted(image, case.sex))]
         return [
-            Row(case.image, name, predictor.predict(image, code), BOTH_SEXES)
+            Row(case.image, name, predictor.predict_fitted(image, code), BOTH_SEXES)
             for code, name in enumerate(schema.SEX_NAMES)
         ]
     except PredictionError as error:

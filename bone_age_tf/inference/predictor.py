@@ -110,7 +110,7 @@ class Predictor:
         return cls(interpreter, metadata, variant)
 
     def fit_image(self, image: np.ndarray) -> np.ndarray:
-        """Resizes to what the model takes; an image of that size passes unchanged.
+        """Resizes to what the model takes.
 
         Args:
             image: [H, W] float32, 0 to 255.
@@ -136,10 +136,17 @@ class Predictor:
             ValueError: the image is not [H, W] or the sex is no code.
             PredictionError: the model answered something that is not a finite number.
         """
+        return self.predict_fitted(self.fit_image(image), sex)
+
+    def predict_fitted(self, image: np.ndarray, sex: int) -> Prediction:
+        """Estimates the bone age in an image [size_px, size_px] from `fit_image`.
+
+        Args and errors as for `predict`.
+        """
         if sex not in (schema.FEMALE, schema.MALE):
             raise ValueError(f"sex is {sex!r}; give {schema.FEMALE} (female) or {schema.MALE}")
         outputs = self._runner(
-            image=self.fit_image(image)[np.newaxis, :, :, np.newaxis],
+            image=image[np.newaxis, :, :, np.newaxis],
             sex=np.full((1, 1), sex, np.float32),
         )
         for name, values in outputs.items():

@@ -20,7 +20,7 @@ def images():
     return rng.uniform(20, 200, (6, 40, 40, 1)).astype(np.float32)
 
 
-@pytest.mark.parametrize("policy", ["standard", "strong"])
+@pytest.mark.parametrize("policy", ["standard", "strong", "films"])
 def test_a_policy_changes_images_in_a_graph_of_any_size(policy, images):
     augment = build_augmentation(settings(policy), seed=3)
     graph = tf.function(
@@ -65,5 +65,5 @@ def test_strengths_of_zero_switch_operations_off(images):
 
 
 def test_an_unknown_policy_lists_the_known():
-    with pytest.raises(ConfigError, match="known: none, standard, strong"):
+    with pytest.raises(ConfigError, match="known: none, standard, strong, films"):
         build_augmentation(settings("wild"), 0)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from bone_age_tf import schema
 from bone_age_tf.data import preprocessing, radiograph
 
 RNG = np.random.default_rng(0)
@@ -100,7 +101,7 @@ def test_broken_bytes_raise(data):
 
 
 @pytest.mark.parametrize("runtime", ["eager", "tf.data"])
-@pytest.mark.parametrize("mode", ["pad", "stretch"])
+@pytest.mark.parametrize("mode", schema.RESIZE_MODES)
 @pytest.mark.parametrize("shape", [(90, 61), (61, 90), (33, 33), (400, 260), (7, 200), (1, 300)])
 @pytest.mark.parametrize("size_px", [32, 101])
 def test_resizing_agrees_with_numpy(shape, size_px, mode, runtime):
@@ -125,5 +126,5 @@ def test_resizing_is_antialiased():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="known: pad, stretch"):
+    with pytest.raises(ValueError, match="known: pad, portrait, stretch"):
         preprocessing.resize(np.zeros((4, 4, 1), np.float32), 8, "crop")

@@ -9,7 +9,8 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from bone_age_tf import commands
-from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.config import served_resize
+from bone_age_tf.data import pipeline, preprocessing, radiograph
 from bone_age_tf.export import lite, parity, publish
 from bone_age_tf.inference.predictor import Predictor, latest_version
 from bone_age_tf.models.build import build_model
@@ -18,7 +19,9 @@ from bone_age_tf.models.build import build_model
 def cases_of(phantoms, config, part):
     found = []
     for row in pipeline.read_encoded(phantoms, pipeline.Part(part)).as_numpy_iterator():
-        image = preprocessing.decode_and_resize(row["image"], config.image_size_px, config.resize)
+        image = preprocessing.decode_and_resize(
+            row["image"], config.image_size_px, served_resize(config)
+        )
         found.append(
             parity.Case(row["image"], image.numpy(), int(row["sex"]), float(row["age_months"]))
         )
@@ -32,7 +35,7 @@ def sharpen(model):
     logits.set_weights([rng.normal(0, 3, w.shape).astype(np.float32) for w in logits.get_weights()])
 
 
-@pytest.fixture(scope="module", params=["distribution", "regression"])
+@pytest.fixture(scope="module", params=[("distribution", ""), ("regression", "portrait")])
 def exported(request, phantoms, tmp_path_factory):
     from bone_age_tf import config as configs
     from bone_age_tf.models.catalog import MODELS
@@ -40,7 +43,7 @@ def exported(request, phantoms, tmp_path_factory):
     MODELS["tiny"] = "tiny_network"
     config = configs.base_config()
     config.model, config.dataset, config.image_size_px = "tiny", "hand_phantom", 32
-    config.head = request.param
+    config.head, config.served_resize = request.param
     keras.utils.set_random_seed(1)
     network = build_model(config)
     sharpen(network)
@@ -51,7 +54,7 @@ def exported(request, phantoms, tmp_path_factory):
         config,
         cases_of(phantoms, config, "train"),
         test,
-        {"residual_interval_90_months": [-9.0, 11.0] if request.param == "regression" else None},
+        {"residual_interval_90_months": [-9.0, 11.0] if config.head == "regression" else None},
         exports,
     )
     yield config, network, exports, folder, measured, test
@@ -92,7 +95,7 @@ def test_bytes_of_any_shape_share_a_batch(exported):
     answer = serve(image_bytes=tf.constant(encoded), sex=tf.constant([[0.0], [1.0], [1.0]]))
     images = np.stack(
         [
-            preprocessing.decode_and_resize(data, config.image_size_px, config.resize)
+            preprocessing.decode_and_resize(data, config.image_size_px, served_resize(config))
             for data in encoded
         ]
     )
@@ -189,7 +192,7 @@ def test_metadata_says_what_a_runtime_needs(exported):
     assert metadata["inputs"]["image"]["shape"] == [1, 32, 32, 1]
     assert metadata["inputs"]["sex"]["values"] == {"female": 0, "male": 1}
     assert set(metadata["outputs"]) == set(network.output)
-    assert metadata["preprocessing"]["resize"] == config.resize
+    assert metadata["preprocessing"]["resize"] == served_resize(config)
     assert "Not a medical device" in metadata["intended_use"]
     assert metadata["versions"]["keras"] == keras.__version__
 
@@ -197,7 +200,8 @@ def test_metadata_says_what_a_runtime_needs(exported):
 def test_the_predictor_reads_what_export_writes(exported):
     config, network, exports, folder, _, test = exported
     assert latest_version(exports, "tiny") == folder
-    found = Predictor.load(folder).predict(test[3].image[..., 0], test[3].sex)
+    image = radiograph.read_radiograph(test[3].encoded)
+    found = Predictor.load(folder).predict(image, test[3].sex)
     expected = keras_months(network, test)[3]
     assert found.age_months == pytest.approx(expected, abs=0.05)
     assert found.lower_90 < found.age_months < found.upper_90

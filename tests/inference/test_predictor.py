@@ -160,7 +160,10 @@ def test_metadata_without_an_entry(export, entry):
         (lambda c: c["inputs"]["sex"].update(values={"female": 1, "male": 0}), "inputs.sex.values"),
         (lambda c: c["inputs"]["image"].update(range=[0, 1]), "inputs.image.range"),
         (lambda c: c["inputs"]["image"].update(shape=[1, 9, 9, 1]), "inputs.image.shape"),
-        (lambda c: c["preprocessing"].update(resize="crop"), "'crop'; possible: pad, stretch"),
+        (
+            lambda c: c["preprocessing"].update(resize="crop"),
+            "'crop'; possible: pad, portrait, stretch",
+        ),
         (lambda c: c.update(residual_interval_90_months=[5, -5]), "lower must come first"),
         (lambda c: c.update(residual_interval_90_months=[5]), "malformed"),
         (lambda c: c["outputs"].pop("distribution"), "outputs are age_months, distribution"),

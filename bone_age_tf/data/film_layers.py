@@ -1,0 +1,185 @@
+"""Random layers made for radiographs: how a hand lies on the film, and how the film came out."""
+
+import math
+
+import keras
+from keras import ops
+
+
+class RandomPose(keras.layers.Layer):
+    """Turns, zooms, narrows, shears, shifts and mirrors each image in one interpolation.
+
+    Keras' own layers interpolate once each, and at 100 px each pass takes some of the growth plates
+    away. What comes in from beyond the edge is black.
+
+    Args:
+        degrees: turns are uniform from -`degrees` to `degrees`.
+        zoom: the logarithm of the zoom is uniform, from 1 / (1 + `zoom`) to 1 + `zoom`.
+        aspect: the same for width over height.
+        shear: horizontal shift by height, uniform from -`shear` to `shear`.
+        shift: of each axis, in parts of the image's side, uniform.
+        flip: whether half of the images are mirrored.
+        frame_aspect: width over height of what the image shows, so that a hand turns in its true
+            proportions in an image that is stretched; None: square pixels.
+        seed: of every random choice.
+    """
+
+    def __init__(
+        self,
+        degrees=0.0,
+        zoom=0.0,
+        aspect=0.0,
+        shear=0.0,
+        shift=0.0,
+        flip=False,
+        frame_aspect=None,
+        seed=0,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.degrees, self.zoom, self.aspect = degrees, zoom, aspect
+        self.shear, self.shift, self.flip = shear, shift, flip
+        self.frame_aspect = frame_aspect
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, image, training=False):
+        """Maps [B, H, W, 1] to the same."""
+        if not training:
+            return image
+        shape = ops.shape(image)
+        return ops.image.affine_transform(
+            image,
+            self._transforms(
+                shape[0], ops.cast(shape[1], "float32"), ops.cast(shape[2], "float32")
+            ),
+            interpolation="bilinear",
+            fill_mode="constant",
+            fill_value=0.0,
+            data_format="channels_last",
+        )
+
+    def _transforms(self, count, height, width):
+        """Returns [B, 8]: where each pixel of the result comes from."""
+
+        def uniform(limit):
+            return keras.random.uniform((count,), -limit, limit, seed=self._random)
+
+        angle = uniform(math.radians(self.degrees))
+        scale = ops.exp(uniform(math.log1p(self.zoom)))
+        narrow = ops.exp(uniform(math.log1p(self.aspect)) / 2)
+        sides = ops.where(uniform(1.0) < 0.0, -1.0, 1.0) if self.flip else ops.ones_like(scale)
+        cos, sin = ops.cos(angle), ops.sin(angle)
+        x_of_x, x_of_y = cos / (scale * narrow) * sides, (uniform(self.shear) - sin) / scale
+        y_of_x, y_of_y = sin / scale * sides, cos * narrow / scale
+        across, down = (width - 1) / 2, (height - 1) / 2
+        if self.frame_aspect is not None:
+            stretched = width / height / self.frame_aspect
+            x_of_y, y_of_x = x_of_y * stretched, y_of_x / stretched
+        x0 = across - x_of_x * across - x_of_y * down + uniform(self.shift) * width
+        y0 = down - y_of_x * across - y_of_y * down + uniform(self.shift) * height
+        zero = ops.zeros_like(scale)
+        return ops.stack([x_of_x, x_of_y, x0, y_of_x, y_of_y, y0, zero, zero], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class RandomExposure(keras.layers.Layer):
+    """Changes tone and sharpness of each image, within its own range of grey.
+
+    Models stretch each image between its percentiles, so that brightness and contrast tell them
+    little; what remains of the exposure is the curve between black and white: t / (t + k (1 - t)).
+
+    Args:
+        tone: the logarithm of k is uniform, from 1 / (1 + `tone`) to 1 + `tone`.
+        sharpness: an image keeps this share more or less of what stands out from its 3 x 3 mean:
+            uniform from -`sharpness` (blurred) to `sharpness`.
+        seed: of every random choice.
+    """
+
+    def __init__(self, tone=0.0, sharpness=0.0, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.tone, self.sharpness = tone, sharpness
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, image, training=False):
+        """Maps [B, H, W, 1] to the same, in the range of each image."""
+        if not training:
+            return image
+        low = ops.min(image, axis=(1, 2, 3), keepdims=True)
+        span = ops.maximum(ops.max(image, axis=(1, 2, 3), keepdims=True) - low, 1.0)
+        grey = (image - low) / span
+        outstanding = grey - _neighbourhood(grey)
+        grey = ops.clip(grey + self._each(image, self.sharpness) * outstanding, 0.0, 1.0)
+        bend = ops.exp(self._each(image, math.log1p(self.tone)))
+        return low + span * grey / (grey + bend * (1.0 - grey))
+
+    def _each(self, image, limit):
+        shape = (ops.shape(image)[0], 1, 1, 1)
+        return keras.random.uniform(shape, -limit, limit, seed=self._random)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class RandomCover(keras.layers.Layer):
+    """Covers a box of some images with black (random erasing; Zhong et al. 2017, arXiv 1708.04896).
+
+    Keras' `RandomErasing` (3.15) fails on images whose size is not known while a graph is traced.
+
+    Args:
+        rate: share of images that are covered.
+        area: the largest share of an image that is covered; its square root is uniform from a third
+            of the largest. The box is up to twice as long as wide.
+        seed: of every random choice.
+    """
+
+    def __init__(self, rate=0.5, area=0.08, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.rate, self.area = rate, area
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, image, training=False):
+        """Maps [B, H, W, 1] to the same."""
+        if not training:
+            return image
+        shape = ops.shape(image)
+        side = self._each(image, self.area**0.5 / 3, self.area**0.5)
+        long = 2.0 ** self._each(image, -0.5, 0.5)
+        covered = self._between(image, shape[1], side * long) * ops.transpose(
+            self._between(image, shape[2], side / long), (0, 2, 1, 3)
+        )
+        chosen = ops.cast(self._each(image, 0.0, 1.0) < self.rate, "float32")
+        return image * (1.0 - covered * chosen)
+
+    def _between(self, image, size, length):
+        """Returns [B, size, 1, 1], 1 along a random piece of a line, lengths in parts of it."""
+        places = (ops.arange(size, dtype="float32")[None, :, None, None] + 0.5) / ops.cast(
+            size, "float32"
+        )
+        return ops.cast(ops.abs(places - self._each(image, 0.0, 1.0)) < length / 2, "float32")
+
+    def _each(self, image, low, high):
+        shape = (ops.shape(image)[0], 1, 1, 1)
+        return keras.random.uniform(shape, low, high, seed=self._random)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def _neighbourhood(image):
+    """Returns the 3 x 3 means of [B, H, W, 1]; sums of shifted lines are faster than pooling."""
+    for axis in (1, 2):
+        size = image.shape[axis] or ops.shape(image)[axis]
+        ends = [[0, 0]] * 4
+        ends[axis] = [1, 1]
+        wide = ops.pad(image, ends, "symmetric")
+        image = sum(_cut(wide, axis, start, size) for start in range(3)) / 3.0
+    return image
+
+
+def _cut(image, axis, start, size):
+    return image[:, start : start + size] if axis == 1 else image[:, :, start : start + size]

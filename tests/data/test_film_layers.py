@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from bone_age_tf.data.film_layers import RandomCover, RandomExposure, RandomPose
+
+
+def ellipse(height, width, tall, wide):
+    """A lit ellipse about the middle, its half axes in parts of the image's sides."""
+    y, x = np.mgrid[:height, :width]
+    y, x = (y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5
+    inside = np.clip(40 * (1 - np.hypot(y / tall, x / wide)), 0, 1)
+    return np.repeat(200 * inside[None, ..., None], 8, axis=0).astype(np.float32)
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).uniform(0, 255, (8, 31, 20, 1)).astype(np.float32)
+
+
+def test_without_strength_a_pose_stays(noise):
+    np.testing.assert_allclose(RandomPose()(noise, training=True), noise, atol=0.01)
+
+
+def test_flips_mirror_some_and_leave_others(noise):
+    found = np.array(RandomPose(flip=True, seed=1)(noise, training=True))
+    mirrored = np.isclose(found, noise[:, :, ::-1], atol=0.01).all(axis=(1, 2, 3))
+    kept = np.isclose(found, noise, atol=0.01).all(axis=(1, 2, 3))
+    assert (mirrored ^ kept).all()
+    assert mirrored.any()
+    assert kept.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "frame_aspect", "wide"),
+    [((60, 60), None, 0.2), ((60, 40), None, 0.3), ((60, 60), 0.5, 0.4)],
+)
+def test_a_disc_turns_into_itself(shape, frame_aspect, wide):
+    """In the proportions of what the image shows; stretched ones make a circle an ellipse."""
+    disc = ellipse(*shape, 0.2, wide)
+    found = np.array(RandomPose(degrees=180, frame_aspect=frame_aspect)(disc, training=True))
+    assert np.abs(found - disc).mean() < 2
+
+
+def test_a_turn_in_wrong_proportions_is_seen():
+    disc = ellipse(60, 60, 0.2, 0.4)
+    found = np.array(RandomPose(degrees=180)(disc, training=True))
+    assert np.abs(found - disc).mean() > 10
+
+
+def test_zoom_and_aspect_stay_in_their_limits():
+    disc = ellipse(80, 80, 0.2, 0.2)
+    area = disc[0].sum()
+    found = np.array(RandomPose(zoom=0.5, seed=2)(disc, training=True)).sum(axis=(1, 2, 3)) / area
+    assert (found < 1.05 * 1.5**2).all()
+    assert (found > 0.95 / 1.5**2).all()
+    assert found.max() / found.min() > 1.5
+    found = np.array(RandomPose(aspect=0.4, seed=2)(disc, training=True))
+    np.testing.assert_allclose(found.sum(axis=(1, 2, 3)) / area, 1, atol=0.02)
+    ratios = (found > 100).any(axis=1).sum(axis=1) / (found > 100).any(axis=2).sum(axis=1)
+    assert ratios.max() < 1.5
+    assert ratios.min() > 1 / 1.5
+    assert ratios.max() / ratios.min() > 1.2
+
+
+def test_what_comes_in_is_black():
+    white = np.full((8, 40, 40, 1), 255, np.float32)
+    found = np.array(RandomPose(shift=0.3, seed=0)(white, training=True))
+    assert set(np.unique(found.round())) >= {0.0, 255.0}
+    assert (found.mean(axis=(1, 2, 3)) < 254).all()
+
+
+def test_a_cover_is_a_black_box_on_some():
+    white = np.full((64, 40, 30, 1), 255, np.float32)
+    found = np.array(RandomCover(rate=0.5, area=0.1, seed=0)(white, training=True))[..., 0]
+    black = found == 0
+    assert set(np.unique(found)) == {0.0, 255.0}
+    covered = black.any(axis=(1, 2))
+    assert 15 < covered.sum() < 49
+    assert black.mean(axis=(1, 2)).max() < 0.15
+    for one in black[covered]:  # a full rectangle
+        rows, columns = np.flatnonzero(one.any(axis=1)), np.flatnonzero(one.any(axis=0))
+        assert one[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+
+
+def test_exposure_stays_in_the_range_of_each_image():
+    images = np.random.default_rng(1).uniform(60, 90, (8, 20, 20, 1)).astype(np.float32)
+    images[3] = 70  # constant
+    found = np.array(RandomExposure(tone=1.0, sharpness=0.7, seed=3)(images, training=True))
+    assert np.isfinite(found).all()
+    assert (found >= images.min(axis=(1, 2, 3), keepdims=True) - 1e-3).all()
+    assert (found <= images.max(axis=(1, 2, 3), keepdims=True) + 1e-3).all()
+    np.testing.assert_allclose(found[3], 70)
+
+
+def test_tone_keeps_the_order_of_greys_and_sharpness_the_mean():
+    ramp = np.tile(np.linspace(0, 255, 32, dtype=np.float32)[:, None, None], (4, 1, 8, 1))
+    bent = np.array(RandomExposure(tone=1.0, seed=4)(ramp, training=True))
+    assert (np.diff(bent, axis=1) > 0).all()
+    middle = bent[:, 16, 0, 0]
+    assert middle.max() - middle.min() > 20
+    spots = np.random.default_rng(2).uniform(100, 150, (4, 32, 32, 1)).astype(np.float32)
+    spots[:, 0, 0], spots[:, 0, 1] = 0, 255  # nothing is cut off
+    found = np.array(RandomExposure(sharpness=0.7, seed=5)(spots, training=True))
+    spread = found[:, 3:-3, 3:-3].std(axis=(1, 2, 3)) / spots[:, 3:-3, 3:-3].std(axis=(1, 2, 3))
+    assert spread.max() > 1.1
+    assert spread.min() < 0.9
+    np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), spots.mean(axis=(1, 2, 3)), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "layer", [RandomPose(degrees=20, flip=True), RandomExposure(1.0, 0.7), RandomCover(1.0)]
+)
+def test_outside_training_nothing_changes(layer, noise):
+    np.testing.assert_array_equal(layer(noise, training=False), noise)
