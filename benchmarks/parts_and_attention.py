@@ -38,6 +38,7 @@ from bone_age_tf.models import part_layers
 from bone_age_tf.models.build import build_model
 from bone_age_tf.prepare import prepare_dataset
 
+BATCH = 16
 ARMS = {
     "backbone": {"relation": False, "selection": False},
     "relation": {"relation": True, "selection": False},
@@ -50,7 +51,9 @@ def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
     """Returns the config, the builder and the parts of a run."""
     config = configs.load_config(model, dataset.partition("/")[0])
     with config.unlocked():
-        config.update({"stage_scales": (), "stage_ends": (), "batch_size": 32} | settings)
+        config.update({"stage_scales": (), "stage_ends": (), "batch_size": BATCH} | settings)
+        if config.dataset == "hand_phantom":  # no two are alike
+            config.augmentation.policy = "none"
     builder = prepare_dataset(dataset, options.data_dir, options.manual_dir)
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
@@ -201,7 +204,7 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=("parts", "attention", "table"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=1000, help="of 32 images")
+    parser.add_argument("--steps", type=int, default=2000, help=f"of {BATCH} images")
     parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
     parser.add_argument("--filters", type=int, default=16, help="base_filters of every network")
     parser.add_argument("--phantoms", default="hand_phantom/only_bones")
