@@ -18,7 +18,9 @@ from bone_age_tf.config import (
 )
 from bone_age_tf.models.catalog import MODELS
 
-MODES = ("train", "evaluate", "export", "explain", "predict", "transfer_check")
+MODES = ("train", "evaluate", "export", "explain", "predict", "calibrate", "transfer_check")
+OUTPUTS = {"predict": "predictions.csv", "calibrate": "site_calibration.json"}
+"""What the modes that take `--output` write without it."""
 _CONFIG_PREFIX = "--config."
 
 _USAGE = """\
@@ -46,6 +48,11 @@ Predict with the newest export; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
   python run.py --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   python run.py --mode=predict --input=cases.csv      (columns image,sex and, if known, age_months)
+
+Correct a model for your own site, from 50 or more of its cases whose bone age is known:
+  python run.py --mode=calibrate --input=site.csv     (columns image,sex,age_months)
+  python run.py --mode=predict --input=hand.png --sex=female --calibration=site_calibration.json
+  python run.py --mode=export --calibration=site_calibration.json     (into the exported files)
 """
 
 
@@ -76,10 +83,15 @@ def define_flags() -> flags.FlagValues:
     text("exports_dir", "exports", "Where exported models are kept.")
     text("precision", "auto", f"Number format of training: {', '.join(PRECISIONS)}.")
     flags.DEFINE_integer("seed", 0, "Seed of every random choice.", flag_values=values)
-    text("input", None, "predict: an image, a folder or a CSV.")
+    text("input", None, "predict: an image, a folder or a CSV. calibrate: a CSV.")
     text("sex", None, f"predict: {' or '.join(schema.SEX_NAMES)}; without it, both are given.")
-    text("output", "predictions.csv", "predict: the CSV to write.")
-    text("variant", "float32", "predict: which file, float32 or int8.")
+    text(
+        "output",
+        None,
+        f"What to write. predict: {OUTPUTS['predict']}; calibrate: {OUTPUTS['calibrate']}.",
+    )
+    text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
+    text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
     return values
 
 
@@ -161,22 +173,19 @@ def _check(values: flags.FlagValues) -> None:
             raise ConfigError(f"--sex: {error}") from None
     if values.mode == "predict" and not values.input:
         raise ConfigError("--mode=predict needs --input=IMAGE, FOLDER or CSV")
+    if values.mode == "calibrate" and not values.input:
+        raise ConfigError("--mode=calibrate needs --input=CSV with columns image,sex,age_months")
+    if values.calibration and values.mode not in ("predict", "export"):
+        raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
 
 
 def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
-    if values.mode == "predict":
-        from bone_age_tf.inference.command import predict_command
-
+    if values.mode in OUTPUTS:
         if overrides:
-            raise ConfigError("--config has no effect on --mode=predict; the export is as it is")
-        return predict_command(
-            Path(values.input),
-            values.sex,
-            Path(values.exports_dir),
-            values.model,
-            values.variant,
-            Path(values.output),
-        )
+            raise ConfigError(
+                f"--config has no effect on --mode={values.mode}; the export is as it is"
+            )
+        return _run_light_mode(values, Path(values.output or OUTPUTS[values.mode]))
     # Before TensorFlow is imported. It leaves oneDNN off on processors without AVX-512, where
     # training is slower without it (benchmarks/training_speed.py prints by how much).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -184,6 +193,26 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
     from bone_age_tf import commands
 
     return commands.run(values, overrides)
+
+
+def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
+    """Runs a mode that needs no TensorFlow."""
+    exports_dir = Path(values.exports_dir)
+    if values.mode == "calibrate":
+        from bone_age_tf.inference.calibrate import calibrate_command
+
+        return calibrate_command(values.input, exports_dir, values.model, values.variant, output)
+    from bone_age_tf.inference.command import predict_command
+
+    return predict_command(
+        values.input,
+        values.sex,
+        exports_dir,
+        values.model,
+        values.variant,
+        output,
+        values.calibration,
+    )
 
 
 def _is_users(error: Exception) -> bool:

@@ -21,6 +21,7 @@ from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
+from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.explain import grad_cam
 from bone_age_tf.export import parity, publish
 from bone_age_tf.prepare import prepare_dataset
@@ -82,7 +83,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     if values.mode == "evaluate":
         evaluate(current)
     elif values.mode == "export":
-        export(current)
+        path = values.calibration
+        export(current, None if path is None else read_site_calibration(Path(path)))
     else:
         explain(current)
     return 0
@@ -244,8 +246,16 @@ def _predictions(current: Run) -> Predictions:
     )
 
 
-def export(current: Run) -> dict:
-    """Exports the best checkpoint as a new version and prints the parity of its forms."""
+def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
+    """Exports the best checkpoint as a new version and prints the parity of its forms.
+
+    Raises:
+        ConfigError: the site's calibration is of another model.
+    """
+    if calibration is not None and calibration.model != current.config.model:
+        raise ConfigError(
+            f"the site calibration was made for {calibration.model}, not {current.config.model}"
+        )
     config = current.config
     publish.remove_leftovers(current.exports_dir, config.model)
     metrics_file = current.workdir / "evaluation" / "metrics.json"
@@ -270,6 +280,7 @@ def export(current: Run) -> dict:
         _cases(current, "test", config.parity_images),
         facts,
         current.exports_dir,
+        calibration,
     )
     print(parity.parity_table(measured))
     print(f"export: {folder}")

@@ -66,26 +66,31 @@ def base_config() -> ml_collections.ConfigDict:
     # which it is used. Empty: image_size_px throughout.
     config.stage_scales = ()
     config.stage_ends = ()
-    # Augmentation, in the training graph
-    config.augmentation = ml_collections.ConfigDict()
-    config.augmentation.policy = "standard"
-    config.augmentation.flip = True
-    config.augmentation.rotation_degrees = 15.0
-    config.augmentation.shift_fraction = 0.06
-    config.augmentation.zoom_fraction = 0.12
-    config.augmentation.contrast = 0.3
-    config.augmentation.brightness = 0.15
-    config.augmentation.magnitude = 0.3
-    # Of the policy "films"
-    config.augmentation.aspect_fraction = 0.15
-    config.augmentation.shear = 0.1
-    config.augmentation.frame_aspect = 0.0
-    config.augmentation.tone = 1.0
-    config.augmentation.sharpness = 0.7
-    config.augmentation.cover = 0.3
+    config.augmentation = _augmentation()
     # Export
     config.calibration_images = 200
     config.parity_images = 200
+    return config
+
+
+def _augmentation() -> ml_collections.ConfigDict:
+    """Settings of what changes images in the training graph."""
+    config = ml_collections.ConfigDict()
+    config.policy = "standard"
+    config.flip = True
+    config.rotation_degrees = 15.0
+    config.shift_fraction = 0.06
+    config.zoom_fraction = 0.12
+    config.contrast = 0.3
+    config.brightness = 0.15
+    config.magnitude = 0.3
+    # Of the policy "films"
+    config.aspect_fraction = 0.15
+    config.shear = 0.1
+    config.frame_aspect = 0.0
+    config.tone = 1.0
+    config.sharpness = 0.7
+    config.cover = 0.3
     return config
 
 

@@ -26,7 +26,10 @@ def test_help_teaches_without_tensorflow(root):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--mode=trian"], "Did you mean train? Known: evaluate, explain, export, predict, train"),
+        (
+            ["--mode=trian"],
+            "Did you mean train? Known: calibrate, evaluate, explain, export, predict, train",
+        ),
         (["--model=resnet51"], "Did you mean resnet50?"),
         (["--dataset=hand_fantom"], "Did you mean hand_phantom?"),
         (["--precision=float16"], "Known: auto, float32, mixed_bfloat16, mixed_float16"),

@@ -1,5 +1,6 @@
 """A new version of an exported model: written elsewhere, checked, moved into place whole."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -14,8 +15,9 @@ import tensorflow as tf
 import bone_age_tf
 from bone_age_tf import schema
 from bone_age_tf.config import served_resize
+from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, saved_model
-from bone_age_tf.models.build import build_model
+from bone_age_tf.models.build import build_calibrated_model, build_model
 
 INTENDED_USE = (
     "Research on bone age estimation from radiographs of the left hand and wrist of children. "
@@ -30,6 +32,7 @@ def publish(
     cases: list[parity.Case],
     facts: dict,
     exports_dir: Path,
+    site: SiteCalibration | None = None,
 ) -> tuple[Path, dict]:
     """Exports a trained network as the next version of its model.
 
@@ -41,6 +44,7 @@ def publish(
         facts: what the metadata says of `data`, `metrics` and `training`, and
             `residual_interval_90_months`.
         exports_dir: the version goes to `<exports_dir>/<model>/<version>/`.
+        site: its calibration, which the files then hold.
 
     Returns:
         The version's folder and the parity measured.
@@ -56,6 +60,9 @@ def publish(
     try:
         static = build_model(config, config.image_size_px)
         static.set_weights(network.get_weights())
+        if site is not None:
+            static = build_calibrated_model(static, site.offset_months, site.slope)
+            facts = facts | {"site_calibration": dataclasses.asdict(site)}
     finally:
         keras.mixed_precision.set_global_policy(policy)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:

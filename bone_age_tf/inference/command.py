@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from bone_age_tf.evaluation.site_calibration import CalibrationError, read_site_calibration
 from bone_age_tf.inference.cases import InputError, collect_cases
 from bone_age_tf.inference.prediction_table import (
     BOTH_SEXES,
@@ -30,6 +31,7 @@ def predict_command(
     model: str,
     variant: str = "float32",
     output_csv: str | Path | None = "predictions.csv",
+    calibration: str | Path | None = None,
 ) -> int:
     """Predicts an image, a folder or a table, prints the answer and writes it as CSV.
 
@@ -40,6 +42,7 @@ def predict_command(
         model: the model's name.
         variant: float32 or int8.
         output_csv: the table to write, folders made as needed; None for none.
+        calibration: file of a site's calibration, made by `--mode=calibrate`; None for none.
 
     Returns:
         The exit code: `EXIT_OK`, `EXIT_SOME_FAILED` where an image has no result, `EXIT_USAGE`
@@ -47,11 +50,18 @@ def predict_command(
     """
     try:
         cases = collect_cases(input_path, sex)
-        predictor = Predictor.load(latest_version(exports_dir, model), variant)
+        site = None if calibration is None else read_site_calibration(Path(calibration))
+        folder = latest_version(exports_dir, model)
+        predictor = Predictor.load(folder, variant, calibration=site)
         if output_csv is not None:
             _check_output(Path(output_csv), Path(input_path))
         summary = predict_cases(predictor, cases, output_csv)
-    except (InputError, ModelError, OSError) as error:  # OSError: the table cannot be written
+    except (
+        InputError,
+        ModelError,
+        CalibrationError,
+        OSError,
+    ) as error:  # OSError: the table cannot be written
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     print(describe(summary))

@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
+from bone_age_tf.evaluation.site_calibration import SiteCalibration
 
 METADATA_FILE = "metadata.json"
 SIGNATURE = "serving_default"
@@ -35,7 +36,8 @@ class Prediction:
         age_months: the estimate.
         lower_90: lower end of the 90 % interval in months, None where the model gives none.
         upper_90: upper end of it.
-        distribution: [K] probability per age bin, None from a regression head.
+        distribution: [K] probability per age bin, None from a regression head. A site's
+            calibration leaves it as it is.
     """
 
     age_months: float
@@ -52,6 +54,8 @@ class _Metadata:
     resize: str
     outputs: frozenset[str]
     residual_interval: tuple[float, float] | None
+    site_calibrated: bool
+    scatter_months: float | None
     files: dict[str, str]
 
 
@@ -64,9 +68,18 @@ class Predictor:
         variant: which of the export's files was loaded, for instance float32 or int8.
         size_px: side of the square that the model takes.
         resize_mode: how an image comes to that size, one of `schema.RESIZE_MODES`.
+        scatter_months: root mean squared error where the model was tested, None where not known.
+        site_calibrated: whether the export itself holds a site's calibration.
+        calibration: the site's calibration that is applied to its answers, or None.
     """
 
-    def __init__(self, interpreter: Interpreter, metadata: _Metadata, variant: str):
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        metadata: _Metadata,
+        variant: str,
+        calibration: SiteCalibration | None = None,
+    ):
         self._interpreter = interpreter
         self._runner = interpreter.get_signature_runner(SIGNATURE)
         self._residual_interval = metadata.residual_interval
@@ -75,22 +88,34 @@ class Predictor:
         self.variant = variant
         self.size_px = metadata.size_px
         self.resize_mode = metadata.resize
+        self.scatter_months = metadata.scatter_months
+        self.site_calibrated = metadata.site_calibrated
+        self.calibration = calibration
 
     @classmethod
-    def load(cls, folder: str | Path, variant: str = "float32", threads: int = 2) -> "Predictor":
+    def load(
+        cls,
+        folder: str | Path,
+        variant: str = "float32",
+        threads: int = 2,
+        calibration: SiteCalibration | None = None,
+    ) -> "Predictor":
         """Loads an export folder.
 
         Args:
             folder: `exports/<model>/<version>`, with a metadata.json and LiteRT files.
             variant: a key of `files` in the metadata.
             threads: CPU threads of the interpreter.
+            calibration: of a site, made for this export.
 
         Raises:
-            ModelError: a file is missing or malformed, the variant is unknown, or the metadata and
-                the LiteRT file contradict each other.
+            ModelError: a file is missing or malformed, the variant is unknown, the metadata and
+                the LiteRT file contradict each other, or the calibration is of another model or
+                comes on top of one that the export holds.
         """
         folder = Path(folder)
         metadata = _read_metadata(folder)
+        _check_calibration(calibration, metadata, folder)
         if variant not in metadata.files:
             raise ModelError(
                 f"{folder / METADATA_FILE}: no variant {variant!r}; "
@@ -107,7 +132,7 @@ class Predictor:
                 f"{path}: not a usable LiteRT model ({error}); {_remedy(folder)}"
             ) from None
         _check_signature(interpreter, metadata, path)
-        return cls(interpreter, metadata, variant)
+        return cls(interpreter, metadata, variant, calibration)
 
     def fit_image(self, image: np.ndarray) -> np.ndarray:
         """Resizes to what the model takes.
@@ -154,6 +179,12 @@ class Predictor:
                 raise PredictionError(f"the model's answer for {name} is not a finite number")
         age = float(outputs[schema.AGE_MONTHS].item())
         lower, upper = self._interval(age, outputs)
+        if self.calibration is not None:
+            age = float(self.calibration.apply(age, sex))
+            if lower is not None and upper is not None:
+                lower, upper = (
+                    float(end) for end in self.calibration.apply(np.array([lower, upper]), sex)
+                )
         distribution = outputs.get(schema.DISTRIBUTION)
         return Prediction(age, lower, upper, None if distribution is None else distribution[0])
 
@@ -245,8 +276,31 @@ def _parse_metadata(raw: dict[str, Any]) -> _Metadata:
         resize=mode,
         outputs=frozenset(raw["outputs"].keys()),
         residual_interval=residual,
+        site_calibrated=raw.get("site_calibration") is not None,
+        scatter_months=_tested_scatter(raw),
         files={str(variant): str(name) for variant, name in raw["files"].items()},
     )
+
+
+def _tested_scatter(raw: dict[str, Any]) -> float | None:
+    rmse = raw.get("metrics", {}).get("rmse_months")
+    return None if rmse is None else float(rmse["value"])
+
+
+def _check_calibration(
+    calibration: SiteCalibration | None, metadata: _Metadata, folder: Path
+) -> None:
+    if calibration is None:
+        return
+    if metadata.site_calibrated:
+        raise ModelError(f"{folder}: this export holds a site's calibration; give no second one")
+    made_for, this = (calibration.model, calibration.version), (metadata.name, metadata.version)
+    if made_for != this:
+        raise ModelError(
+            f"the site calibration was made for {made_for[0]} version {made_for[1]}, not for "
+            f"{this[0]} version {this[1]}; make one with: python run.py --mode=calibrate "
+            f"--model={this[0]} --input=site.csv"
+        )
 
 
 def _check_signature(interpreter: Interpreter, metadata: _Metadata, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Models by name."""
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
 import keras
@@ -31,6 +32,25 @@ def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -
     sex = keras.Input((1,), name=schema.SEX, dtype="float32")
     outputs = model_module(config.model).build_network(image, sex, config)
     return keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs, name=config.model)
+
+
+def build_calibrated_model(
+    model: keras.Model, offset_months: Sequence[float], slope: Sequence[float]
+) -> keras.Model:
+    """Puts a line for each sex behind the age and its interval; other outputs stay.
+
+    Args:
+        model: made by `build_model`; its weights are shared.
+        offset_months: of female and male.
+        slope: of female and male.
+    """
+    outputs, sex = dict(model.output), model.input[schema.SEX]
+    limits = (schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
+    for name in (schema.AGE_MONTHS, schema.INTERVAL_90):
+        if name in outputs:
+            line = layers.LineBySex(offset_months, slope, limits, name=f"site_{name}")
+            outputs[name] = line([outputs[name], sex])
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def build_single_input_model(

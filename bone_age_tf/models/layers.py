@@ -142,6 +142,42 @@ class ExpectedAge(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class LineBySex(keras.layers.Layer):
+    """Moves ages by a line for each sex, within limits: a site's calibration, in the graph.
+
+    Args:
+        offset_months: of female and male.
+        slope: of female and male.
+        limits: lowest and highest age in months.
+    """
+
+    def __init__(self, offset_months, slope, limits, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.offset_months, self.slope = tuple(offset_months), tuple(slope)
+        self.limits = tuple(limits)
+
+    def call(self, inputs):
+        """Maps months [B, K] and sex [B, 1] to months [B, K]."""
+        months, sex = inputs
+        offset, slope = (
+            female + (male - female) * sex for female, male in (self.offset_months, self.slope)
+        )
+        return ops.clip(offset + slope * months, *self.limits)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "offset_months": self.offset_months,
+            "slope": self.slope,
+            "limits": self.limits,
+        }
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class DistributionQuantiles(keras.layers.Layer):
     """Quantiles of a distribution over age bins, linear within a bin.
 

@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from bone_age_tf import commands
 from bone_age_tf.config import served_resize
 from bone_age_tf.data import pipeline, preprocessing, radiograph
+from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, publish
 from bone_age_tf.inference.predictor import Predictor, latest_version
 from bone_age_tf.models.build import build_model
@@ -207,6 +208,24 @@ def test_the_predictor_reads_what_export_writes(exported):
     assert found.lower_90 < found.age_months < found.upper_90
     if config.head == "regression":
         assert found.upper_90 == pytest.approx(min(240, expected + 11), abs=0.05)
+
+
+def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
+    config, network, _, folder, _, test = exported
+    site = SiteCalibration((9.0, -4.0), (1.1, 0.9), "tiny", 1, (30, 30))
+    second, measured = publish.publish(network, config, test, test, {}, tmp_path, site)
+    assert measured["saved_model"]["max_months"] < 0.05
+    plain, moved = Predictor.load(folder), Predictor.load(second)
+    for case in test[:4]:
+        image = radiograph.read_radiograph(case.encoded)
+        before, after = plain.predict(image, case.sex), moved.predict(image, case.sex)
+        assert after.age_months == pytest.approx(site.apply(before.age_months, case.sex), abs=0.05)
+        if config.head == "distribution":
+            ends = site.apply(np.array([before.lower_90, before.upper_90]), case.sex)
+            assert (after.lower_90, after.upper_90) == pytest.approx(tuple(ends), abs=0.05)
+    metadata = json.loads((second / "metadata.json").read_text())
+    assert metadata["site_calibration"]["offset_months"] == [9.0, -4.0]
+    assert moved.site_calibrated
 
 
 def test_a_broken_conversion_is_not_published(exported, monkeypatch):

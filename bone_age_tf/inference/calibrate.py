@@ -1,0 +1,165 @@
+"""The calibration command: from a site's own cases to a correction of its bone ages."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bone_age_tf import schema
+from bone_age_tf.evaluation.site_calibration import (
+    DEFAULT_SCATTER_MONTHS,
+    MIN_CASES,
+    CalibrationError,
+    SiteCalibration,
+    fit_site_calibration,
+    save_site_calibration,
+)
+from bone_age_tf.inference.cases import Case, InputError, collect_cases
+from bone_age_tf.inference.command import EXIT_OK, EXIT_USAGE, RESEARCH_USE
+from bone_age_tf.inference.prediction_table import predict_cases
+from bone_age_tf.inference.predictor import ModelError, Predictor, latest_version
+
+ENOUGH_CASES = 50
+_LEFT_OUT_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class SiteCases:
+    """Cases of a site with the ages of the model and of the readers.
+
+    Attributes:
+        predicted_months: [N].
+        age_months: [N].
+        sex: [N] codes of `schema.SEX_NAMES`.
+        left_out: a line for each case that cannot be used.
+    """
+
+    predicted_months: np.ndarray
+    age_months: np.ndarray
+    sex: np.ndarray
+    left_out: tuple[str, ...]
+
+
+def calibrate_command(
+    input_path: str | Path,
+    exports_dir: str | Path,
+    model: str,
+    variant: str = "float32",
+    output_json: str | Path = "site_calibration.json",
+) -> int:
+    """Predicts a site's cases, fits the correction, says what it changes and writes it.
+
+    Args:
+        input_path: a CSV with the columns image, sex and age_months; see `collect_cases`.
+        exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
+        model: the model's name.
+        variant: float32 or int8.
+        output_json: the file to write.
+
+    Returns:
+        The exit code, as of `predict_command`.
+    """
+    try:
+        cases = collect_cases(input_path)
+        predictor = Predictor.load(latest_version(exports_dir, model), variant)
+        if predictor.site_calibrated:
+            raise ModelError(
+                f"{predictor.name} version {predictor.version} holds a site's calibration already; "
+                "calibrate the export that it was made from"
+            )
+        site = predict_site(predictor, cases)
+        calibration, text = calibrate(predictor, site)
+        save_site_calibration(calibration, Path(output_json))
+    except (InputError, ModelError, CalibrationError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(text)
+    print(
+        f"Written to {output_json}; use it with --calibration={output_json} in --mode=predict or "
+        "--mode=export"
+    )
+    print(RESEARCH_USE)
+    return EXIT_OK
+
+
+def predict_site(predictor: Predictor, cases: Sequence[Case]) -> SiteCases:
+    """Predicts each case that has a sex and an age; the others are left out, with the reason."""
+    known = [case for case in cases if case.sex is not None and case.age_months is not None]
+    left_out = [
+        f"{case.image}: {case.problem or 'no sex or no age_months'}"
+        for case in cases
+        if case.sex is None or case.age_months is None
+    ]
+    rows = predict_cases(predictor, known, None).rows
+    found = []
+    for case, row in zip(known, rows, strict=True):
+        if row.prediction is None:
+            left_out.append(f"{case.image}: {row.reason}")
+        else:
+            found.append((row.prediction.age_months, case.age_months, case.sex))
+    columns = np.array(found, float).reshape(-1, 3).T
+    return SiteCases(columns[0], columns[1], columns[2].astype(int), tuple(left_out))
+
+
+def calibrate(predictor: Predictor, site: SiteCases) -> tuple[SiteCalibration, str]:
+    """Fits the correction and says in words what it changes.
+
+    The error afterwards is of each case under the correction that the other cases give.
+
+    Raises:
+        CalibrationError: too few cases.
+    """
+    expected = predictor.scatter_months or DEFAULT_SCATTER_MONTHS
+
+    def fit(chosen: np.ndarray) -> SiteCalibration:
+        return fit_site_calibration(
+            site.predicted_months[chosen],
+            site.age_months[chosen],
+            site.sex[chosen],
+            expected,
+            predictor.name,
+            predictor.version,
+        )
+
+    everyone = np.ones(site.sex.size, bool)
+    calibration = fit(everyone)
+    after = site.predicted_months.copy()
+    if site.sex.size > MIN_CASES:
+        for case in range(site.sex.size):
+            others = everyone.copy()
+            others[case] = False
+            after[case] = fit(others).apply(site.predicted_months[case], site.sex[case])
+    return calibration, _describe(calibration, site, after)
+
+
+def _describe(calibration: SiteCalibration, site: SiteCases, after: np.ndarray) -> str:
+    lines = [f"{site.sex.size} cases used, {len(site.left_out)} left out"]
+    lines += [f"  {line}" for line in site.left_out[:_LEFT_OUT_SHOWN]]
+    if len(site.left_out) > _LEFT_OUT_SHOWN:
+        lines.append(f"  and {len(site.left_out) - _LEFT_OUT_SHOWN} more")
+    head = f"{'MAE':>8}{'bias':>8}"
+    lines.append(f"{'':10}{'n':>5}{head}   with the calibration{head}")
+    groups = [("all", np.ones(site.sex.size, bool))]
+    groups += [(name, site.sex == code) for code, name in enumerate(schema.SEX_NAMES)]
+    for name, chosen in groups:
+        if chosen.any():
+            now, then = (
+                months[chosen] - site.age_months[chosen]
+                for months in (site.predicted_months, after)
+            )
+            lines.append(
+                f"{name:10}{chosen.sum():5}{np.abs(now).mean():8.1f}{now.mean():+8.1f}{'':23}"
+                f"{np.abs(then).mean():8.1f}{then.mean():+8.1f}"
+            )
+    for sex, name in enumerate(schema.SEX_NAMES):
+        offset, slope = calibration.offset_months[sex], calibration.slope[sex]
+        lines.append(f"{name}: calibrated age = {offset:+.2f} + {slope:.3f} x age")
+    unchanged = calibration.details["probabilities"]["none"]
+    lines.append(f"Probability that this site needs none: {unchanged:.0%}")
+    if site.sex.size < ENOUGH_CASES:
+        lines.append(
+            f"Few cases change little, so that they do no harm; {ENOUGH_CASES} or more tell a shift"
+        )
+    return "\n".join(lines)

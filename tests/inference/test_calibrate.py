@@ -1,0 +1,119 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bone_age_tf import cli
+from bone_age_tf.evaluation.site_calibration import read_site_calibration
+from bone_age_tf.inference.calibrate import calibrate_command
+from bone_age_tf.inference.command import predict_command
+from bone_age_tf.inference.predictor import ModelError, Predictor
+
+
+def write_site(folder, shift, cases=60):
+    """Images of one grey, which the model reads as 0.5 grey + 10 for a male; readers say more."""
+    random = np.random.default_rng(0)
+    lines = ["image,sex,age_months"]
+    for case in range(cases):
+        grey, male = int(random.integers(40, 250)), case % 2
+        Image.new("L", (8, 8), grey).save(folder / f"{case}.png")
+        age = 0.5 * grey + 10 * male + shift + random.normal(0, 5)
+        lines.append(f"{case}.png,{'fm'[male]},{age:.1f}")
+    (folder / "site.csv").write_text("\n".join(lines) + "\n")
+    return folder / "site.csv"
+
+
+@pytest.fixture
+def calibrated(exports, tmp_path, capsys):
+    site = write_site(tmp_path, 12)
+    output = tmp_path / "out" / "site.json"
+    assert calibrate_command(site, exports, "bins", output_json=output) == 0
+    return output, capsys.readouterr().out
+
+
+def test_it_says_what_it_changes_and_writes_it(calibrated):
+    output, said = calibrated
+    found = read_site_calibration(output)
+    assert (found.model, found.version, found.cases) == ("bins", 1, (30, 30))
+    np.testing.assert_allclose(found.apply(100.0, np.array([0, 1])), 112, atol=3)
+    assert "60 cases used, 0 left out" in said
+    overall = next(line for line in said.splitlines() if line.startswith("all"))
+    before, bias, after, left = (float(word) for word in overall.split()[2:])
+    assert bias == pytest.approx(-12, abs=2)
+    assert before > 10 > 6 > after
+    assert abs(left) < 1.5
+    assert "--calibration=" in said
+    assert "not a medical device" in said
+
+
+def test_a_prediction_takes_it_along(calibrated, exports, tmp_path, capsys):
+    output, _ = calibrated
+    Image.new("L", (8, 8), 200).save(tmp_path / "hand.png")
+    arguments = (tmp_path / "hand.png", "f", exports, "bins")
+    assert predict_command(*arguments, output_csv=None, calibration=output) == 0
+    shift = float(read_site_calibration(output).apply(100.0, 0)) - 100
+    said = capsys.readouterr().out
+    assert f"bone age {100 + shift:.1f} months" in said
+    plain = Predictor.load(exports / "bins" / "1")
+    moved = Predictor.load(exports / "bins" / "1", calibration=read_site_calibration(output))
+    image = np.full((8, 8), 200, np.float32)
+    for name in ("age_months", "lower_90", "upper_90"):
+        expected = moved.calibration.apply(getattr(plain.predict(image, 1), name), 1)
+        assert getattr(moved.predict(image, 1), name) == pytest.approx(float(expected))
+
+
+def test_it_is_for_one_export_only(calibrated, exports, tmp_path):
+    output, _ = calibrated
+    second = shutil.copytree(exports / "bins" / "1", tmp_path / "bins" / "2")
+    content = json.loads((second / "metadata.json").read_text())
+    (second / "metadata.json").write_text(json.dumps(content | {"version": 2}))
+    with pytest.raises(ModelError, match="made for bins version 1, not for bins version 2"):
+        Predictor.load(second, calibration=read_site_calibration(output))
+    holding = content | {"site_calibration": {}}
+    (second / "metadata.json").write_text(json.dumps(holding))
+    with pytest.raises(ModelError, match="give no second one"):
+        Predictor.load(second, calibration=read_site_calibration(output))
+    assert calibrate_command(tmp_path / "site.csv", tmp_path, "bins") == 2
+
+
+def test_unusable_cases_are_left_out_and_named(exports, tmp_path, capsys):
+    site = write_site(tmp_path, 0, cases=6)
+    (tmp_path / "broken.png").write_text("no image")
+    site.write_text(site.read_text() + "broken.png,f,100\n1.png,,90\n2.png,m,\n3.png,x,90\n")
+    assert calibrate_command(site, exports, "bins", output_json=tmp_path / "a.json") == 0
+    said = capsys.readouterr().out
+    assert "6 cases used, 4 left out" in said
+    assert "broken.png: " in said
+    assert "1.png: no sex or no age_months" in said
+    assert "3.png: sex is 'x'" in said
+    assert "Few cases change little" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,sex,age_months\n0.png,f,100\n", "1 cases with a known age and sex"),
+        ("image,sex\n0.png,f\n", "0 cases with a known age and sex"),
+        ("name\n0.png\n", "no column 'image'"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_told(exports, tmp_path, capsys, text, message):
+    site = write_site(tmp_path, 0, cases=2)
+    site.write_text(text)
+    output = tmp_path / "a.json"
+    assert calibrate_command(site, exports, "bins", output_json=output) == 2
+    assert message in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_the_command_line_calibrates(exports, tmp_path, capsys):
+    site = write_site(tmp_path, 12, cases=40)
+    arguments = ["--mode=calibrate", f"--input={site}", f"--exports_dir={exports}", "--model=bins"]
+    assert cli.main([*arguments, f"--output={tmp_path / 'a.json'}"]) == 2  # no such model
+    assert "bins" in capsys.readouterr().err
+    assert cli.main(["--mode=calibrate"]) == 2
+    assert "--mode=calibrate needs --input=CSV" in capsys.readouterr().err
+    assert cli.main(["--mode=train", "--calibration=a.json"]) == 2
+    assert "no effect on --mode=train" in capsys.readouterr().err
