@@ -1,0 +1,60 @@
+"""Does a bone age stay when the same radiograph comes turned, cropped, darker or inverted?
+
+python benchmarks/stress.py --model=resnet50 --input=cases.csv
+
+Runs an export on each image of a table (columns image,sex,age_months) as it is and under 33
+transformations (`bone_age_tf.evaluation.stress`), and prints for each how the error changes and how
+many cases move by more than 12 months.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from bone_age_tf.data import radiograph
+from bone_age_tf.evaluation.stress import STRESS, compare_answers, stress_table
+from bone_age_tf.inference.cases import Case, collect_cases
+from bone_age_tf.inference.predictor import Predictor, latest_version
+
+
+def answers(predictor: Predictor, cases: list[Case]) -> dict[str, np.ndarray]:
+    """Returns ages [N] in months by transformation; "" for the images as they are."""
+    found = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
+    for index, case in enumerate(tqdm(cases, unit="image", disable=None)):
+        image = radiograph.read_radiograph(case.path)
+        for name, months in found.items():
+            changed = STRESS[name][1](image) if name else image
+            months[index] = predictor.predict(changed, case.sex).age_months
+    return found
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--input", required=True, help="CSV with image,sex,age_months")
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--variant", default="float32")
+    parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
+    options = parser.parse_args()
+    cases = [
+        case
+        for case in collect_cases(options.input)
+        if case.sex is not None and case.age_months is not None and case.problem is None
+    ]
+    folder = latest_version(options.exports_dir, options.model)
+    found = answers(Predictor.load(folder, options.variant), cases)
+    ages = np.array([case.age_months for case in cases])
+    results = {
+        name: compare_answers(family, found[""], found[name], ages)
+        for name, (family, _) in STRESS.items()
+    }
+    print(f"{folder.parent.name} version {folder.name}, n = {len(cases)}")
+    print(stress_table(results))
+
+
+if __name__ == "__main__":
+    main()
