@@ -1,16 +1,13 @@
 """What the modes do: train, evaluate, export, explain. Imports TensorFlow."""
 
-import dataclasses
 import datetime
 import json
 import shutil
 import sys
 from pathlib import Path
 
-import keras
 import ml_collections
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import flags, logging
 
 from bone_age_tf import config as configs
@@ -19,12 +16,11 @@ from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline, preprocessing
 from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.comparison import compare, transfer_report
-from bone_age_tf.evaluation.metrics import Predictions
-from bone_age_tf.evaluation.report import write_report
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.explain import grad_cam
 from bone_age_tf.export import parity, publish
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.runs import Run, evaluate, interval_table, predictions_of
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.checkpoints import TrainingDivergedError
 from bone_age_tf.training.initial_weights import require_source
@@ -33,41 +29,6 @@ from bone_age_tf.training.precision import set_precision
 USERS_ERRORS = (BadRowsError, TrainingDivergedError, parity.ParityError, ValueError)
 DEFAULT_DATASET = "hand_phantom"
 RUNS = Path("runs")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run's folder and what is in it.
-
-    Attributes:
-        workdir: the folder.
-        config: the resolved config.
-        builder: of the prepared dataset.
-        parts: which of it trains, validates and tests.
-        seed: of every random choice.
-        exports_dir: where its exports go.
-    """
-
-    workdir: Path
-    config: ml_collections.ConfigDict
-    builder: tfds.core.DatasetBuilder
-    parts: dict[str, pipeline.Part]
-    seed: int
-    exports_dir: Path
-
-    def network(self) -> keras.Model:
-        """Loads the best checkpoint.
-
-        Raises:
-            ConfigError: there is none yet.
-        """
-        path = self.workdir / "checkpoints" / "best.keras"
-        if not path.exists():
-            raise ConfigError(
-                f"{path}: no such file; train first: "
-                f"python run.py --model={self.config.model} --workdir={self.workdir}"
-            )
-        return keras.saving.load_model(path, compile=False)
 
 
 def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
@@ -117,7 +78,7 @@ def _check_transfer(values: flags.FlagValues, overrides: list[tuple[str, str]]) 
     for start, its_config in (("random", random_config), ("source", config)):
         current = _begin(values, its_config, workdir / start)
         fitting.fit(its_config, current.builder, current.parts, current.workdir, values.seed)
-        found[start] = _predictions(current)
+        found[start] = predictions_of(current)
     comparison = compare(found["random"], found["source"], values.seed)
     report = transfer_report(comparison, config, str(current.parts["test"]), values.seed)
     (workdir / "transfer.json").write_text(json.dumps(comparison, indent=2) + "\n")
@@ -207,45 +168,6 @@ def _open_run(values: flags.FlagValues) -> Run:
     return Run(workdir, config, builder, parts, record["seed"], Path(values.exports_dir))
 
 
-def evaluate(current: Run) -> dict:
-    """Measures the best checkpoint on the test part and writes the report."""
-    part, predictions = current.parts["test"], _predictions(current)
-    training = pipeline.read_table(current.builder, current.parts["train"])
-    folder = current.workdir / "evaluation"
-    metrics = write_report(
-        folder,
-        predictions,
-        constant_months=float(np.median(training.age_months)),
-        title=f"{current.config.model} on {current.builder.info.full_name}, {part}",
-        details={
-            "dataset": current.builder.info.full_name,
-            "split": str(part),
-            "training images": str(len(training)),
-            "model": current.config.model,
-            "command": f"python run.py --mode=evaluate --workdir={current.workdir}",
-        },
-        seed=current.seed,
-    )
-    print(f"report: {folder / 'report.md'}")
-    return metrics
-
-
-def _predictions(current: Run) -> Predictions:
-    """Runs the best checkpoint over the test part."""
-    network, part = current.network(), current.parts["test"]
-    table = pipeline.read_table(current.builder, part)
-    outputs = fitting.predict(network, current.config, current.builder, part, len(table))
-    interval = outputs.get(schema.INTERVAL_90)
-    return Predictions(
-        table.image_id,
-        table.sex,
-        table.age_months,
-        np.ravel(outputs[schema.AGE_MONTHS]),
-        None if interval is None else interval[:, 0],
-        None if interval is None else interval[:, 1],
-    )
-
-
 def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
     """Exports the best checkpoint as a new version and prints the parity of its forms.
 
@@ -270,7 +192,6 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
         },
         "metrics": {"n": metrics["n"], **metrics["overall"]},
         "training": {"seed": current.seed, "config": configs.flat(config)},
-        "residual_interval_90_months": _residual_interval(current),
     }
     print("exporting: SavedModel, LiteRT float32 and int8")
     folder, measured = publish.publish(
@@ -280,6 +201,7 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
         _cases(current, "test", config.parity_images),
         facts,
         current.exports_dir,
+        interval_table(current),
         calibration,
     )
     print(parity.parity_table(measured))
@@ -311,17 +233,6 @@ def explain(current: Run) -> dict:
     (folder / "cases.json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"explanations: {len(paths)} pictures in {folder}")
     return record
-
-
-def _residual_interval(current: Run) -> list[float] | None:
-    """Offsets of a 90 % interval for a model without a distribution, from the validation part."""
-    if current.config.head != "regression":
-        return None
-    part = current.parts["validation"]
-    table = pipeline.read_table(current.builder, part)
-    outputs = fitting.predict(current.network(), current.config, current.builder, part, len(table))
-    residuals = table.age_months - np.ravel(outputs[schema.AGE_MONTHS])
-    return [float(offset) for offset in np.quantile(residuals, [0.05, 0.95])]
 
 
 def _cases(current: Run, part: str, count: int) -> list[parity.Case]:

@@ -15,9 +15,10 @@ import tensorflow as tf
 import bone_age_tf
 from bone_age_tf import schema
 from bone_age_tf.config import served_resize
+from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, saved_model
-from bone_age_tf.models.build import build_calibrated_model, build_model
+from bone_age_tf.models.build import build_model, build_served_model
 
 INTENDED_USE = (
     "Research on bone age estimation from radiographs of the left hand and wrist of children. "
@@ -32,6 +33,7 @@ def publish(
     cases: list[parity.Case],
     facts: dict,
     exports_dir: Path,
+    interval: IntervalTable | None = None,
     site: SiteCalibration | None = None,
 ) -> tuple[Path, dict]:
     """Exports a trained network as the next version of its model.
@@ -41,10 +43,10 @@ def publish(
         config: its resolved config.
         calibration: training images for int8.
         cases: images that were not trained on, for the parity.
-        facts: what the metadata says of `data`, `metrics` and `training`, and
-            `residual_interval_90_months`.
+        facts: what the metadata says of `data`, `metrics` and `training`.
         exports_dir: the version goes to `<exports_dir>/<model>/<version>/`.
-        site: its calibration, which the files then hold.
+        interval: what stretches the model's own interval; the files hold it.
+        site: a site's calibration, which the files then hold too.
 
     Returns:
         The version's folder and the parity measured.
@@ -60,9 +62,15 @@ def publish(
     try:
         static = build_model(config, config.image_size_px)
         static.set_weights(network.get_weights())
-        if site is not None:
-            static = build_calibrated_model(static, site.offset_months, site.slope)
-            facts = facts | {"site_calibration": dataclasses.asdict(site)}
+        static = build_served_model(
+            static,
+            None if interval is None else interval.for_graph(),
+            None if site is None else (site.offset_months, site.slope),
+        )
+        facts = facts | {
+            "interval": None if interval is None else interval.as_json(),
+            "site_calibration": None if site is None else dataclasses.asdict(site),
+        }
     finally:
         keras.mixed_precision.set_global_policy(policy)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
@@ -103,7 +111,8 @@ def _metadata(
     outputs[schema.AGE_MONTHS]["unit"] = "months"
     if schema.DISTRIBUTION in outputs:
         outputs[schema.DISTRIBUTION] |= {"bin_months": config.bin_months, "first_edge_months": 0}
-        outputs[schema.INTERVAL_90] |= {"unit": "months", "quantiles": [0.05, 0.95]}
+    if schema.INTERVAL_90 in outputs:
+        outputs[schema.INTERVAL_90]["unit"] = "months"
     return {
         "name": config.model,
         "version": version,

@@ -53,7 +53,6 @@ class _Metadata:
     size_px: int
     resize: str
     outputs: frozenset[str]
-    residual_interval: tuple[float, float] | None
     site_calibrated: bool
     scatter_months: float | None
     files: dict[str, str]
@@ -82,7 +81,6 @@ class Predictor:
     ):
         self._interpreter = interpreter
         self._runner = interpreter.get_signature_runner(SIGNATURE)
-        self._residual_interval = metadata.residual_interval
         self.name = metadata.name
         self.version = metadata.version
         self.variant = variant
@@ -178,28 +176,13 @@ class Predictor:
             if not np.isfinite(values).all():
                 raise PredictionError(f"the model's answer for {name} is not a finite number")
         age = float(outputs[schema.AGE_MONTHS].item())
-        lower, upper = self._interval(age, outputs)
+        interval = outputs.get(schema.INTERVAL_90)
         if self.calibration is not None:
             age = float(self.calibration.apply(age, sex))
-            if lower is not None and upper is not None:
-                lower, upper = (
-                    float(end) for end in self.calibration.apply(np.array([lower, upper]), sex)
-                )
+            interval = None if interval is None else self.calibration.apply(interval, sex)
+        lower, upper = (None, None) if interval is None else map(float, interval[0])
         distribution = outputs.get(schema.DISTRIBUTION)
         return Prediction(age, lower, upper, None if distribution is None else distribution[0])
-
-    def _interval(
-        self, age: float, outputs: dict[str, np.ndarray]
-    ) -> tuple[float, float] | tuple[None, None]:
-        if schema.INTERVAL_90 in outputs:
-            lower, upper = outputs[schema.INTERVAL_90][0]
-            return float(lower), float(upper)
-        if self._residual_interval is None:
-            return None, None
-        # Offsets reach below birth for the youngest: such ages are cut off, the estimate never is.
-        least, most = min(age, schema.MIN_AGE_MONTHS), max(age, schema.MAX_AGE_MONTHS)
-        lower, upper = (min(max(age + offset, least), most) for offset in self._residual_interval)
-        return lower, upper
 
 
 def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:
@@ -263,19 +246,12 @@ def _parse_metadata(raw: dict[str, Any]) -> _Metadata:
     for entry, (value, allowed) in expected.items():
         if value not in allowed:
             raise ValueError(f"{entry} is {value!r}; possible: {', '.join(map(str, allowed))}")
-    residual = raw.get("residual_interval_90_months")
-    if residual is not None:
-        lower, upper = (float(offset) for offset in residual)
-        if not lower <= upper:  # NaN fails too
-            raise ValueError(f"residual_interval_90_months is {residual!r}; lower must come first")
-        residual = (lower, upper)
     return _Metadata(
         name=str(raw["name"]),
         version=int(raw["version"]),
         size_px=int(size_px),
         resize=mode,
         outputs=frozenset(raw["outputs"].keys()),
-        residual_interval=residual,
         site_calibrated=raw.get("site_calibration") is not None,
         scatter_months=_tested_scatter(raw),
         files={str(variant): str(name) for variant, name in raw["files"].items()},

@@ -1,7 +1,7 @@
 """Models by name."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import keras
@@ -34,22 +34,37 @@ def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -
     return keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs, name=config.model)
 
 
-def build_calibrated_model(
-    model: keras.Model, offset_months: Sequence[float], slope: Sequence[float]
+def build_served_model(
+    model: keras.Model,
+    interval: Mapping | None = None,
+    line_by_sex: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> keras.Model:
-    """Puts a line for each sex behind the age and its interval; other outputs stay.
+    """Puts behind a trained model what was learned after the training.
 
     Args:
         model: made by `build_model`; its weights are shared.
-        offset_months: of female and male.
-        slope: of female and male.
+        interval: `knots_months`, `factors` and `least_half_width` of `layers.StretchedInterval`, so
+            that the 90 % interval holds; a model without an interval gets one. None leaves it.
+        line_by_sex: offsets in months and slopes, of female and male, for a site's ages; None for
+            none.
+
+    Returns:
+        The same inputs and outputs by name; of the outputs, age and interval are changed.
     """
     outputs, sex = dict(model.output), model.input[schema.SEX]
     limits = (schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
-    for name in (schema.AGE_MONTHS, schema.INTERVAL_90):
-        if name in outputs:
-            line = layers.LineBySex(offset_months, slope, limits, name=f"site_{name}")
-            outputs[name] = line([outputs[name], sex])
+    months = outputs[schema.AGE_MONTHS]
+    if interval is not None:
+        own = outputs.get(schema.INTERVAL_90)
+        if own is None:
+            own = keras.layers.Concatenate(name="interval_of_none")([months, months])
+        stretched = layers.StretchedInterval(**interval, limits=limits, name="stretched_interval")
+        outputs[schema.INTERVAL_90] = stretched([months, own, sex])
+    if line_by_sex is not None:
+        for name in (schema.AGE_MONTHS, schema.INTERVAL_90):
+            if name in outputs:
+                line = layers.LineBySex(*line_by_sex, limits, name=f"site_{name}")
+                outputs[name] = line([outputs[name], sex])
     return keras.Model(model.input, outputs, name=model.name)
 
 

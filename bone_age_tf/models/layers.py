@@ -142,6 +142,57 @@ class ExpectedAge(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class StretchedInterval(keras.layers.Layer):
+    """Stretches an interval about the age by a factor of sex and age, as the held-out cases need.
+
+    See `bone_age_tf.evaluation.interval`, which finds the factors.
+
+    Args:
+        knots_months: ages at which factors are given, ascending, evenly spaced; linear between.
+        factors: of female and male, at each knot.
+        least_half_width: what a narrower half of the interval is taken as, in months.
+        limits: lowest and highest age in months.
+    """
+
+    def __init__(self, knots_months, factors, least_half_width, limits, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.knots_months = tuple(knots_months)
+        self.factors = tuple(tuple(of_sex) for of_sex in factors)
+        self.least_half_width, self.limits = least_half_width, tuple(limits)
+
+    def call(self, inputs):
+        """Maps months [B, 1], its own interval [B, 2] and sex [B, 1] to an interval [B, 2]."""
+        months, interval, sex = inputs
+        knots = ops.convert_to_tensor(self.knots_months, "float32")
+        spacing = self.knots_months[1] - self.knots_months[0]
+        near = ops.maximum(1.0 - ops.abs(months - knots) / spacing, 0.0)
+        female, male = (ops.convert_to_tensor(of_sex, "float32") for of_sex in self.factors)
+        factor = ops.sum(near * (female + (male - female) * sex), axis=1, keepdims=True)
+        lower, upper = interval[:, :1], interval[:, 1:]
+        ends = ops.concatenate(
+            [
+                months - factor * ops.maximum(months - lower, self.least_half_width),
+                months + factor * ops.maximum(upper - months, self.least_half_width),
+            ],
+            axis=1,
+        )
+        return ops.clip(ends, *self.limits)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0][0], 2)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "knots_months": self.knots_months,
+            "factors": self.factors,
+            "least_half_width": self.least_half_width,
+            "limits": self.limits,
+        }
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class LineBySex(keras.layers.Layer):
     """Moves ages by a line for each sex, within limits: a site's calibration, in the graph.
 

@@ -41,7 +41,7 @@ def _write_tflite(path, outputs, answer_fn, work_dir):
     path.write_bytes(converter.convert())
 
 
-def metadata(name, version, outputs, residual_interval=None, resize="pad"):
+def metadata(name, version, outputs, resize="pad"):
     shapes = {"age_months": [1, 1], "distribution": [1, 2], "interval_90_months": [1, 2]}
     return {
         "name": name,
@@ -52,7 +52,6 @@ def metadata(name, version, outputs, residual_interval=None, resize="pad"):
         },
         "outputs": {output: {"shape": shapes[output]} for output in outputs},
         "preprocessing": {"size_px": SIZE_PX, "resize": resize},
-        "residual_interval_90_months": residual_interval,
         "files": {"float32": "model_float32.tflite", "int8": "model_int8.tflite"},
     }
 
@@ -62,7 +61,7 @@ def exports(tmp_path_factory):
     """An exports folder.
 
     bins: age = 0.5 mean + 10 sex; interval -5 and +7; distribution (1 - sex / 4, sex / 4).
-    regression: age = 0.5 mean + 10 sex and nothing else; offsets of the interval -20 and +15.
+    regression: age = 0.5 mean + 10 sex; interval -20 and +15; no distribution.
     broken: age = NaN where the mean is above 200, otherwise the mean.
     """
     from keras import ops
@@ -79,22 +78,23 @@ def exports(tmp_path_factory):
         ]
 
     def regression_fn(mean, sex):
-        return [0.5 * mean + 10 * sex]
+        age = 0.5 * mean + 10 * sex
+        return [age, ops.concatenate([age - 20, age + 15], axis=-1)]
 
     def broken_fn(mean, sex):
         return [mean + ops.sqrt(200 - mean) * 0 + 0 * sex]
 
     models = {
-        "bins": (ALL_OUTPUTS, bins_fn, None),
-        "regression": (ALL_OUTPUTS[:1], regression_fn, [-20, 15]),
-        "broken": (ALL_OUTPUTS[:1], broken_fn, None),
+        "bins": (ALL_OUTPUTS, bins_fn),
+        "regression": (ALL_OUTPUTS[:1] + ALL_OUTPUTS[2:], regression_fn),
+        "broken": (ALL_OUTPUTS[:1], broken_fn),
     }
-    for name, (outputs, answer_fn, residual_interval) in models.items():
+    for name, (outputs, answer_fn) in models.items():
         folder = root / name / "1"
         folder.mkdir(parents=True)
         work_dir = tmp_path_factory.mktemp(name)
         _write_tflite(folder / "model_float32.tflite", outputs, answer_fn, work_dir)
-        text = json.dumps(metadata(name, 1, outputs, residual_interval))
+        text = json.dumps(metadata(name, 1, outputs))
         (folder / "metadata.json").write_text(text)
     return root
 

@@ -66,18 +66,10 @@ def test_fitted_image_passes_unchanged(bins_model):
     np.testing.assert_array_equal(bins_model.fit_image(image), image)
 
 
-@pytest.mark.parametrize(
-    ("value", "sex", "expected"),
-    [
-        (200, 0, (100, 80, 115)),
-        (20, 0, (10, 0, 25)),  # not below birth
-        (255, 1, (137.5, 117.5, 152.5)),
-    ],
-)
-def test_regression_head_uses_the_residual_interval(exports, value, sex, expected):
-    prediction = Predictor.load(exports / "regression" / "1").predict(grey(value), sex)
+def test_a_regression_head_has_an_interval_and_no_distribution(exports):
+    prediction = Predictor.load(exports / "regression" / "1").predict(grey(200), 1)
     found = (prediction.age_months, prediction.lower_90, prediction.upper_90)
-    assert found == pytest.approx(expected, abs=1e-4)
+    assert found == pytest.approx((110, 90, 125), abs=1e-4)
     assert prediction.distribution is None
 
 
@@ -164,8 +156,6 @@ def test_metadata_without_an_entry(export, entry):
             lambda c: c["preprocessing"].update(resize="crop"),
             "'crop'; possible: pad, portrait, stretch",
         ),
-        (lambda c: c.update(residual_interval_90_months=[5, -5]), "lower must come first"),
-        (lambda c: c.update(residual_interval_90_months=[5]), "malformed"),
         (lambda c: c["outputs"].pop("distribution"), "outputs are age_months, distribution"),
         (
             lambda c: (
