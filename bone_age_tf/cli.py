@@ -18,7 +18,16 @@ from bone_age_tf.config import (
 )
 from bone_age_tf.models.catalog import MODELS
 
-MODES = ("train", "evaluate", "export", "explain", "predict", "calibrate", "transfer_check")
+MODES = (
+    "train",
+    "evaluate",
+    "export",
+    "explain",
+    "predict",
+    "calibrate",
+    "transfer_check",
+    "train_film_check",
+)
 OUTPUTS = {"predict": "predictions.csv", "calibrate": "site_calibration.json"}
 """What the modes that take `--output` write without it."""
 _CONFIG_PREFIX = "--config."
@@ -48,6 +57,9 @@ Predict with the newest export; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
   python run.py --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   python run.py --mode=predict --input=cases.csv      (columns image,sex and, if known, age_months)
+
+Train the network that refuses films that are no whole hand and puts others right:
+  python run.py --mode=train_film_check --dataset=rsna_bone_age --manual_dir=FOLDER
 
 Correct a model for your own site, from 50 or more of its cases whose bone age is known:
   python run.py --mode=calibrate --input=site.csv     (columns image,sex,age_months)
@@ -89,6 +101,12 @@ def define_flags() -> flags.FlagValues:
         "output",
         None,
         f"What to write. predict: {OUTPUTS['predict']}; calibrate: {OUTPUTS['calibrate']}.",
+    )
+    flags.DEFINE_boolean(
+        "check_films",
+        True,
+        "predict: refuse what is no whole hand; put right what is turned, mirrored or inverted.",
+        flag_values=values,
     )
     text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
@@ -212,6 +230,7 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
         values.variant,
         output,
         values.calibration,
+        values.check_films,
     )
 
 

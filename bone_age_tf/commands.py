@@ -1,5 +1,6 @@
 """What the modes do: train, evaluate, export, explain. Imports TensorFlow."""
 
+import dataclasses
 import datetime
 import json
 import shutil
@@ -8,19 +9,24 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
+import tensorflow_datasets as tfds
 from absl import flags, logging
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.data.film_samples import make_film_samples
 from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.explain import grad_cam
 from bone_age_tf.export import parity, publish
+from bone_age_tf.export.film_check import publish_film_check
+from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.runs import Run, evaluate, interval_table, predictions_of
+from bone_age_tf.training import film_check
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.checkpoints import TrainingDivergedError
 from bone_age_tf.training.initial_weights import require_source
@@ -28,6 +34,7 @@ from bone_age_tf.training.precision import set_precision
 
 USERS_ERRORS = (BadRowsError, TrainingDivergedError, parity.ParityError, ValueError)
 DEFAULT_DATASET = "hand_phantom"
+FILM_STEPS, FILM_TESTS, HANDS_PX = 4000, 10_000, 100
 RUNS = Path("runs")
 
 
@@ -38,6 +45,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         return _train(values, overrides)
     if values.mode == "transfer_check":
         return _check_transfer(values, overrides)
+    if values.mode == "train_film_check":
+        return _train_film_check(values, overrides)
     if overrides:
         raise ConfigError(f"--config changes a new run; --mode={values.mode} takes the run's own")
     current = _open_run(values)
@@ -85,6 +94,47 @@ def _check_transfer(values: flags.FlagValues, overrides: list[tuple[str, str]]) 
     (workdir / "transfer.md").write_text(report)
     print(f"{report}\nwritten: {workdir / 'transfer.md'}")
     return 0
+
+
+def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Trains, measures and exports the network that checks films, from a dataset's hands."""
+    if overrides:
+        raise ConfigError("--config has no effect on --mode=train_film_check")
+    dataset = values.dataset or DEFAULT_DATASET
+    config = configs.load_config("cnn", dataset.partition("/")[0])  # for its cut into parts
+    builder = prepare_dataset(
+        dataset, Path(values.data_dir), _folder(values.manual_dir), values.skip_bad_rows
+    )
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    hands, others = (_hands(builder, parts[name]) for name in ("train", "validation"))
+    print(f"film_check on {builder.info.full_name}: {len(hands)} hands, {FILM_STEPS} steps")
+    network = film_check.train_film_check(hands, FILM_STEPS, values.seed)
+    figures = film_check.measure_film_check(network, others, FILM_TESTS, values.seed)
+    random = np.random.default_rng(values.seed)
+    films = make_film_samples(others, 64, SIZE_PX, random).images
+    facts = {
+        "data": {
+            "name": builder.info.full_name,
+            "train": str(parts["train"]),
+            "train_images": len(hands),
+            "tested_on": str(parts["validation"]),
+        },
+        "training": {"seed": values.seed, "steps": FILM_STEPS},
+    }
+    folder = publish_film_check(network, figures, facts, films, Path(values.exports_dir))
+    print(json.dumps(dataclasses.asdict(figures), indent=2))
+    print(f"export: {folder}")
+    return 0
+
+
+def _hands(builder: tfds.core.DatasetBuilder, part: pipeline.Part) -> np.ndarray:
+    """Reads all images of a part, [N, S, S] uint8, stretched."""
+    count = len(pipeline.read_table(builder, part))
+    dataset = pipeline.make_evaluation_dataset(builder, part, HANDS_PX, "stretch", 64, count)
+    batches = [inputs[schema.IMAGE].numpy()[..., 0] for inputs, _ in dataset]
+    return np.rint(np.concatenate(batches)).astype(np.uint8)
 
 
 def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir: Path) -> Run:

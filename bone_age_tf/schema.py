@@ -58,6 +58,25 @@ image, best first), `part_scores` [B, K] and what it alone says, `part_ages_mont
 `global_distribution` [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], scores and what
 the parts say together. A regression head has no distributions, and `part_ranking` the ages."""
 
+FILM_KIND: Final = "film_kind"
+FILM_POSE: Final = "film_pose"
+FILM_INVERTED: Final = "film_inverted"
+FILM_KINDS: Final = ("hand", "cut", "two", "other")
+"""What a film shows: one whole hand, a part of one, two hands, something else."""
+
+FILM_POSES: Final = (
+    "upright",
+    "turned left",
+    "upside down",
+    "turned right",
+    "mirrored",
+    "mirrored and turned left",
+    "mirrored and upside down",
+    "mirrored and turned right",
+)
+"""How a left hand lies: pose p is the upright hand, mirrored from 4 on, then turned by p modulo 4
+quarters against the clock."""
+
 RESIZE_ASPECTS: Final = {"pad": 1.0, "portrait": 0.785}
 """Width over height of the frame that an image is centred on, on black, before that frame becomes a
 square: of a square itself, and of the usual hand radiograph. 0.785 is the median of the 240 RSNA

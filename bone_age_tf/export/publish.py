@@ -83,7 +83,7 @@ def publish(
         files["float32"].write_bytes(float32)
         files["int8"].write_bytes(lite.convert_int8(float32, (case.single for case in calibration)))
         measured = parity.measure_parity(static, folder, files, cases)
-        version = _next_version(home)
+        version = next_version(home)
         metadata = _metadata(static, config, version, files, facts | {"parity": measured})
         (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
         target = home / str(version)
@@ -91,7 +91,8 @@ def publish(
     return target, measured
 
 
-def _next_version(home: Path) -> int:
+def next_version(home: Path) -> int:
+    """Returns the number after the highest in the folder of a model."""
     taken = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
     return max(taken, default=0) + 1
 

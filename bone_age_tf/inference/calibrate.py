@@ -18,6 +18,7 @@ from bone_age_tf.evaluation.site_calibration import (
 )
 from bone_age_tf.inference.cases import Case, InputError, collect_cases
 from bone_age_tf.inference.command import EXIT_OK, EXIT_USAGE, RESEARCH_USE
+from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
 from bone_age_tf.inference.predictor import ModelError, Predictor, latest_version
 
@@ -69,7 +70,7 @@ def calibrate_command(
                 f"{predictor.name} version {predictor.version} holds a site's calibration already; "
                 "calibrate the export that it was made from"
             )
-        site = predict_site(predictor, cases)
+        site = predict_site(predictor, cases, load_checker(exports_dir))
         calibration, text = calibrate(predictor, site)
         save_site_calibration(calibration, Path(output_json))
     except (InputError, ModelError, CalibrationError, OSError) as error:
@@ -84,7 +85,9 @@ def calibrate_command(
     return EXIT_OK
 
 
-def predict_site(predictor: Predictor, cases: Sequence[Case]) -> SiteCases:
+def predict_site(
+    predictor: Predictor, cases: Sequence[Case], checker: FilmChecker | None = None
+) -> SiteCases:
     """Predicts each case that has a sex and an age; the others are left out, with the reason."""
     known = [case for case in cases if case.sex is not None and case.age_months is not None]
     left_out = [
@@ -92,7 +95,7 @@ def predict_site(predictor: Predictor, cases: Sequence[Case]) -> SiteCases:
         for case in cases
         if case.sex is None or case.age_months is None
     ]
-    rows = predict_cases(predictor, known, None).rows
+    rows = predict_cases(predictor, known, None, checker).rows
     found = []
     for case, row in zip(known, rows, strict=True):
         if row.prediction is None:

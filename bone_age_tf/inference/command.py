@@ -5,10 +5,10 @@ from pathlib import Path
 
 from bone_age_tf.evaluation.site_calibration import CalibrationError, read_site_calibration
 from bone_age_tf.inference.cases import InputError, collect_cases
+from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import (
     BOTH_SEXES,
     CLOSE_MONTHS,
-    FAILED,
     Row,
     Summary,
     predict_cases,
@@ -32,6 +32,7 @@ def predict_command(
     variant: str = "float32",
     output_csv: str | Path | None = "predictions.csv",
     calibration: str | Path | None = None,
+    check_films: bool = True,
 ) -> int:
     """Predicts an image, a folder or a table, prints the answer and writes it as CSV.
 
@@ -43,6 +44,8 @@ def predict_command(
         variant: float32 or int8.
         output_csv: the table to write, folders made as needed; None for none.
         calibration: file of a site's calibration, made by `--mode=calibrate`; None for none.
+        check_films: whether films are refused or put right before they are read, where the exports
+            hold the network for it.
 
     Returns:
         The exit code: `EXIT_OK`, `EXIT_SOME_FAILED` where an image has no result, `EXIT_USAGE`
@@ -55,7 +58,8 @@ def predict_command(
         predictor = Predictor.load(folder, variant, calibration=site)
         if output_csv is not None:
             _check_output(Path(output_csv), Path(input_path))
-        summary = predict_cases(predictor, cases, output_csv)
+        checker = load_checker(exports_dir) if check_films else None
+        summary = predict_cases(predictor, cases, output_csv, checker)
     except (
         InputError,
         ModelError,
@@ -65,10 +69,13 @@ def predict_command(
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     print(describe(summary))
+    if checker is None:
+        why = f"{exports_dir} has no film_check" if check_films else "--nocheck_films"
+        print(f"Films were not checked: {why}")
     if output_csv is not None:
         print(f"Written to {output_csv}")
     print(RESEARCH_USE)
-    return EXIT_SOME_FAILED if summary.failed else EXIT_OK
+    return EXIT_SOME_FAILED if summary.failed or summary.rejected else EXIT_OK
 
 
 def describe(summary: Summary) -> str:
@@ -95,20 +102,22 @@ def _answers(summary: Summary) -> list[str]:
 
 def _answer(row: Row) -> str:
     if row.prediction is None:
-        return f"{row.image}  failed: {row.reason}"
+        return f"{row.image}  {row.status}: {row.reason}"
     age, lower = row.prediction.age_months, row.prediction.lower_90
     years, months = divmod(max(0, round(age)), 12)
     text = f"{row.image}  {row.sex}  bone age {age:.1f} months ({years} y {months} m)"
     if lower is not None:
         text += f", 90 % interval {lower:.1f} to {row.prediction.upper_90:.1f}"
-    return text
+    notes = row.reason.removeprefix(BOTH_SEXES).removeprefix("; ")
+    return f"{text}; {notes}" if notes else text
 
 
 def _counts(summary: Summary) -> list[str]:
-    done = summary.images - summary.failed
-    lines = [f"{summary.images} images: {done} predicted, {summary.failed} failed"]
-    failures = [row for row in summary.rows if row.status == FAILED]
-    lines.extend(f"  {row.image}: {row.reason}" for row in failures[:_FAILURES_SHOWN])
+    done = summary.images - summary.failed - summary.rejected
+    counts = f"{done} predicted, {summary.failed} failed, {summary.rejected} rejected"
+    lines = [f"{summary.images} images: {counts}"]
+    failures = [row for row in summary.rows if row.prediction is None]
+    lines += [f"  {row.image}: {row.status}: {row.reason}" for row in failures[:_FAILURES_SHOWN]]
     if len(failures) > _FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - _FAILURES_SHOWN} more, in the table")
     if summary.without_sex:

@@ -14,11 +14,13 @@ from tqdm import tqdm
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference.cases import Case
+from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
 
 HEADER = ("image", "sex", "bone_age_months", "lower_90", "upper_90", "status", "reason")
 OK = "ok"
 FAILED = "failed"
+REJECTED = "rejected"
 BOTH_SEXES = "sex not given: result for both sexes"
 
 CLOSE_MONTHS = 12.0
@@ -36,17 +38,21 @@ class Row:
         image: the file as the user wrote it.
         sex: female, male, or empty where not known.
         prediction: the estimate, None where it failed.
-        reason: why it failed or what else to know; may be empty.
+        reason: why it failed or was refused, or what else to know; may be empty.
+        rejected: whether the film was refused, so that it was not read.
     """
 
     image: str
     sex: str
     prediction: Prediction | None
     reason: str = ""
+    rejected: bool = False
 
     @property
     def status(self) -> str:
-        """Returns `OK` or `FAILED`."""
+        """Returns `OK`, `FAILED` or `REJECTED`."""
+        if self.rejected:
+            return REJECTED
         return FAILED if self.prediction is None else OK
 
     def cells(self) -> tuple[str, ...]:
@@ -66,7 +72,8 @@ class Summary:
     Attributes:
         rows: the table, in the order of the cases; two rows for a case without a sex.
         images: number of cases.
-        failed: number of cases without a result.
+        failed: number of cases that could not be read.
+        rejected: number of cases whose film was refused.
         without_sex: number of cases with a result for either sex.
         compared: number of results with a known age and sex.
         mae_months: their mean absolute error, None where `compared` is 0.
@@ -76,6 +83,7 @@ class Summary:
     rows: tuple[Row, ...]
     images: int
     failed: int
+    rejected: int
     without_sex: int
     compared: int
     mae_months: float | None
@@ -83,7 +91,10 @@ class Summary:
 
 
 def predict_cases(
-    predictor: Predictor, cases: Sequence[Case], output_csv: str | Path | None
+    predictor: Predictor,
+    cases: Sequence[Case],
+    output_csv: str | Path | None,
+    checker: FilmChecker | None = None,
 ) -> Summary:
     """Predicts every case; one that fails becomes a row with its reason and the others go on.
 
@@ -94,24 +105,27 @@ def predict_cases(
         predictor: the loaded model.
         cases: what to predict.
         output_csv: where to write the table, replaced as a whole at the end; None to not write it.
+        checker: refuses films and puts them right before they are read; None reads them all.
 
     Raises:
         OSError: the table cannot be written.
     """
     rows: list[Row] = []
     errors: list[float] = []
-    failed = without_sex = 0
+    failed = rejected = without_sex = 0
     bar = tqdm(
-        _decoded(predictor, cases),
+        _decoded(predictor, checker, cases),
         total=len(cases),
         unit="image",
         disable=None if len(cases) > 1 else True,
     )
-    for case, image in bar:
-        case_rows = _predict_case(predictor, case, image)
+    for case, look in bar:
+        case_rows = _predict_case(predictor, case, look)
         rows.extend(case_rows)
         prediction = case_rows[0].prediction
-        if prediction is None:
+        if case_rows[0].rejected:
+            rejected += 1
+        elif prediction is None:
             failed += 1
         elif case.sex is None:
             without_sex += 1
@@ -123,6 +137,7 @@ def predict_cases(
         rows=tuple(rows),
         images=len(cases),
         failed=failed,
+        rejected=rejected,
         without_sex=without_sex,
         compared=len(errors),
         mae_months=float(np.mean(errors)) if errors else None,
@@ -148,40 +163,65 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """An image ready to be read, or why there is none.
+
+    Attributes:
+        image: [size_px, size_px] float32, None where there is none.
+        reason: why, or what was put right.
+        rejected: whether the film was refused.
+    """
+
+    image: np.ndarray | None
+    reason: str = ""
+    rejected: bool = False
+
+
 def _decoded(
-    predictor: Predictor, cases: Sequence[Case]
-) -> Iterator[tuple[Case, np.ndarray | str]]:
+    predictor: Predictor, checker: FilmChecker | None, cases: Sequence[Case]
+) -> Iterator[tuple[Case, _Look]]:
     """Yields each case with its image, or with the reason why it has none, in order."""
-    waiting: deque[tuple[Case, Future[np.ndarray | str]]] = deque()
+    waiting: deque[tuple[Case, Future[_Look]]] = deque()
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
         for case in cases:
-            waiting.append((case, pool.submit(_decode, predictor, case)))
+            waiting.append((case, pool.submit(_decode, predictor, checker, case)))
             if len(waiting) > _DECODED_AHEAD:
-                first, image = waiting.popleft()
-                yield first, image.result()
-        for case, image in waiting:
-            yield case, image.result()
+                first, look = waiting.popleft()
+                yield first, look.result()
+        for case, look in waiting:
+            yield case, look.result()
 
 
-def _decode(predictor: Predictor, case: Case) -> np.ndarray | str:
+def _decode(predictor: Predictor, checker: FilmChecker | None, case: Case) -> _Look:
     if case.problem is not None:
-        return case.problem
+        return _Look(None, case.problem)
     try:
-        return predictor.fit_image(radiograph.read_radiograph(case.path, case.image))
+        image = radiograph.read_radiograph(case.path, case.image)
     except radiograph.RadiographError as error:
-        return error.reason
+        return _Look(None, error.reason)
+    reason = ""
+    if checker is not None:
+        film = checker.look(image)
+        if film.image is None:
+            return _Look(None, film.reason, rejected=True)
+        image, reason = film.image, film.reason
+    return _Look(predictor.fit_image(image), reason)
 
 
-def _predict_case(predictor: Predictor, case: Case, image: np.ndarray | str) -> list[Row]:
+def _predict_case(predictor: Predictor, case: Case, look: _Look) -> list[Row]:
     sex_name = "" if case.sex is None else schema.SEX_NAMES[case.sex]
-    if isinstance(image, str):
-        return [Row(case.image, sex_name, None, image)]
+    if look.image is None:
+        return [Row(case.image, sex_name, None, look.reason, look.rejected)]
+    sexes = list(range(len(schema.SEX_NAMES))) if case.sex is None else [case.sex]
+    reason = look.reason
+    if case.sex is None:
+        reason = "; ".join(filter(None, [BOTH_SEXES, look.reason]))
     try:
-        if case.sex is not None:
-            return [Row(case.image, sex_name, predictor.predict_fitted(image, case.sex))]
-        return [
-            Row(case.image, name, predictor.predict_fitted(image, code), BOTH_SEXES)
-            for code, name in enumerate(schema.SEX_NAMES)
-        ]
+        found = [predictor.predict_fitted(look.image, sex) for sex in sexes]
     except PredictionError as error:
         return [Row(case.image, sex_name, None, str(error))]
+    return [
+        Row(case.image, schema.SEX_NAMES[sex], prediction, reason)
+        for sex, prediction in zip(sexes, found, strict=True)
+    ]

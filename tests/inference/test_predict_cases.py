@@ -155,8 +155,8 @@ def test_mean_absolute_error_by_hand(bins_model, tmp_path):
     assert summary.close_share == pytest.approx(2 / 3)
     text = describe(summary)
     assert "7 images: 5 predicted, 2 failed" in text
-    assert "none.png: no such file" in text
-    assert "200.png: sex is 'boy'; write female or male (f or m)" in text
+    assert "none.png: failed: no such file" in text
+    assert "200.png: failed: sex is 'boy'; write female or male (f or m)" in text
     assert "1 without a sex: the table has a result for both" in text
     assert "Mean absolute error 9.0 months, 66.7 % within 12 months (n = 3" in text
 
@@ -192,6 +192,7 @@ def test_command_for_one_image(exports, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         f"{image}  male  bone age 137.5 months (11 y 6 m), 90 % interval 132.5 to 144.5",
+        f"Films were not checked: {exports} has no film_check",
         f"Written to {output}",
         RESEARCH_USE,
     ]
@@ -204,7 +205,7 @@ def test_command_for_one_image(exports, tmp_path, capsys):
 def test_command_for_one_image_without_a_sex(exports, tmp_path, capsys):
     image = save(tmp_path / "hand.png")
     assert predict_command(image, None, exports, "bins", output_csv=None) == 0
-    female, male, hint, last = capsys.readouterr().out.splitlines()
+    female, male, hint, _, last = capsys.readouterr().out.splitlines()
     assert "female  bone age 50.0 months (4 y 2 m)" in female
     assert "male  bone age 60.0 months (5 y 0 m)" in male
     assert hint == "sex not given: result for both sexes; --sex=female or --sex=male selects one"

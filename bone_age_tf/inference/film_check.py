@@ -1,0 +1,132 @@
+"""A look at each film before its bone age is read: refused, put right, or left as it is."""
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf import schema
+from bone_age_tf.data import radiograph
+from bone_age_tf.inference.predictor import (
+    FILM_CHECK,
+    METADATA_FILE,
+    SIGNATURE,
+    ModelError,
+    exported_versions,
+)
+
+LEAST_SIDE_PX = 64
+"""Of the shorter side; below it no reader sees a growth plate."""
+LEAST_RANGE = 8.0
+"""Between the darkest and the brightest percent, of 255."""
+_SURE = 0.5
+"""A pose or an inversion that is less probable is left alone."""
+_REASONS = {
+    "hand": "not clearly a whole hand",
+    "cut": "only a part of a hand; send the whole hand with the wrist",
+    "two": "two hands; send the left hand alone",
+    "other": "not a radiograph of a hand",
+}
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film after the look.
+
+    Attributes:
+        image: [H, W] float32, upright, a left hand, bones bright; None where it is refused.
+        reason: why it is refused, or what was put right; may be empty.
+    """
+
+    image: np.ndarray | None
+    reason: str
+
+
+def load_checker(exports_dir: str | Path) -> "FilmChecker | None":
+    """Returns the newest exported film check, None where there is none.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    folders = exported_versions(exports_dir).get(FILM_CHECK)
+    return FilmChecker.load(folders[-1]) if folders else None
+
+
+class FilmChecker:
+    """The network that checks films, from its export. For use from several threads."""
+
+    def __init__(self, interpreter: Interpreter, size_px: int, hand_threshold: float):
+        self._runner = interpreter.get_signature_runner(SIGNATURE)
+        self._interpreter = interpreter
+        self._lock = threading.Lock()
+        self._size_px, self._hand_threshold = size_px, hand_threshold
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "FilmChecker":
+        """Loads an export folder, `exports/film_check/<version>`.
+
+        Raises:
+            ModelError: a file is missing or malformed.
+        """
+        folder = Path(folder)
+        try:
+            content = json.loads((folder / METADATA_FILE).read_text("utf-8"))
+            path = folder / content["files"]["float32"]
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
+            found = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
+            found._ask(np.zeros((found._size_px, found._size_px), np.float32))
+        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{folder}: not a usable film check ({type(error).__name__}: {error}); make it "
+                "again with: python run.py --mode=train_film_check, or use --nocheck_films"
+            ) from None
+        return found
+
+    def look(self, image: np.ndarray) -> Film:
+        """Refuses a film or puts it right.
+
+        Args:
+            image: [H, W] float32, 0 to 255.
+        """
+        height, width = image.shape
+        if min(height, width) < LEAST_SIDE_PX:
+            reason = f"{width} x {height} px; the shorter side needs {LEAST_SIDE_PX} or more"
+            return Film(None, f"too small: {reason}")
+        low, high = np.percentile(image, [1, 99])
+        if high - low < LEAST_RANGE:
+            return Film(None, "blank: there is no contrast in it")
+        said = self._ask(radiograph.resize(image, self._size_px, "pad"))
+        kinds = said[schema.FILM_KIND][0]
+        if kinds[0] < self._hand_threshold:
+            return Film(None, _REASONS[schema.FILM_KINDS[int(kinds.argmax())]])
+        poses = said[schema.FILM_POSE][0]
+        pose = int(poses.argmax()) if poses.max() > _SURE else 0
+        dark = bool(said[schema.FILM_INVERTED][0, 0] > _SURE)
+        if not pose and not dark:
+            return Film(image, "")
+        right = put_right(image, pose, dark)
+        words = [schema.FILM_POSES[pose]] * bool(pose) + ["inverted"] * dark
+        return Film(right, f"put right: the film was {' and '.join(words)}")
+
+    def _ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        with self._lock:
+            found = self._runner(image=image[np.newaxis, :, :, np.newaxis])
+            return {name: np.array(values) for name, values in found.items()}
+
+
+def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
+    """Returns a film [H, W], 0 to 255, upright, a left hand and with bright bones.
+
+    Args:
+        image: the film.
+        pose: how it lies, a place in `schema.FILM_POSES`.
+        inverted: whether its bones are dark.
+    """
+    upright = np.rot90(image, -(pose % 4))
+    if pose >= 4:
+        upright = upright[:, ::-1]
+    return np.ascontiguousarray(255.0 - upright if inverted else upright, np.float32)
