@@ -13,6 +13,7 @@ from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.evaluation.interval import (
+    FOLDS,
     MIN_CASES,
     IntervalTable,
     cross_fitted_interval,
@@ -95,7 +96,8 @@ def _with_interval(current: Run) -> tuple[Predictions, IntervalTable | None]:
     tested = predictions_of(current)
     same = current.parts["validation"] == current.parts["test"]
     known = tested if same else predictions_of(current, "validation")
-    if len(known) < MIN_CASES:
+    least = MIN_CASES * FOLDS / (FOLDS - 1) if same else MIN_CASES
+    if len(known) < least:
         return tested, None
     table = fit_interval(*_own_interval(known), known.age_months, known.sex)
     if same:

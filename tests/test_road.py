@@ -11,8 +11,9 @@ import time
 import pytest
 from PIL import Image
 
-from bone_age_tf import cli
+from bone_age_tf import cli, commands
 from bone_age_tf import config as configs
+from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.build import build_model
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,9 @@ def check_what_it_left(place):
         assert (version / name).exists(), name
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert metrics["n"] == 16
+    interval = json.loads((run / "evaluation" / "interval.json").read_text())
+    assert interval["cases"] == 16
+    assert json.loads((version / "metadata.json").read_text())["interval"] == interval
 
 
 def check_it_is_not_done_twice(root, place):
@@ -117,6 +121,21 @@ def test_models_with_outputs_of_their_own_walk_the_same_road(root, tmp_path, mod
     done = walk(root, tmp_path, *predict)
     assert done.returncode == 0, done.stderr
     assert "bone age" in done.stdout
+
+
+def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "FILM_STEPS", 2)
+    monkeypatch.setattr(commands, "FILM_TESTS", 500)
+    assert cli.main(["--mode=train_film_check", "--dataset=hand_phantom/tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert "film_check on hand_phantom/tiny/" in printed
+    assert "export: exports/film_check/1" in printed
+    metadata = json.loads((tmp_path / "exports/film_check/1/metadata.json").read_text())
+    assert metadata["data"]["train_images"] == 48
+    assert load_checker("exports") is not None
+    assert cli.main(["--mode=train_film_check", "--config.epochs=2"]) == 2
+    assert "no effect on --mode=train_film_check" in capsys.readouterr().err
 
 
 def test_a_transfer_check_says_which_start_won(root, tmp_path):

@@ -203,6 +203,22 @@ def _stripes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return _clipped(random.uniform(60, 190) + random.uniform(20, 120) * film)
 
 
+def _leaves(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Discs of all sizes that cover each other: what photographs are like (Lee et al. 2001)."""
+    height, width = shape = _shape(random)
+    film = np.full(shape, random.uniform(0, 255), np.float32)
+    for _ in range(int(random.integers(20, 200))):
+        radius = int(3 / max(0.04, random.random()) ** 0.8)
+        centre = int(random.uniform(0, width)), int(random.uniform(0, height))
+        long = max(1, round(radius * random.uniform(0.4, 1.0)))
+        turn = random.uniform(0, 180)
+        cv2.ellipse(
+            film, centre, (radius, long), turn, 0, 360, (float(random.uniform(0, 255)),), -1
+        )
+    texture = cv2.GaussianBlur(random.normal(0, 1, shape), (0, 0), random.uniform(0.4, 3))
+    return _clipped(film + random.uniform(0, 60) * texture.astype(np.float32))
+
+
 def _shuffled(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Pieces of a hand in a wrong order: all of a film's textures, and no hand."""
     film = _hand(hands, random)
@@ -240,6 +256,8 @@ _NON_HANDS: Final = (
     _long_bones,
     _text,
     _stripes,
+    _leaves,
+    _leaves,
     _shuffled,
     _piece,
 )

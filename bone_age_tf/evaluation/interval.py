@@ -28,7 +28,8 @@ _ENOUGH_CASES: Final = 80
 """Where the weights leave fewer, cases from further away count more."""
 _FLOOR_MONTHS: Final = 1.0
 """Half-widths below this are measured as if they were this."""
-MIN_CASES: Final = 20
+MIN_CASES: Final = 10
+FOLDS: Final = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ def cross_fitted_interval(
     upper: np.ndarray,
     age_months: np.ndarray,
     sex: np.ndarray,
-    folds: int = 5,
+    folds: int = FOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the ends of each case's interval by a table that the others gave.
 
