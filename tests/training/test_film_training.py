@@ -32,7 +32,7 @@ def hands(phantoms):
 
 @pytest.fixture(scope="module")
 def trained(hands):
-    return train_film_check(hands, 30, seed=0)
+    return train_film_check(hands, 70, seed=0)
 
 
 def test_batches_repeat_and_leave_out_what_cannot_be_told(hands):
