@@ -3,8 +3,9 @@
 python benchmarks/stress.py --model=resnet50 --input=cases.csv
 
 Runs an export on each image of a table (columns image,sex,age_months) as it is and under 33
-transformations (`bone_age_tf.evaluation.stress`), and prints for each how the error changes and how
-many cases move by more than 12 months.
+transformations (`bone_age_tf.evaluation.stress`), and prints for each how the error changes, how
+many cases move by more than 12 months and how many are refused. Films are checked first, as in
+prediction, where the exports hold a film check; `--nocheck_films` reads them as they are.
 """
 
 import argparse
@@ -16,17 +17,23 @@ from tqdm import tqdm
 from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.stress import STRESS, compare_answers, stress_table
 from bone_age_tf.inference.cases import Case, collect_cases
+from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.predictor import Predictor, latest_version
 
 
-def answers(predictor: Predictor, cases: list[Case]) -> dict[str, np.ndarray]:
-    """Returns ages [N] in months by transformation; "" for the images as they are."""
+def answers(
+    predictor: Predictor, checker: FilmChecker | None, cases: list[Case]
+) -> dict[str, np.ndarray]:
+    """Returns ages [N] in months by transformation, NaN where refused; "" for none."""
     found = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
     for index, case in enumerate(tqdm(cases, unit="image", disable=None)):
         image = radiograph.read_radiograph(case.path)
         for name, months in found.items():
-            changed = STRESS[name][1](image) if name else image
-            months[index] = predictor.predict(changed, case.sex).age_months
+            film = STRESS[name][1](image) if name else image
+            if checker is not None:
+                film = checker.look(film).image
+            if film is not None:
+                months[index] = predictor.predict(film, case.sex).age_months
     return found
 
 
@@ -38,6 +45,7 @@ def main() -> None:
     parser.add_argument("--input", required=True, help="CSV with image,sex,age_months")
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--variant", default="float32")
+    parser.add_argument("--nocheck_films", action="store_true")
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     options = parser.parse_args()
     cases = [
@@ -46,13 +54,15 @@ def main() -> None:
         if case.sex is not None and case.age_months is not None and case.problem is None
     ]
     folder = latest_version(options.exports_dir, options.model)
-    found = answers(Predictor.load(folder, options.variant), cases)
+    checker = None if options.nocheck_films else load_checker(options.exports_dir)
+    found = answers(Predictor.load(folder, options.variant), checker, cases)
     ages = np.array([case.age_months for case in cases])
     results = {
         name: compare_answers(family, found[""], found[name], ages)
         for name, (family, _) in STRESS.items()
     }
-    print(f"{folder.parent.name} version {folder.name}, n = {len(cases)}")
+    checked = "not checked" if checker is None else "checked"
+    print(f"{folder.parent.name} version {folder.name}, films {checked}, n = {len(cases)}")
     print(stress_table(results))
 
 
