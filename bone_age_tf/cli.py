@@ -105,7 +105,8 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_boolean(
         "check_films",
         True,
-        "predict: refuse what is no whole hand; put right what is turned, mirrored or inverted.",
+        "predict, calibrate: refuse what is no whole hand; put right what is turned, mirrored or "
+        "inverted.",
         flag_values=values,
     )
     text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
@@ -219,7 +220,9 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
     if values.mode == "calibrate":
         from bone_age_tf.inference.calibrate import calibrate_command
 
-        return calibrate_command(values.input, exports_dir, values.model, values.variant, output)
+        return calibrate_command(
+            values.input, exports_dir, values.model, values.variant, output, values.check_films
+        )
     from bone_age_tf.inference.command import predict_command
 
     return predict_command(

@@ -222,14 +222,13 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
     """Exports the best checkpoint as a new version and prints the parity of its forms.
 
     Raises:
-        ConfigError: the site's calibration is of another model.
+        ConfigError: the site's calibration was not made with this run's export.
     """
-    if calibration is not None and calibration.model != current.config.model:
-        raise ConfigError(
-            f"the site calibration was made for {calibration.model}, not {current.config.model}"
-        )
     config = current.config
+    if calibration is not None:
+        _require_made_with(current, calibration)
     publish.remove_leftovers(current.exports_dir, config.model)
+    table = interval_table(current)  # first: it may measure anew
     metrics_file = current.workdir / "evaluation" / "metrics.json"
     metrics = _once(metrics_file, lambda: evaluate(current))
     training = pipeline.read_table(current.builder, current.parts["train"])
@@ -251,14 +250,29 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
         _cases(current, "test", config.parity_images),
         facts,
         current.exports_dir,
-        interval_table(current),
+        table,
         calibration,
     )
     print(parity.parity_table(measured))
     print(f"export: {folder}")
     record = {"folder": str(folder), "parity": measured}
-    (current.workdir / "export.json").write_text(json.dumps(record, indent=2) + "\n")
+    if calibration is None:  # the record is of the run's own answers
+        (current.workdir / "export.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
+
+
+def _require_made_with(current: Run, calibration: SiteCalibration) -> None:
+    """Checks that a site's calibration belongs to the network that is exported."""
+    record = current.workdir / "export.json"
+    folder = Path(json.loads(record.read_text())["folder"]) if record.exists() else None
+    exported = None if folder is None else (folder.parent.name, folder.name)
+    if exported != (calibration.model, str(calibration.version)):
+        here = "not exported yet" if exported is None else " version ".join(exported)
+        raise ConfigError(
+            f"the site calibration was made for {calibration.model} version {calibration.version}; "
+            f"the export of {current.workdir} is {here}. Name the right run with --workdir, or "
+            "calibrate again"
+        )
 
 
 def explain(current: Run) -> dict:

@@ -4,13 +4,13 @@ import ast
 import difflib
 import importlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
+from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
 
 DATASETS = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
@@ -87,7 +87,7 @@ def _augmentation() -> ml_collections.ConfigDict:
     # Of the policy "films"
     config.aspect_fraction = 0.15
     config.shear = 0.1
-    config.frame_aspect = 0.0
+    config.frame_aspect = 0.0  # width over height of what a stretched image shows; 0: its own
     config.tone = 1.0
     config.sharpness = 0.7
     config.cover = 0.3
@@ -183,10 +183,8 @@ def flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
 
 def save_config(config: ml_collections.ConfigDict, path: Path) -> None:
     """Writes the resolved config as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    text = json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True) + "\n"
+    replace_file(path, text.encode())
 
 
 def read_config(path: Path) -> ml_collections.ConfigDict:

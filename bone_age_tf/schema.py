@@ -28,7 +28,8 @@ DISTRIBUTION: Final = "distribution"
 INTERVAL_90: Final = "interval_90_months"
 OUTPUTS: Final = (AGE_MONTHS, DISTRIBUTION, INTERVAL_90)
 """Model outputs: `age_months` [B, 1]; `distribution` [B, K], a probability per age bin; and
-`interval_90_months` [B, 2], its 5 % and 95 % quantiles. A regression head has only the first."""
+`interval_90_months` [B, 2], its 5 % and 95 % quantiles. A regression head has only the first.
+Exports stretch the interval until it covers 90 % of held-out cases, and give a regression one."""
 
 ATTENTIONS: Final = ("attention_1", "attention_2", "attention_3")
 """Outputs of `attention_vgg`, [B, H, W] each with a sum of 1: where it looks, by depth."""
@@ -57,6 +58,9 @@ image, best first), `part_scores` [B, K] and what it alone says, `part_ages_mont
 `part_distributions` [B, K, bins]; the whole image's `global_age_months` [B, 1] and
 `global_distribution` [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], scores and what
 the parts say together. A regression head has no distributions, and `part_ranking` the ages."""
+
+FILM_CHECK: Final = "film_check"
+"""The network that looks at films; it stands beside the models in the exports."""
 
 FILM_KIND: Final = "film_kind"
 FILM_POSE: Final = "film_pose"

@@ -1,8 +1,10 @@
 """The whole road, as a user walks it."""
 
 import csv
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,10 @@ from PIL import Image
 
 from bone_age_tf import cli, commands
 from bone_age_tf import config as configs
+from bone_age_tf.data import radiograph
+from bone_age_tf.evaluation.site_calibration import SiteCalibration, save_site_calibration
 from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.models.build import build_model
 
 pytestmark = pytest.mark.slow
@@ -52,6 +57,7 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
     check_what_it_left(tmp_path)
     check_it_is_not_done_twice(root, tmp_path)
     check_its_export_predicts(root, tmp_path)
+    check_it_is_exported_for_a_site(root, tmp_path)
     (tmp_path / "runs" / "road").rename(tmp_path / "runs" / "resnet18-road")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["--mode=explain", MODEL]) == 0
@@ -109,6 +115,27 @@ def check_its_export_predicts(root, place):
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["ok", "failed"]
     assert "no such file" in rows[1]["reason"]
+
+
+def check_it_is_exported_for_a_site(root, place):
+    export = ["--mode=export", MODEL, "--workdir=runs/road", "--calibration=site.json"]
+    site = SiteCalibration((20.0, 20.0), (1.0, 1.0), "resnet18", 9, (30, 30))
+    save_site_calibration(site, place / "site.json")
+    done = walk(root, place, *export)
+    assert done.returncode == 2
+    assert (
+        "made for resnet18 version 9; the export of runs/road is resnet18 version 1" in done.stderr
+    )
+    save_site_calibration(dataclasses.replace(site, version=1), place / "site.json")
+    done = walk(root, place, *export)
+    assert done.returncode == 0, done.stderr[-2000:]
+    image = radiograph.read_radiograph(place / "hand.png")
+    plain, moved = (Predictor.load(place / "exports/resnet18" / version) for version in "12")
+    assert moved.site_calibrated
+    before, after = (model.predict(image, 0).age_months for model in (plain, moved))
+    assert after == pytest.approx(min(before + 20, 240), abs=0.05)
+    assert "resnet18/1" in (place / "runs/road/export.json").read_text()
+    shutil.rmtree(place / "exports/resnet18/2")
 
 
 @pytest.mark.parametrize("model", ["attention_vgg", "prsnet"])

@@ -112,13 +112,14 @@ class RandomExposure(keras.layers.Layer):
         span = ops.maximum(ops.max(image, axis=(1, 2, 3), keepdims=True) - low, 1.0)
         grey = (image - low) / span
         outstanding = grey - _neighbourhood(grey)
-        grey = ops.clip(grey + self._each(image, self.sharpness) * outstanding, 0.0, 1.0)
-        bend = ops.exp(self._each(image, math.log1p(self.tone)))
+        grey = ops.clip(
+            grey + _each(image, -self.sharpness, self.sharpness, self._random) * outstanding,
+            0.0,
+            1.0,
+        )
+        curve = math.log1p(self.tone)
+        bend = ops.exp(_each(image, -curve, curve, self._random))
         return low + span * grey / (grey + bend * (1.0 - grey))
-
-    def _each(self, image, limit):
-        shape = (ops.shape(image)[0], 1, 1, 1)
-        return keras.random.uniform(shape, -limit, limit, seed=self._random)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -147,12 +148,12 @@ class RandomCover(keras.layers.Layer):
         if not training:
             return image
         shape = ops.shape(image)
-        side = self._each(image, self.area**0.5 / 3, self.area**0.5)
-        long = 2.0 ** self._each(image, -0.5, 0.5)
+        side = _each(image, self.area**0.5 / 3, self.area**0.5, self._random)
+        long = 2.0 ** _each(image, -0.5, 0.5, self._random)
         covered = self._between(image, shape[1], side * long) * ops.transpose(
             self._between(image, shape[2], side / long), (0, 2, 1, 3)
         )
-        chosen = ops.cast(self._each(image, 0.0, 1.0) < self.rate, "float32")
+        chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
         return image * (1.0 - covered * chosen)
 
     def _between(self, image, size, length):
@@ -160,14 +161,17 @@ class RandomCover(keras.layers.Layer):
         places = (ops.arange(size, dtype="float32")[None, :, None, None] + 0.5) / ops.cast(
             size, "float32"
         )
-        return ops.cast(ops.abs(places - self._each(image, 0.0, 1.0)) < length / 2, "float32")
-
-    def _each(self, image, low, high):
-        shape = (ops.shape(image)[0], 1, 1, 1)
-        return keras.random.uniform(shape, low, high, seed=self._random)
+        return ops.cast(
+            ops.abs(places - _each(image, 0.0, 1.0, self._random)) < length / 2, "float32"
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _each(image, low, high, seed):
+    """Returns [B, 1, 1, 1], a uniform number for each image."""
+    return keras.random.uniform((ops.shape(image)[0], 1, 1, 1), low, high, seed=seed)
 
 
 def _neighbourhood(image):

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.data import radiograph
 
 SHARES: Final = {"hand": 0.55, "cut": 0.17, "two": 0.08, "other": 0.2}
 """Of the kinds among the samples."""
@@ -59,7 +60,7 @@ def make_film_samples(
         dark = random.random() < _INVERTED_SHARE
         film = posed(255.0 - film if dark else film, pose)
         told = kind == 0
-        images.append(_padded(film, size_px))
+        images.append(_clipped(radiograph.resize(film, size_px, "pad")))
         poses.append(pose if told else -1)
         inverted.append(float(dark) if kind < 3 else -1.0)
     return FilmSamples(
@@ -287,17 +288,6 @@ def _exposed(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
         size = random.integers(4, 14, 2)
         grey[y : y + size[0], x : x + size[1]] = random.uniform(0.8, 1.0)
     return _clipped(255.0 * grey)
-
-
-def _padded(film: np.ndarray, size_px: int) -> np.ndarray:
-    """As `radiograph.resize` in its mode `pad`."""
-    scale = size_px / max(film.shape)
-    height, width = (max(1, int(side * scale + 0.5)) for side in film.shape)
-    square = np.zeros((size_px, size_px), np.float32)
-    top, left = (size_px - height) // 2, (size_px - width) // 2
-    small = cv2.resize(film.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    square[top : top + height, left : left + width] = _clipped(small)
-    return square
 
 
 def _clipped(film: np.ndarray) -> np.ndarray:

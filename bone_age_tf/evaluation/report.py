@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.evaluation import plots
 from bone_age_tf.evaluation.metrics import MIN_INTERVAL_CASES, Estimate, Predictions, evaluate
+from bone_age_tf.files import replace_file
 
 METRICS_FILE: Final = "metrics.json"
 PREDICTIONS_FILE: Final = "predictions.csv"
@@ -95,20 +95,9 @@ def write_report(
     contents[PREDICTIONS_FILE] = _predictions_csv(predictions).encode()
     contents[REPORT_FILE] = _page(metrics, predictions, title, details).encode()
     contents[METRICS_FILE] = (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode()
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        _replace_file(folder / name, content)
+        replace_file(Path(folder) / name, content)
     return metrics
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _predictions_csv(predictions: Predictions) -> str:

@@ -14,20 +14,24 @@ NumPy only.
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.files import replace_file
 
 _MIDDLE_MONTHS: Final = 120.0
 """Lines turn about this age."""
-_OFFSET_SD_MONTHS: Final = 12.0
-_SEX_SD_MONTHS: Final = 4.0
-"""Half the difference of the sexes' offsets."""
-_SLOPE_SD: Final = 0.1
+_CORRECTIONS: Final = {
+    "none": (0.0, 0.0, 0.0, 0.0),
+    "offset": (12.0, 0.0, 0.0, 0.0),
+    "offset by sex": (12.0, 4.0, 0.0, 0.0),
+    "line by sex": (12.0, 4.0, 0.1, 0.05),
+}
+"""Prior standard deviations of the offset in months, of half the sexes' difference, of the slope,
+and of half its difference."""
 _PRIOR: Final = {"none": 0.985, "offset": 0.01, "offset by sex": 0.0025, "line by sex": 0.0025}
 """Before the cases are seen."""
 _LEAST_OF_EACH_SEX: Final = {"none": 0, "offset": 0, "offset by sex": 5, "line by sex": 10}
@@ -73,6 +77,13 @@ class SiteCalibration:
         """
         offset, slope = np.array(self.offset_months)[sex], np.array(self.slope)[sex]
         return np.clip(offset + slope * months, schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns it for a file, with what belongs to a sex by its name."""
+        content = dataclasses.asdict(self)
+        for name in ("offset_months", "slope", "cases"):
+            content[name] = dict(zip(schema.SEX_NAMES, content[name], strict=True))
+        return content
 
 
 def fit_site_calibration(
@@ -137,17 +148,6 @@ def fit_site_calibration(
     )
 
 
-_OFFSET, _SEX, _SLOPE = _OFFSET_SD_MONTHS, _SEX_SD_MONTHS, _SLOPE_SD
-_CORRECTIONS: Final = {
-    "none": (0.0, 0.0, 0.0, 0.0),
-    "offset": (_OFFSET, 0.0, 0.0, 0.0),
-    "offset by sex": (_OFFSET, _SEX, 0.0, 0.0),
-    "line by sex": (_OFFSET, _SEX, _SLOPE, _SLOPE / 2),
-}
-"""Prior standard deviations of the offset, half the sexes' difference, slope, and half its
-difference."""
-
-
 def _features(predicted: np.ndarray, sex: np.ndarray) -> np.ndarray:
     """Returns [N, 4]: what each coefficient is multiplied by."""
     side = 2.0 * sex - 1.0
@@ -189,13 +189,7 @@ def _regress(
 
 def save_site_calibration(calibration: SiteCalibration, path: Path) -> None:
     """Writes a calibration as JSON, whole or not at all."""
-    content = dataclasses.asdict(calibration)
-    for name in ("offset_months", "slope", "cases"):
-        content[name] = dict(zip(schema.SEX_NAMES, content[name], strict=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    replace_file(path, (json.dumps(calibration.as_json(), indent=2) + "\n").encode())
 
 
 def read_site_calibration(path: Path) -> SiteCalibration:

@@ -18,7 +18,6 @@ from bone_age_tf.export.publish import INTENDED_USE, next_version
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
 from bone_age_tf.training.film_check import FilmFigures
 
-NAME = "film_check"
 _PARITY_LIMIT = 1e-3
 """Of probabilities."""
 
@@ -38,7 +37,7 @@ def publish_film_check(
     Raises:
         parity.ParityError: it does not agree; nothing is published.
     """
-    home = exports_dir / NAME
+    home = exports_dir / schema.FILM_CHECK
     home.mkdir(parents=True, exist_ok=True)
     size_px = network.input_shape[1]
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
@@ -57,7 +56,7 @@ def publish_film_check(
         (folder / "model_float32.tflite").write_bytes(data)
         version = next_version(home)
         metadata = {
-            "name": NAME,
+            "name": schema.FILM_CHECK,
             "version": version,
             "intended_use": INTENDED_USE,
             "size_px": size_px,

@@ -1,6 +1,5 @@
 """A new version of an exported model: written elsewhere, checked, moved into place whole."""
 
-import dataclasses
 import json
 import os
 import platform
@@ -67,10 +66,6 @@ def publish(
             None if interval is None else interval.for_graph(),
             None if site is None else (site.offset_months, site.slope),
         )
-        facts = facts | {
-            "interval": None if interval is None else interval.as_json(),
-            "site_calibration": None if site is None else dataclasses.asdict(site),
-        }
     finally:
         keras.mixed_precision.set_global_policy(policy)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
@@ -84,7 +79,12 @@ def publish(
         files["int8"].write_bytes(lite.convert_int8(float32, (case.single for case in calibration)))
         measured = parity.measure_parity(static, folder, files, cases)
         version = next_version(home)
-        metadata = _metadata(static, config, version, files, facts | {"parity": measured})
+        learned = {
+            "interval": None if interval is None else interval.as_json(),
+            "site_calibration": None if site is None else site.as_json(),
+            "parity": measured,
+        }
+        metadata = _metadata(static, config, version, files, facts | learned)
         (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
         target = home / str(version)
         os.replace(folder, target)

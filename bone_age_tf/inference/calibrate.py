@@ -49,6 +49,7 @@ def calibrate_command(
     model: str,
     variant: str = "float32",
     output_json: str | Path = "site_calibration.json",
+    check_films: bool = True,
 ) -> int:
     """Predicts a site's cases, fits the correction, says what it changes and writes it.
 
@@ -58,6 +59,7 @@ def calibrate_command(
         model: the model's name.
         variant: float32 or int8.
         output_json: the file to write.
+        check_films: as of `predict_command`.
 
     Returns:
         The exit code, as of `predict_command`.
@@ -68,9 +70,10 @@ def calibrate_command(
         if predictor.site_calibrated:
             raise ModelError(
                 f"{predictor.name} version {predictor.version} holds a site's calibration already; "
-                "calibrate the export that it was made from"
+                "export the run again without --calibration, then calibrate that"
             )
-        site = predict_site(predictor, cases, load_checker(exports_dir))
+        checker = load_checker(exports_dir) if check_films else None
+        site = predict_site(predictor, cases, checker)
         calibration, text = calibrate(predictor, site)
         save_site_calibration(calibration, Path(output_json))
     except (InputError, ModelError, CalibrationError, OSError) as error:

@@ -11,7 +11,6 @@ from ai_edge_litert.interpreter import Interpreter
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference.predictor import (
-    FILM_CHECK,
     METADATA_FILE,
     SIGNATURE,
     ModelError,
@@ -51,7 +50,7 @@ def load_checker(exports_dir: str | Path) -> "FilmChecker | None":
     Raises:
         ModelError: it cannot be used.
     """
-    folders = exported_versions(exports_dir).get(FILM_CHECK)
+    folders = exported_versions(exports_dir).get(schema.FILM_CHECK)
     return FilmChecker.load(folders[-1]) if folders else None
 
 

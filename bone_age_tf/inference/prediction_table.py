@@ -1,7 +1,7 @@
 """Cases to predictions: a table with a row for each, and how many succeeded."""
 
 import csv
-import os
+import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
+from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
@@ -151,16 +152,11 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     Raises:
         OSError: the folder or the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            writer.writerows(row.cells() for row in rows)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(row.cells() for row in rows)
+    replace_file(path, text.getvalue().encode())
 
 
 @dataclass(frozen=True)

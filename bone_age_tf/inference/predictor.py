@@ -15,8 +15,6 @@ from bone_age_tf.evaluation.site_calibration import SiteCalibration
 
 METADATA_FILE = "metadata.json"
 SIGNATURE = "serving_default"
-FILM_CHECK = "film_check"
-"""Stands beside the models in the exports; see `bone_age_tf.inference.film_check`."""
 
 _SEX_CODES = {name: code for code, name in enumerate(schema.SEX_NAMES)}
 _PIXEL_RANGE = [0, 255]
@@ -211,7 +209,7 @@ def latest_version(exports_dir: str | Path, model: str) -> Path:
     """
     known = exported_versions(exports_dir)
     if model not in known:
-        there = ", ".join(name for name in known if name != FILM_CHECK) or "none"
+        there = ", ".join(name for name in known if name != schema.FILM_CHECK) or "none"
         raise ModelError(
             f"{exports_dir}: no exported model {model!r} (exported: {there}); "
             f"make it with: python run.py --model={model}"

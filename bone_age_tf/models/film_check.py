@@ -43,4 +43,4 @@ def build_film_check(size_px: int | None = SIZE_PX) -> keras.Model:
         schema.FILM_POSE: kl.Dense(len(schema.FILM_POSES), "softmax", name=schema.FILM_POSE)(x),
         schema.FILM_INVERTED: kl.Dense(1, "sigmoid", name=schema.FILM_INVERTED)(x),
     }
-    return keras.Model(image, outputs, name="film_check")
+    return keras.Model(image, outputs, name=schema.FILM_CHECK)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bone_age_tf import files
 from bone_age_tf.evaluation import plots, report
 from bone_age_tf.evaluation.metrics import Predictions, evaluate
 from bone_age_tf.evaluation.report import write_report
@@ -161,7 +162,7 @@ def test_writing_again_replaces_and_a_failure_leaves_the_old_report(tmp_path, mo
     def full(source, target):
         raise OSError("no space")
 
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="no space"):
         write_report(tmp_path, made_up(13), 120.0, "Second", {}, resamples=10)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

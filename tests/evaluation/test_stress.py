@@ -73,10 +73,12 @@ def test_answers_are_compared():
     assert found.mae_before == pytest.approx((0 + 10 + 2) / 3)
     assert found.mae_after == pytest.approx((1 + 10 + 2) / 3)
     assert found.mean_move == pytest.approx(21 / 3)
-    assert found.far_share == pytest.approx(1 / 3)
+    assert found.far_share == pytest.approx(2 / 4)  # one moves, one is refused
     assert found.failed
     same = compare_answers("crop", before, before, np.zeros(5))
     assert not same.failed
+    none = compare_answers("crop", before, np.full(5, np.nan), np.zeros(5))
+    assert (none.n, none.refused, none.failed) == (0, 4, True)
     table = stress_table({"one": found, "two": same})
-    assert "| crop | one | 3 | 1 | 4.00 | 4.33 | 7.00 | 33.3% | failed |" in table
+    assert "| crop | one | 3 | 1 | 4.00 | 4.33 | 7.00 | 50.0% | failed |" in table
     assert table.endswith("1 of 2 failed")

@@ -232,7 +232,7 @@ def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
             ends = site.apply(np.array([before.lower_90, before.upper_90]), case.sex)
             assert (after.lower_90, after.upper_90) == pytest.approx(tuple(ends), abs=0.05)
     metadata = json.loads((second / "metadata.json").read_text())
-    assert metadata["site_calibration"]["offset_months"] == [9.0, -4.0]
+    assert metadata["site_calibration"]["offset_months"] == {"female": 9.0, "male": -4.0}
     assert moved.site_calibrated
 
 

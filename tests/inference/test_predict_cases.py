@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf.inference import prediction_table
+from bone_age_tf import files
 from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.command import RESEARCH_USE, describe, predict_command
 from bone_age_tf.inference.prediction_table import HEADER, predict_cases
@@ -170,7 +170,7 @@ def test_table_is_replaced_as_a_whole(bins_model, tmp_path, monkeypatch):
     def fail_fn(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(prediction_table.os, "replace", fail_fn)
+    monkeypatch.setattr(files.os, "replace", fail_fn)
     with pytest.raises(OSError, match="disk full"):
         predict_cases(bins_model, cases * 2, output)
     assert output.read_text() == before
