@@ -8,11 +8,12 @@ python benchmarks/parts_and_attention.py table
 `parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
 each on the same phantoms for as many steps, and looks at which parts are selected: a box is at an
 ossification region when the centre of the one lies in the other: its own in the true box of one of
-the 17, or the centre of one of those in it. Each half is told too. `attention` trains attention_vgg
-and measures the share of its attention that falls into those boxes. Both stand beside chance: all
-anchors alike, and the share of the image that the boxes cover. The phantoms are hands of any size
-at any age: where the size tells the age, no network needs to look at the bones. What is known of
-each run is kept in `--work_dir`; a second start goes on.
+the 17, or the centre of one of those in it. Each half is printed too. The arm `told` is given the
+17 true boxes, crops of 32 px, and no whole image: what a choice of parts could bring. `attention`
+trains attention_vgg and measures the share of its attention that falls into those boxes. Both stand
+beside chance: all anchors alike, and the share of the image that the boxes cover. The phantoms are
+hands of any size at any age: where the size tells the age, no network needs to look at the bones.
+What is known of each run is kept in `--work_dir`; a second start goes on.
 """
 
 import argparse
@@ -27,6 +28,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
+import tensorflow as tf
 from compare_models import fit_steps
 from PIL import Image
 from seeds import measure_all, print_table
@@ -34,9 +36,12 @@ from seeds import measure_all, print_table
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline
-from bone_age_tf.models import part_layers
+from bone_age_tf.models import heads, part_layers, prsnet
 from bone_age_tf.models.build import build_model
+from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.resnet import BasicResidualNetwork
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.training.losses import build_losses
 
 BATCH = 16
 ARMS = {
@@ -45,6 +50,8 @@ ARMS = {
     "selection": {"relation": False, "selection": True},
     "prsnet": {"relation": True, "selection": True},
 }
+TOLD = "told"
+REGIONS, TOLD_PX = 17, 32
 
 
 def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
@@ -61,16 +68,18 @@ def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
     return config, builder, parts
 
 
-def phantoms_with_regions(builder) -> tuple[dict, np.ndarray, list[np.ndarray]]:
-    """Returns inputs, ages [N] and region boxes [R, 4] of every test phantom."""
+def phantoms_with_regions(
+    builder, split: str = "test"
+) -> tuple[dict, np.ndarray, list[np.ndarray]]:
+    """Returns inputs, ages [N] and region boxes [R, 4] of every phantom of a split."""
     images, sexes, ages, regions = [], [], [], []
-    for row in builder.as_dataset(split="test", shuffle_files=False).as_numpy_iterator():
+    for row in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
         images.append(row["image"])
         sexes.append([row["sex"]])
         ages.append(row["age_months"])
         regions.append(row["regions"]["bbox"])
     inputs = {
-        schema.IMAGE: np.stack(images).astype(np.float32),
+        schema.IMAGE: np.stack(images),
         schema.SEX: np.array(sexes, np.float32),
     }
     return inputs, np.array(ages), regions
@@ -129,6 +138,67 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
         found["MAE of the best part alone"] = float(errors[:, 0].mean())
         found["MAE of the last part alone"] = float(errors[:, -1].mean())
     return found
+
+
+def measure_told(options: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Trains the backbone on crops about the true regions; returns its error."""
+    settings = {"image_size_px": options.size_px, "base_filters": options.filters}
+    config, builder, _ = prepared(options, "prsnet", options.phantoms, **settings)
+    keras.utils.set_random_seed(seed)
+    network = told_network(config)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        options.steps - options.steps // 10,
+        alpha=0.01,
+        warmup_target=config.learning_rate,
+        warmup_steps=options.steps // 10,
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+    )
+    losses, weights = build_losses(config)
+    wanted = [schema.DISTRIBUTION, schema.AGE_MONTHS]
+    network.compile(
+        optimizer,
+        [losses[name] for name in wanted],
+        loss_weights=[weights[name] for name in wanted],
+    )
+    inputs, ages, regions = phantoms_with_regions(builder, "train")
+    ages = ages[:, None].astype(np.float32)
+    rows = tf.data.Dataset.from_tensor_slices(({**inputs, "regions": about(regions)}, (ages, ages)))
+    rows = rows.shuffle(len(ages), seed=seed).repeat().batch(BATCH).prefetch(2)
+    network.fit(rows, steps_per_epoch=options.steps, shuffle=False, verbose=0)
+    inputs, ages, regions = phantoms_with_regions(builder)
+    _, months = network.predict({**inputs, "regions": about(regions)}, batch_size=32, verbose=0)
+    return {"MAE": float(np.abs(months[:, 0] - ages).mean())}
+
+
+def told_network(config) -> keras.Model:
+    """Returns PRSNet's backbone on crops of given regions, read side by side."""
+    image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
+    sex = keras.Input((1,), name=schema.SEX)
+    regions = keras.Input((REGIONS, 4), name="regions")
+    grey = build_photometry(image, config, channels=1)
+    backbone = BasicResidualNetwork(
+        config.base_filters, prsnet.BLOCKS, prsnet.STRIDES, pooled=False
+    )
+    crops = part_layers.CropParts(TOLD_PX)([grey, regions])
+    vectors = keras.layers.GlobalAveragePooling2D()(backbone(crops, "crops_")[-1])
+    vectors = part_layers.GroupParts(REGIONS)(vectors)
+    vectors = keras.layers.Dense(32, "relu")(vectors)
+    outputs = heads.build_head(keras.layers.Flatten()(vectors), sex, config)
+    return keras.Model(
+        {schema.IMAGE: image, schema.SEX: sex, "regions": regions},
+        [outputs[schema.DISTRIBUTION], outputs[schema.AGE_MONTHS]],
+    )
+
+
+def about(regions: list[np.ndarray]) -> np.ndarray:
+    """Returns squares [N, 17, 4] about the regions, 1.6 times their longer side."""
+    boxes = np.stack(regions).astype(np.float32)
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = 0.8 * (boxes[..., 2:] - boxes[..., :2]).max(axis=2, keepdims=True)
+    return np.concatenate([centres - half, centres + half], axis=2)
 
 
 def annotated(options: argparse.Namespace, builder, size_px: int):
@@ -202,7 +272,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="+", choices=("parts", "attention", "table"))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, TOLD], default=[*ARMS, TOLD])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=2000, help=f"of {BATCH} images")
     parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
@@ -216,7 +286,10 @@ def main() -> None:
     measurements = {}
     if "parts" in options.what:
         for arm in options.arms:
-            measurements[f"parts {arm}"] = functools.partial(measure_parts, options, arm)
+            measure = functools.partial(measure_parts, options, arm)
+            if arm == TOLD:
+                measure = functools.partial(measure_told, options)
+            measurements[f"parts {arm}"] = measure
     if "attention" in options.what:
         for kind in ["phantoms", *(["real"] if options.boxes else [])]:
             measurements[f"attention {kind}"] = functools.partial(measure_attention, options, kind)
