@@ -27,6 +27,7 @@ MODES = (
     "calibrate",
     "transfer_check",
     "train_film_check",
+    "audit",
 )
 OUTPUTS = {"predict": "predictions.csv", "calibrate": "site_calibration.json"}
 """What the modes that take `--output` write without it."""
@@ -57,6 +58,10 @@ Predict with the newest export; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
   python run.py --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   python run.py --mode=predict --input=cases.csv      (columns image,sex and, if known, age_months)
+
+Look at every image and label of a dataset, and train without what is wrong:
+  python run.py --mode=audit --dataset=rsna_bone_age --manual_dir=FOLDER       (quick: --folds=0)
+  python run.py --dataset=rsna_bone_age --config.leave_out=runs/audit-rsna_bone_age/suspects.csv
 
 Train the network that refuses films that are no whole hand and puts others right:
   python run.py --mode=train_film_check --dataset=rsna_bone_age --manual_dir=FOLDER
@@ -107,6 +112,13 @@ def define_flags() -> flags.FlagValues:
         True,
         "predict, calibrate: refuse what is no whole hand; put right what is turned, mirrored or "
         "inverted.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "folds",
+        4,
+        "audit: networks that are trained to doubt labels, each on the others' images; 0 for none.",
+        lower_bound=0,
         flag_values=values,
     )
     text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
@@ -194,6 +206,8 @@ def _check(values: flags.FlagValues) -> None:
         raise ConfigError("--mode=predict needs --input=IMAGE, FOLDER or CSV")
     if values.mode == "calibrate" and not values.input:
         raise ConfigError("--mode=calibrate needs --input=CSV with columns image,sex,age_months")
+    if values.folds == 1:
+        raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
     if values.calibration and values.mode not in ("predict", "export"):
         raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
 

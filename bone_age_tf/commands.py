@@ -1,5 +1,6 @@
 """What the modes do: train, evaluate, export, explain. Imports TensorFlow."""
 
+import collections
 import dataclasses
 import datetime
 import json
@@ -9,20 +10,22 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import flags, logging
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
+from bone_age_tf.audit import audit_dataset
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline, preprocessing
 from bone_age_tf.data.film_samples import make_film_samples
 from bone_age_tf.data.rows import BadRowsError
+from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE, find_suspects
 from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.explain import grad_cam
 from bone_age_tf.export import parity, publish
 from bone_age_tf.export.film_check import publish_film_check
+from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.runs import Run, evaluate, interval_table, predictions_of
@@ -34,6 +37,7 @@ from bone_age_tf.training.precision import set_precision
 
 USERS_ERRORS = (BadRowsError, TrainingDivergedError, parity.ParityError, ValueError)
 DEFAULT_DATASET = "hand_phantom"
+AUDIT_MODEL = "cnn"
 FILM_STEPS, FILM_TESTS, HANDS_PX = 4000, 10_000, 100
 RUNS = Path("runs")
 
@@ -47,6 +51,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         return _check_transfer(values, overrides)
     if values.mode == "train_film_check":
         return _train_film_check(values, overrides)
+    if values.mode == "audit":
+        return _audit(values, overrides)
     if overrides:
         raise ConfigError(f"--config changes a new run; --mode={values.mode} takes the run's own")
     current = _open_run(values)
@@ -96,6 +102,32 @@ def _check_transfer(values: flags.FlagValues, overrides: list[tuple[str, str]]) 
     return 0
 
 
+def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Looks at every image and label of a dataset and writes what it finds."""
+    dataset = values.dataset or DEFAULT_DATASET
+    model = values.model if values["model"].present else AUDIT_MODEL
+    config = configs.load_config(model, dataset.partition("/")[0], overrides)
+    folder = Path(values.workdir or RUNS / f"audit-{dataset.replace('/', '-')}")
+    builder = prepare_dataset(
+        dataset, Path(values.data_dir), _folder(values.manual_dir), values.skip_bad_rows
+    )
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    set_precision(values.precision)
+    command = f"python run.py --mode=audit --dataset={dataset} --folds={values.folds} " + " ".join(
+        f"--config.{key}={text}" for key, text in overrides
+    )
+    checker = load_checker(values.exports_dir)
+    audited = audit_dataset(
+        config, builder, parts, checker, values.folds, folder, values.seed, command.strip()
+    )
+    counts = collections.Counter(one.kind for one in find_suspects(audited))
+    print(f"{len(audited.image_id):,} images; suspects: {dict(counts) or 'none'}")
+    print(f"report: {folder / PAGE_FILE}\nsuspects: {folder / SUSPECTS_FILE}")
+    return 0
+
+
 def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     """Trains, measures and exports the network that checks films, from a dataset's hands."""
     if overrides:
@@ -108,7 +140,10 @@ def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )
-    hands, others = (_hands(builder, parts[name]) for name in ("train", "validation"))
+    hands, others = (
+        pipeline.read_images(builder, parts[name], HANDS_PX, "stretch")
+        for name in ("train", "validation")
+    )
     print(f"film_check on {builder.info.full_name}: {len(hands)} hands, {FILM_STEPS} steps")
     network = film_check.train_film_check(hands, FILM_STEPS, values.seed)
     figures = film_check.measure_film_check(network, others, FILM_TESTS, values.seed)
@@ -127,14 +162,6 @@ def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]
     print(json.dumps(dataclasses.asdict(figures), indent=2))
     print(f"export: {folder}")
     return 0
-
-
-def _hands(builder: tfds.core.DatasetBuilder, part: pipeline.Part) -> np.ndarray:
-    """Reads all images of a part, [N, S, S] uint8, stretched."""
-    count = len(pipeline.read_table(builder, part))
-    dataset = pipeline.make_evaluation_dataset(builder, part, HANDS_PX, "stretch", 64, count)
-    batches = [inputs[schema.IMAGE].numpy()[..., 0] for inputs, _ in dataset]
-    return np.rint(np.concatenate(batches)).astype(np.uint8)
 
 
 def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir: Path) -> Run:
@@ -231,12 +258,11 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
     table = interval_table(current)  # first: it may measure anew
     metrics_file = current.workdir / "evaluation" / "metrics.json"
     metrics = _once(metrics_file, lambda: evaluate(current))
-    training = pipeline.read_table(current.builder, current.parts["train"])
     facts = {
         "data": {
             "name": current.builder.info.full_name,
             "train": str(current.parts["train"]),
-            "train_images": len(training),
+            "train_images": current.training_images(),
             "tested_on": str(current.parts["test"]),
         },
         "metrics": {"n": metrics["n"], **metrics["overall"]},

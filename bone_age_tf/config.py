@@ -32,6 +32,9 @@ def base_config() -> ml_collections.ConfigDict:
     config.served_resize = ""
     config.holdout_fraction = 0.1
     config.use_validation_split = True
+    # Tables that --mode=audit writes: images not to train on, and how far labels are trusted
+    config.leave_out = ""
+    config.trust = ""
     # Input layers: "unit" or "imagenet", see models/photometry.py
     config.pixels = "unit"
     # Head: distribution, classification or regression; loss of the last: l1, l2 or huber

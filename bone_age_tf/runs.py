@@ -60,6 +60,13 @@ class Run:
             )
         return keras.saving.load_model(path, compile=False)
 
+    def training_images(self) -> int:
+        """Returns how many images trained; of a run that is not finished, how many there are."""
+        path = self.workdir / "checkpoints" / fitting.FINISHED_FILE
+        record = json.loads(path.read_text()) if path.exists() else {}
+        everything = pipeline.read_table(self.builder, self.parts["train"])
+        return record.get(fitting.TRAINING_IMAGES, len(everything))
+
 
 def evaluate(current: Run) -> dict:
     """Measures the best checkpoint on the test part and writes the report."""
@@ -75,7 +82,7 @@ def evaluate(current: Run) -> dict:
         details={
             "dataset": current.builder.info.full_name,
             "split": str(part),
-            "training images": str(len(training)),
+            "training images": str(current.training_images()),
             "model": current.config.model,
             "command": f"python run.py --mode=evaluate --workdir={current.workdir}",
         },

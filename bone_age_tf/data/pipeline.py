@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from bone_age_tf.data import preprocessing
 _HASH_BUCKETS = 10_000
 _CACHE_BYTES = 2_000_000_000
 _SHUFFLE_BYTES = 1_000_000_000
+_WEIGHT = "weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +152,7 @@ def make_training_dataset(
     start_step: int = 0,
     stages: Sequence[tuple[int, int]] = (),
     shard: tuple[int, int] = (0, 1),
+    trust: Mapping[str, float] | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches without end, in an order that the seed alone decides.
 
@@ -164,17 +166,21 @@ def make_training_dataset(
         resize: a mode of `preprocessing.resize`.
         batch_size: examples a batch; every batch is full.
         seed: of the order.
-        examples: how many the part holds in all.
+        examples: how many the part holds in all, without those that are left out.
         start_step: batches to pass over, so that a resumed run sees what it would have seen.
         stages: (first step, side in pixels), ascending: from that step on, batches are shrunk to
             that side. Small images first make early training cheaper (progressive resizing;
             Touvron et al. 2019, arXiv 1906.06423, study what the sizes do to each other).
         shard: index of this worker and number of workers.
+        trust: weights by image id, 1 where there is none; what has 0 is left out.
 
     Returns:
-        As `make_evaluation_dataset`; with stages, height and width are not static.
+        As `make_evaluation_dataset`; with stages, height and width are not static; with trust, the
+        weights [B] follow the ages.
     """
     dataset = _read(builder, part).shard(shard[1], shard[0])
+    if trust:
+        dataset = dataset.map(_weighed(trust)).filter(lambda row: row[_WEIGHT] > 0)
     dataset = dataset.map(_resized(size_px, resize), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.map(_rounded)
     here = max(1, examples // shard[1])
@@ -182,13 +188,28 @@ def make_training_dataset(
         dataset = dataset.cache()
     buffer = max(1, min(here, _SHUFFLE_BYTES // size_px**2))
     dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
-    dataset = dataset.map(_inputs_and_age).batch(batch_size, drop_remainder=True)
+    dataset = dataset.map(_inputs_age_and_weight if trust else _inputs_and_age)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
     dataset = dataset.skip(start_step)
     if stages:
         dataset = dataset.enumerate(start_step).map(
             _shrunk(stages, size_px), num_parallel_calls=tf.data.AUTOTUNE
         )
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def read_images(
+    builder: tfds.core.DatasetBuilder, part: Part, size_px: int, resize: str
+) -> np.ndarray:
+    """Reads all images of a part, [N, S, S] uint8, in the order of its table.
+
+    Raises:
+        ValueError: the part is empty.
+    """
+    count = len(read_table(builder, part))
+    dataset = make_evaluation_dataset(builder, part, size_px, resize, 64, count)
+    batches = [inputs[schema.IMAGE].numpy()[..., 0] for inputs, _ in dataset]
+    return np.rint(np.concatenate(batches)).astype(np.uint8)
 
 
 def read_encoded(builder: tfds.core.DatasetBuilder, part: Part) -> tf.data.Dataset:
@@ -241,12 +262,26 @@ def _inputs_and_age(row):
     return inputs, row[schema.AGE_MONTHS][None]
 
 
+def _inputs_age_and_weight(row):
+    return *_inputs_and_age(row), row[_WEIGHT]
+
+
+def _weighed(trust: Mapping[str, float]):
+    weights = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant(list(trust), tf.string), tf.constant(list(trust.values()), tf.float32)
+        ),
+        default_value=1.0,
+    )
+    return lambda row: {**row, _WEIGHT: weights.lookup(row[schema.IMAGE_ID])}
+
+
 def _shrunk(stages: Sequence[tuple[int, int]], size_px: int):
     first_steps = tf.constant([first for first, _ in stages], tf.int64)
     sides = tf.constant([side for _, side in stages], tf.int32)
 
     def shrink_fn(step, batch):
-        inputs, age = batch
+        inputs, *others = batch
         stage = tf.reduce_sum(tf.cast(step >= first_steps, tf.int32)) - 1
         side = sides[stage]
         image = tf.cond(
@@ -254,6 +289,6 @@ def _shrunk(stages: Sequence[tuple[int, int]], size_px: int):
             lambda: inputs[schema.IMAGE],
             lambda: tf.image.resize(inputs[schema.IMAGE], [side, side], antialias=True),
         )
-        return {**inputs, schema.IMAGE: tf.ensure_shape(image, [None, None, None, 1])}, age
+        return {**inputs, schema.IMAGE: tf.ensure_shape(image, [None, None, None, 1])}, *others
 
     return shrink_fn

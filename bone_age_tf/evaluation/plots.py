@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Colours that colour-blind readers tell apart: Okabe and Ito 2008, Color Universal Design.
-_BLUE: Final = "#0072B2"
-_VERMILLION: Final = "#D55E00"
-_SKY_BLUE: Final = "#56B4E9"
-_BLACK: Final = "#000000"
-_GREY: Final = "#6E6E6E"
+BLUE: Final = "#0072B2"
+VERMILLION: Final = "#D55E00"
+SKY_BLUE: Final = "#56B4E9"
+BLACK: Final = "#000000"
+GREY: Final = "#6E6E6E"
 
-_SEX_STYLES: Final = {schema.FEMALE: (_VERMILLION, "o"), schema.MALE: (_BLUE, "^")}
+SEX_STYLES: Final = {schema.FEMALE: (VERMILLION, "o"), schema.MALE: (BLUE, "^")}
 _DPI: Final = 150
 _CROWDED_CASES: Final = 500
 _YEAR_STEPS: Final = (1, 1.2, 2.4, 6, 10)  # ticks at 12, 24 or 60 months: whole years
@@ -35,12 +35,12 @@ _YEAR_STEPS: Final = (1, 1.2, 2.4, 6, 10)  # ticks at 12, 24 or 60 months: whole
 
 def scatter(predictions: Predictions) -> bytes:
     """Draws predicted against true bone age, with the line on which they are equal."""
-    figure, axes = _figure(6.0, 6.0)
+    figure, axes = new_figure(6.0, 6.0)
     true, predicted = predictions.age_months, predictions.predicted_months
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     margin = max(0.04 * (high - low), 1.0)
     ends = (low - margin, high + margin)
-    axes.plot(ends, ends, color=_BLACK, linewidth=1, linestyle="--", label="predicted = true")
+    axes.plot(ends, ends, color=BLACK, linewidth=1, linestyle="--", label="predicted = true")
     _points(axes, predictions, true, predicted)
     axes.set(xlim=ends, ylim=ends, aspect="equal")
     axes.set_xlabel("True bone age (months)")
@@ -49,7 +49,7 @@ def scatter(predictions: Predictions) -> bytes:
     axes.set_title(f"n = {len(predictions)}, mean absolute error {mae:.1f} months")
     _year_ticks(axes, x=True, y=True)
     axes.legend(loc="upper left", frameon=False)
-    return _png(figure)
+    return as_png(figure)
 
 
 def bland_altman(predictions: Predictions) -> bytes:
@@ -57,17 +57,17 @@ def bland_altman(predictions: Predictions) -> bytes:
 
     With the bias and the limits of agreement (Bland and Altman 1986, Lancet 327:307-310).
     """
-    figure, axes = _figure(8.0, 5.0)
+    figure, axes = new_figure(8.0, 5.0)
     error = predictions.error_months
     mean = (predictions.age_months + predictions.predicted_months) / 2
-    axes.axhline(0, color=_GREY, linewidth=0.8)
+    axes.axhline(0, color=GREY, linewidth=0.8)
     _points(axes, predictions, mean, error)
     lines = [("bias", float(error.mean()), "-")]
     limits = limits_of_agreement(error)
     if limits is not None:
         lines += [("bias - 1.96 SD", limits[0], "--"), ("bias + 1.96 SD", limits[1], "--")]
     for name, months, style in lines:
-        axes.axhline(months, color=_BLACK, linewidth=1.2, linestyle=style)
+        axes.axhline(months, color=BLACK, linewidth=1.2, linestyle=style)
         axes.annotate(
             f"{name}\n{_signed(months)} months",
             xy=(1, months),
@@ -84,9 +84,9 @@ def bland_altman(predictions: Predictions) -> bytes:
     axes.set_title(f"Bland-Altman, n = {len(predictions)}")
     _year_ticks(axes, x=True, y=False)
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(_SEX_STYLES), frameon=False
+        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(SEX_STYLES), frameon=False
     )
-    return _png(figure)
+    return as_png(figure)
 
 
 def error_by_age(predictions: Predictions) -> bytes:
@@ -97,8 +97,8 @@ def error_by_age(predictions: Predictions) -> bytes:
     """
     error, bands = predictions.error_months, age_band(predictions.age_months)
     present = [int(band) for band in np.unique(bands)]
-    figure, axes = _figure(max(6.0, 1.6 + 0.85 * len(present)), 5.0)
-    axes.axhline(0, color=_GREY, linewidth=0.8)
+    figure, axes = new_figure(max(6.0, 1.6 + 0.85 * len(present)), 5.0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
     axes.boxplot(
         [error[bands == band] for band in present],
         positions=range(len(present)),
@@ -106,13 +106,13 @@ def error_by_age(predictions: Predictions) -> bytes:
         whis=(5, 95),
         showfliers=False,
         patch_artist=True,
-        boxprops={"facecolor": _SKY_BLUE, "edgecolor": _BLACK, "alpha": 0.75},
-        medianprops={"color": _BLACK, "linewidth": 2},
+        boxprops={"facecolor": SKY_BLUE, "edgecolor": BLACK, "alpha": 0.75},
+        medianprops={"color": BLACK, "linewidth": 2},
     )
     for position, band in enumerate(present):
         cases = error[bands == band]
         if cases.size < MIN_INTERVAL_CASES:
-            axes.plot([position] * cases.size, cases, "o", color=_BLACK, markersize=3.5, zorder=3)
+            axes.plot([position] * cases.size, cases, "o", color=BLACK, markersize=3.5, zorder=3)
     axes.set_xticks(
         range(len(present)),
         [
@@ -130,10 +130,10 @@ def error_by_age(predictions: Predictions) -> bytes:
     axes.set_title("Error by age: median, quartiles, whiskers at 5 % and 95 %", fontsize=11)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    return _png(figure)
+    return as_png(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, "Axes"]:
+def new_figure(width: float, height: float) -> tuple[Figure, "Axes"]:
     """Returns a figure of this size in inches and its axes; no pyplot, so no global state."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -144,7 +144,7 @@ def _figure(width: float, height: float) -> tuple[Figure, "Axes"]:
 
 def _points(axes: "Axes", predictions: Predictions, x: np.ndarray, y: np.ndarray) -> None:
     crowded = len(predictions) > _CROWDED_CASES
-    for code, (colour, marker) in _SEX_STYLES.items():
+    for code, (colour, marker) in SEX_STYLES.items():
         cases = predictions.sex == code
         if not cases.any():
             continue
@@ -171,7 +171,8 @@ def _signed(months: float) -> str:
     return f"{round(months, 1) + 0.0:+.1f}".replace("+0.0", "0.0")
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """Returns the picture as the bytes of a file that is the same each time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

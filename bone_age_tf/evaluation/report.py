@@ -127,11 +127,11 @@ def _page(
     metrics: Mapping[str, Any], predictions: Predictions, title: str, details: Mapping[str, str]
 ) -> str:
     sections = [
-        f"# {_one_line(title)}",
+        f"# {one_line(title)}",
         _headline(metrics, details),
         NOT_A_DEVICE,
         "## Overall",
-        _table(
+        markdown_table(
             ("Metric", "Value (95 % interval)"),
             [(_LABELS[name], _cell(name, metrics["overall"][name])) for name in metrics["overall"]],
         ),
@@ -148,14 +148,14 @@ def _page(
         "## Largest errors",
         _worst_table(predictions),
         "## Details",
-        _table(("Name", "Value"), details.items()) if details else "None were given.",
+        markdown_table(("Name", "Value"), details.items()) if details else "None were given.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _headline(metrics: Mapping[str, Any], details: Mapping[str, str]) -> str:
-    split = f"the **{_one_line(details['split'])}** split" if "split" in details else "these cases"
-    dataset = f" of {_one_line(details['dataset'])}" if "dataset" in details else ""
+    split = f"the **{one_line(details['split'])}** split" if "split" in details else "these cases"
+    dataset = f" of {one_line(details['dataset'])}" if "dataset" in details else ""
     floor = metrics["constant_median"]
     return (
         f"On {split}{dataset} (n = {metrics['n']}, bootstrap seed {metrics['seed']}), the mean "
@@ -176,7 +176,7 @@ def _method(metrics: Mapping[str, Any]) -> str:
 
 
 def _floor(constant: Mapping[str, Any]) -> str:
-    return _table(
+    return markdown_table(
         ("Quantity", "Value (95 % interval)"),
         [
             ("Training median (months)", f"{constant['months']:.1f}"),
@@ -189,7 +189,7 @@ def _floor(constant: Mapping[str, Any]) -> str:
 def _group_table(heading: str, groups: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     groups = list(groups)
     names = [name for name in _GROUP_METRICS if name in groups[0][1]]
-    return _table(
+    return markdown_table(
         (heading, "n", *(_LABELS[name] for name in names)),
         [
             (label, str(group["n"]), *(_cell(name, group[name]) for name in names))
@@ -221,7 +221,7 @@ def _worst_table(predictions: Predictions) -> str:
         headings.append("90 % interval (months)")
         for row, case in zip(rows, worst, strict=True):
             row.append(f"{lower[case]:.1f} to {upper[case]:.1f}")
-    return _table(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def _band(group: Mapping[str, Any]) -> str:
@@ -253,16 +253,17 @@ def _unit(name: str) -> str:
     return " %" if name.startswith("within_") or name == "interval_90_coverage" else ""
 
 
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def markdown_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Returns a Markdown table; a bar or line break inside a cell does not end it."""
-    headings = [_one_line(heading) for heading in headings]
+    headings = [one_line(heading) for heading in headings]
     lines = [
         headings,
         ["---"] * len(headings),
-        *([_one_line(cell) for cell in row] for row in rows),
+        *([one_line(cell) for cell in row] for row in rows),
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Returns a text as a cell or a heading of Markdown can hold it."""
     return " ".join(str(text).split()).replace("|", "\\|")

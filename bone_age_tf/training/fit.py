@@ -12,13 +12,16 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
-from bone_age_tf.data import augmentation, pipeline
+from bone_age_tf.data import augmentation, label_trust, pipeline
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel
 from bone_age_tf.training.initial_weights import initialise
 from bone_age_tf.training.losses import build_losses
 from bone_age_tf.training.optimizer import StagedAdamW, plan_stages
+
+FINISHED_FILE = "finished.json"
+TRAINING_IMAGES = "training_images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,16 +82,16 @@ def fit(
     """
     folder = workdir / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    finished = folder / "finished.json"
+    finished = folder / FINISHED_FILE
     if finished.exists():
         return folder / "best.keras"
-    table = pipeline.read_table(builder, parts["train"])
-    if len(table) < config.batch_size:
+    ids = training_ids(config, builder, parts["train"])
+    if len(ids) < config.batch_size:
         raise ValueError(
-            f"{len(table)} training images do not fill a batch of {config.batch_size}; "
-            f"lower it with --config.batch_size={max(1, len(table) // 4)}"
+            f"{len(ids)} training images do not fill a batch of {config.batch_size}; "
+            f"lower it with --config.batch_size={max(1, len(ids) // 4)}"
         )
-    schedule = Schedule(config.epochs, len(table) // config.batch_size)
+    schedule = Schedule(config.epochs, len(ids) // config.batch_size)
     keras.utils.set_random_seed(seed)
     model = compiled(config, schedule, seed)
     points = checkpoints.ResumePoints(folder)
@@ -98,7 +101,7 @@ def fit(
     elif loaded := initialise(model.network, config):
         print(f"first weights from {config.init}: {loaded}")
     checkpoints.forget_later_rows(workdir / "log.csv", done)
-    training = make_batches(config, builder, parts["train"], schedule, seed, len(table), done)
+    training = make_batches(config, builder, parts["train"], schedule, seed, len(ids), done)
     validation = pipeline.make_evaluation_dataset(
         builder,
         parts["validation"],
@@ -124,8 +127,23 @@ def fit(
         shuffle=False,
         verbose=_verbosity(),
     )
-    finished.write_text(json.dumps({"epochs": schedule.epochs, "steps": schedule.steps}) + "\n")
+    record = {"epochs": schedule.epochs, "steps": schedule.steps, TRAINING_IMAGES: len(ids)}
+    finished.write_text(json.dumps(record) + "\n")
     return folder / "best.keras"
+
+
+def training_ids(
+    config: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder, part: pipeline.Part
+) -> list[str]:
+    """Returns the ids of the images that train: those of a part that are not left out.
+
+    Raises:
+        ConfigError: see `label_trust.read_label_trust`; or its tables name none of the images.
+    """
+    ids = pipeline.read_table(builder, part).image_id
+    trust = label_trust.read_label_trust(config)
+    label_trust.require_named(trust, ids)
+    return [image_id for image_id in ids if trust.get(image_id, 1.0) > 0]
 
 
 def make_batches(
@@ -158,6 +176,7 @@ def make_batches(
         examples,
         start_step=done * schedule.steps_per_epoch,
         stages=schedule.stages(config),
+        trust=label_trust.read_label_trust(config),
     )
 
 
@@ -231,4 +250,4 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
 
 
 def _with_targets(names: tuple[str, ...]):
-    return lambda inputs, age: (inputs, dict.fromkeys(names, age))
+    return lambda inputs, age, *weight: (inputs, dict.fromkeys(names, age), *weight)

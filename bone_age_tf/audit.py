@@ -1,0 +1,105 @@
+"""Looks at every image and label of a dataset. Imports TensorFlow."""
+
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from bone_age_tf import schema
+from bone_age_tf.data import pipeline, radiograph
+from bone_age_tf.data.audit import ImageFacts, describe_image, find_twins
+from bone_age_tf.evaluation.audit_report import Audited, write_audit
+from bone_age_tf.evaluation.label_doubt import robust_deviation
+from bone_age_tf.inference.film_check import FilmChecker
+from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
+
+UNUSED = "in no run"
+
+
+def audit_dataset(
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    parts: dict[str, pipeline.Part],
+    checker: FilmChecker | None,
+    folds: int,
+    folder: Path,
+    seed: int,
+    command: str,
+) -> Audited:
+    """Audits all splits of a dataset and writes the report.
+
+    Args:
+        config: of the networks that doubt the labels, and of the size of the images.
+        builder: of the prepared dataset.
+        parts: what trains, validates and tests; see `pipeline.choose_parts`.
+        checker: of films, if there is one.
+        folds: networks that look at the labels; 0 for none.
+        folder: takes the report and what the networks have said.
+        seed: of the networks.
+        command: that the page names.
+
+    Returns:
+        What was found.
+    """
+    tables, images, part, facts, films = [], [], [], [], []
+    for split in builder.info.splits:
+        whole = pipeline.Part(split)
+        table = pipeline.read_table(builder, whole)
+        tables.append(table)
+        images.append(pipeline.read_images(builder, whole, config.image_size_px, config.resize))
+        part += _uses(builder, parts, split, table)
+        rows = pipeline.read_encoded(builder, whole).as_numpy_iterator()
+        for row in tqdm(rows, f"images of {split}", total=len(table), unit=" images"):
+            facts.append(describe_image(row[schema.IMAGE]))
+            films.append("" if checker is None else _film(checker, row[schema.IMAGE]))
+    ids = [image_id for table in tables for image_id in table.image_id]
+    sex, ages = (np.concatenate([getattr(t, n) for t in tables]) for n in ("sex", "age_months"))
+    pixels = np.concatenate(images)
+    trains = np.array([use.startswith(_USES["train"]) for use in part])
+    months = deviation = None
+    if folds:
+        its_fold = [fold_of(name, folds) if t else -1 for name, t in zip(ids, trains, strict=True)]
+        months = out_of_fold_months(config, pixels, sex, ages, np.array(its_fold), folder, seed)
+        deviation = np.zeros(len(ids))
+        for group in (trains, ~trains):
+            if group.any():
+                deviation[group] = robust_deviation(ages[group], months[0, group])
+    audited = Audited(
+        builder.info.full_name,
+        ids,
+        part,
+        trains,
+        sex,
+        ages,
+        facts,
+        _twins(facts),
+        films if checker is not None else None,
+        months,
+        deviation,
+    )
+    write_audit(folder, audited, pixels, command)
+    return audited
+
+
+_USES = {"train": "trains", "validation": "validates", "test": "tests"}
+
+
+def _uses(builder, parts: dict[str, pipeline.Part], split: str, table: pipeline.Table) -> list[str]:
+    """Says what each image of a split is for, such as `trains (train)`."""
+    uses: dict[str, list[str]] = {image_id: [] for image_id in table.image_id}
+    for name, word in _USES.items():
+        if parts[name].split == split:
+            for image_id in pipeline.read_table(builder, parts[name]).image_id:
+                uses[image_id].append(word)
+    return [f"{' and '.join(words) or UNUSED} ({split})" for words in uses.values()]
+
+
+def _film(checker: FilmChecker, png: bytes) -> str:
+    return checker.look(radiograph.read_radiograph(png)).reason
+
+
+def _twins(facts: list[ImageFacts]):
+    print(f"comparing {len(facts):,} images with each other")
+    return find_twins(facts)

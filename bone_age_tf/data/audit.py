@@ -1,0 +1,140 @@
+"""What each image of a dataset is: size, exposure, fingerprint; and which images are the same.
+
+NumPy, Pillow and ImageHash only. A fingerprint is the perceptual hash of 256 bits: the signs of an
+image's lowest frequencies about their median (Zauner 2010, Implementation and Benchmarking of
+Perceptual Image Hash Functions). Hands resemble each other, so a fingerprint alone accuses the
+innocent: two images are the same when, shrunk to 32 x 32, they are also nearly proportional.
+"""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Final
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+_HASH_SIDE: Final = 16
+_THUMBNAIL_PX: Final = 32
+_NEAR_BITS: Final = 40
+"""Of 256. A copy that is re-encoded, resized or exposed otherwise differs by 20 at most."""
+_NEAR_CORRELATION: Final = 0.985
+"""No two of the 11,711 images of the reduced RSNA 2017 set reach 0.98."""
+_BLOCK: Final = 512
+DARK: Final = 16.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFacts:
+    """An image in a few numbers; grey levels are 0 to 255.
+
+    Attributes:
+        width_px: width.
+        height_px: height.
+        mean: mean grey level.
+        low: the darkest percent.
+        high: the brightest percent.
+        dark_share: share of pixels below `DARK`.
+        digest: SHA-256 of size and pixels, in hexadecimal.
+        fingerprints: [2, 32] uint8, of the image and of its mirror image.
+        thumbnails: [2, 1024] float32 of length 1, of the same two, without their mean.
+    """
+
+    width_px: int
+    height_px: int
+    mean: float
+    low: float
+    high: float
+    dark_share: float
+    digest: str
+    fingerprints: np.ndarray
+    thumbnails: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Twins:
+    """Two images that are the same picture.
+
+    Attributes:
+        first: place of the one.
+        second: place of the other, which comes later.
+        how: `exact`, `near` or `mirrored`.
+        correlation: of the two small pictures.
+    """
+
+    first: int
+    second: int
+    how: str
+    correlation: float
+
+
+def describe_image(png: bytes) -> ImageFacts:
+    """Returns what an image is.
+
+    Args:
+        png: an image file that Pillow reads.
+    """
+    image = Image.open(io.BytesIO(png)).convert("L")
+    pixels = np.asarray(image)
+    low, high = np.percentile(pixels, [1, 99])
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    views = [image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    return ImageFacts(
+        image.width,
+        image.height,
+        float(pixels.mean()),
+        float(low),
+        float(high),
+        float((pixels < DARK).mean()),
+        digest,
+        np.stack([_fingerprint(view) for view in views]),
+        np.stack([_thumbnail(view) for view in views]),
+    )
+
+
+def find_twins(facts: Sequence[ImageFacts]) -> list[Twins]:
+    """Compares every image with every other and its mirror image.
+
+    Returns:
+        The pairs that are the same picture, by their places; of exact copies, each with the first.
+    """
+    if len(facts) < 2:
+        return []
+    prints = np.stack([one.fingerprints for one in facts])
+    pictures = np.stack([one.thumbnails for one in facts])
+    found: list[Twins] = []
+    firsts: dict[str, int] = {}
+    for place, one in enumerate(facts):
+        if one.digest in firsts:
+            found.append(Twins(firsts[one.digest], place, "exact", 1.0))
+        firsts.setdefault(one.digest, place)
+    for start in range(0, len(facts), _BLOCK):
+        here = slice(start, start + _BLOCK)
+        for view in (0, 1):
+            alike = pictures[here, 0] @ pictures[:, view].T
+            for row, second in np.argwhere(alike > _NEAR_CORRELATION):
+                first, second = int(start + row), int(second)
+                if first >= second or facts[first].digest == facts[second].digest:
+                    continue
+                if _bits(prints[first, 0], prints[second, view]) <= _NEAR_BITS:
+                    how = ("near", "mirrored")[view]
+                    found.append(Twins(first, second, how, float(alike[row, second])))
+    unique = {(twins.first, twins.second): twins for twins in reversed(found)}
+    return sorted(unique.values(), key=lambda twins: (twins.first, twins.second))
+
+
+def _fingerprint(image: Image.Image) -> np.ndarray:
+    return np.packbits(imagehash.phash(image, hash_size=_HASH_SIDE).hash.ravel())
+
+
+def _thumbnail(image: Image.Image) -> np.ndarray:
+    side = (_THUMBNAIL_PX, _THUMBNAIL_PX)
+    small = np.asarray(image.resize(side, Image.Resampling.BOX), np.float32).ravel()
+    small = small - small.mean()
+    return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def _bits(first: np.ndarray, second: np.ndarray) -> int:
+    return int(np.unpackbits(first ^ second).sum())

@@ -1,0 +1,66 @@
+"""Which training images are left out, and how much the labels of the others are trusted."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import ml_collections
+
+from bone_age_tf import schema
+from bone_age_tf.config import ConfigError
+from bone_age_tf.data import rows
+
+TRUST = "trust"
+
+
+def read_label_trust(config: ml_collections.ConfigDict) -> dict[str, float]:
+    """Reads the tables that `leave_out` and `trust` name; `--mode=audit` writes such tables.
+
+    Args:
+        config: of a run. `leave_out`: a CSV with the column image_id. `trust`: a CSV with the
+            columns image_id and trust, from 0 to 1. Either may be empty.
+
+    Returns:
+        Weights by image id: 0 for what is left out; an image that no table names has 1.
+
+    Raises:
+        ConfigError: a table cannot be read; the message names the file, the line and the value.
+    """
+    trust = {}
+    if config.trust:
+        for line, name, text in _cells(Path(config.trust), "trust", (schema.IMAGE_ID, TRUST)):
+            try:
+                trust[name] = float(text)
+            except ValueError:
+                trust[name] = math.nan
+            if not 0 <= trust[name] <= 1:
+                raise ConfigError(f"{config.trust}:{line}: {TRUST} is {text!r}; write 0 to 1")
+    if config.leave_out:
+        trust |= {
+            n: 0.0 for _, n in _cells(Path(config.leave_out), "leave_out", (schema.IMAGE_ID,))
+        }
+    return trust
+
+
+def require_named(trust: dict[str, float], image_ids: Iterable[str]) -> None:
+    """Raises a `ConfigError` unless the tables name one of the training images at least."""
+    if trust and not trust.keys() & set(image_ids):
+        raise ConfigError(
+            f"none of the {len(trust)} image ids in --config.leave_out and --config.trust, such as "
+            f"{next(iter(trust))!r}, is that of a training image; take the tables that "
+            "--mode=audit wrote for this dataset"
+        )
+
+
+def _cells(path: Path, key: str, columns: tuple[str, ...]) -> list[tuple]:
+    try:
+        table = rows.read_csv(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"--config.{key}={path}: {error.strerror}") from None
+    missing = [column for column in columns if column not in table.header]
+    if missing:
+        raise ConfigError(
+            f"{path}: no column {missing[0]!r}; its columns are: {', '.join(table.header)}"
+        )
+    places = [table.header.index(column) for column in columns]
+    return [(line, *(cells[place] for place in places)) for line, cells in table.rows]

@@ -1,0 +1,113 @@
+"""What networks say of labels that they have not seen: the ground for doubting a label."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import ml_collections
+import numpy as np
+import tensorflow as tf
+
+from bone_age_tf import schema
+from bone_age_tf.files import replace_file
+from bone_age_tf.training.fit import Schedule, compiled
+
+
+def fold_of(image_id: str, folds: int) -> int:
+    """Returns the fold of an image; it depends on its id alone."""
+    return int(tf.strings.to_hash_bucket_fast([f"fold {image_id}"], folds)[0])
+
+
+def out_of_fold_months(
+    config: ml_collections.ConfigDict,
+    images: np.ndarray,
+    sex: np.ndarray,
+    age_months: np.ndarray,
+    folds: np.ndarray,
+    workdir: Path,
+    seed: int,
+) -> np.ndarray:
+    """Predicts each image by a network that was not trained on it.
+
+    One network a fold, trained on the others. An image of no fold trains none, and has the mean of
+    all networks. What each has said is kept in the folder; a second call goes on after the last.
+
+    Args:
+        config: of the networks.
+        images: [N, S, S] uint8.
+        sex: [N] codes of `schema.SEX_NAMES`.
+        age_months: [N] labels.
+        folds: [N] fold of each image, -1 for none.
+        workdir: takes a file a fold.
+        seed: of weights, order and augmentation.
+
+    Returns:
+        [2, N] float64, months: as the sex of the label, and as the other sex.
+    """
+    count = int(folds.max()) + 1
+    said = np.stack(
+        [
+            _fold_months(config, images, sex, age_months, folds, fold, workdir, seed)
+            for fold in range(count)
+        ]
+    )
+    own = np.take_along_axis(said, np.maximum(folds, 0)[None, None, :], axis=0)[0]
+    return np.where(folds >= 0, own, said.mean(axis=0))
+
+
+def _fold_months(config, images, sex, age_months, folds, fold, workdir, seed) -> np.ndarray:
+    """Returns what the network of one fold says, [2, N], from its file if there is one."""
+    path = workdir / f"fold{fold}.json"
+    known = np.flatnonzero((folds >= 0) & (folds != fold))
+    facts = {"trained_on": len(known), "images": len(images), "seed": seed, "epochs": config.epochs}
+    if path.exists():
+        record = json.loads(path.read_text())
+        if record["facts"] == facts:
+            return np.array(record["months"])
+    print(f"fold {fold + 1} of {int(folds.max()) + 1}: {len(known)} images, {config.epochs} epochs")
+    network = _trained(config, images[known], sex[known], age_months[known], seed + fold)
+    months = np.stack([_ask(network, config, images, codes) for codes in (sex, 1 - sex)])
+    replace_file(path, json.dumps({"facts": facts, "months": months.tolist()}).encode())
+    return months
+
+
+def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    schedule = Schedule(config.epochs, max(1, len(images) // config.batch_size))
+    model = compiled(config, schedule, seed)
+    rows = tf.data.Dataset.from_tensor_slices((images[..., None], sex, age_months))
+    rows = rows.shuffle(len(images), seed=seed).repeat()
+    rows = rows.map(_row_fn(model.trained_outputs)).batch(config.batch_size, drop_remainder=True)
+    model.fit(
+        rows.prefetch(tf.data.AUTOTUNE),
+        epochs=schedule.epochs,
+        steps_per_epoch=schedule.steps_per_epoch,
+        callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        shuffle=False,
+        verbose=2,
+    )
+    return model.network
+
+
+def _row_fn(names: Sequence[str]):
+    def row_fn(image, sex, age_months):
+        inputs = {
+            schema.IMAGE: tf.cast(image, tf.float32),
+            schema.SEX: tf.cast(sex, tf.float32)[None],
+        }
+        return inputs, dict.fromkeys(names, tf.cast(age_months, tf.float32)[None])
+
+    return row_fn
+
+
+def _ask(network: keras.Model, config, images, sex) -> np.ndarray:
+    rows = tf.data.Dataset.from_tensor_slices((images[..., None], sex))
+    rows = rows.map(
+        lambda image, code: {
+            schema.IMAGE: tf.cast(image, tf.float32),
+            schema.SEX: tf.cast(code, tf.float32)[None],
+        }
+    )
+    outputs = network.predict(rows.batch(config.batch_size), verbose=0)
+    return np.ravel(outputs[schema.AGE_MONTHS]).astype(np.float64)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from bone_age_tf import config as configs
+from bone_age_tf.config import ConfigError
+from bone_age_tf.data import pipeline
+from bone_age_tf.data.label_trust import read_label_trust, require_named
+from bone_age_tf.training import fit as fitting
+
+TRAIN = pipeline.Part("train")
+
+
+def written(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def config_with(**tables):
+    config = configs.base_config()
+    config.update(tables)
+    return config
+
+
+def test_without_tables_every_label_counts():
+    assert read_label_trust(config_with()) == {}
+
+
+def test_left_out_beats_trusted(tmp_path):
+    trust = written(tmp_path / "trust.csv", "image_id,trust\na,0.5\nb,1\n")
+    leave_out = written(tmp_path / "out.csv", "image_id,why\na,dark\nc,blank\n")
+    found = read_label_trust(config_with(trust=trust, leave_out=leave_out))
+    assert found == {"a": 0.0, "b": 1.0, "c": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image_id,trust\na,1.2\n", r"trust.csv:2: trust is '1.2'; write 0 to 1"),
+        ("image_id,trust\na,1\nb,much\n", r"trust.csv:3: trust is 'much'"),
+        ("name,trust\na,1\n", r"no column 'image_id'; its columns are: name, trust"),
+        ("image_id,trust\n", "has no rows"),
+    ],
+)
+def test_a_wrong_table_is_told(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_label_trust(config_with(trust=written(tmp_path / "trust.csv", text)))
+
+
+def test_a_missing_table_is_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"--config.leave_out=.*gone.csv: No such file"):
+        read_label_trust(config_with(leave_out=str(tmp_path / "gone.csv")))
+
+
+def test_tables_of_another_dataset_are_refused():
+    require_named({}, ["a"])
+    require_named({"a": 0.0}, ["a"])
+    with pytest.raises(ConfigError, match="none of the 1 image ids"):
+        require_named({"b": 0.0}, ["a"])
+
+
+def test_training_sees_what_is_trusted_with_its_weight(phantoms):
+    table = pipeline.read_table(phantoms, TRAIN)
+    trust = dict.fromkeys(table.image_id[:40], 0.0) | {table.image_id[40]: 0.25}
+    batches = pipeline.make_training_dataset(
+        phantoms, TRAIN, 32, "pad", 8, 0, 8, stages=[(0, 24), (1, 32)], trust=trust
+    )
+    for _, age, weight in batches.take(3):
+        np.testing.assert_allclose(sorted(age[:, 0]), sorted(table.age_months[40:]))
+        place = int(np.argmin(weight))
+        assert weight[place] == 0.25
+        assert age[place, 0] == table.age_months[40]
+        assert np.sum(weight == 1) == 7
+
+
+@pytest.mark.slow
+def test_a_run_trains_on_what_is_left(tiny_config, phantoms, tmp_path):
+    table = pipeline.read_table(phantoms, TRAIN)
+    lines = "".join(f"{image_id}\n" for image_id in table.image_id[:30])
+    tiny_config.leave_out = written(tmp_path / "out.csv", f"image_id\n{lines}")
+    parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
+    fitting.fit(tiny_config, phantoms, parts, tmp_path / "run", 0)
+    record = (tmp_path / "run" / "checkpoints" / "finished.json").read_text()
+    assert '"training_images": 18' in record and '"steps": 4' in record

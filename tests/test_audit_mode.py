@@ -1,0 +1,38 @@
+"""The audit, as a user runs it, and a training without what it doubts."""
+
+import csv
+
+import pytest
+
+from bone_age_tf import cli
+
+pytestmark = pytest.mark.slow
+SMALL = ["--dataset=hand_phantom/tiny", "--config.image_size_px=32", "--config.epochs=1"]
+
+
+def test_an_audit_and_a_training_without_its_suspects(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["--mode=audit", "--folds=2", *SMALL, "--config.batch_size=8"]
+    assert cli.main(command) == 0
+    folder = tmp_path / "runs" / "audit-hand_phantom-tiny"
+    assert f"report: {folder.relative_to(tmp_path) / 'audit.md'}" in capsys.readouterr().out
+    page = (folder / "audit.md").read_text()
+    assert "--mode=audit --dataset=hand_phantom/tiny --folds=2 --config.image_size_px=32" in page
+    for part in ("trains (train)", "validates (validation)", "tests (test)"):
+        assert part in page
+    with (folder / "trust.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 48
+    assert cli.main(command) == 0  # what the networks have said is kept
+    assert "fold 1 of 2" not in capsys.readouterr().out
+
+    (folder / "suspects.csv").write_text("image_id\nno such image\n")
+    left_out = f"--config.leave_out={folder / 'suspects.csv'}"
+    assert cli.main(["--model=cnn", *SMALL, left_out, "--workdir=runs/without"]) == 2
+    assert "'no such image', is that of a training image" in capsys.readouterr().err
+
+
+def test_one_fold_and_unknown_data_are_refused(capsys):
+    assert cli.main(["--mode=audit", "--folds=1"]) == 2
+    assert "--folds=1: nothing is left to train on" in capsys.readouterr().err
+    assert cli.main(["--mode=audit", "--dataset=rsna"]) == 2
+    assert "Did you mean rsna_bone_age?" in capsys.readouterr().err
