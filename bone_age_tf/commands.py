@@ -28,7 +28,7 @@ from bone_age_tf.export.film_check import publish_film_check
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
-from bone_age_tf.runs import Run, evaluate, interval_table, predictions_of
+from bone_age_tf.runs import Run, evaluate, familiarity, interval_table, predictions_of
 from bone_age_tf.training import film_check
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.checkpoints import TrainingDivergedError
@@ -278,6 +278,7 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
         current.exports_dir,
         table,
         calibration,
+        familiarity(current),
     )
     print(parity.parity_table(measured))
     print(f"export: {folder}")

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
+from bone_age_tf.evaluation.familiarity import Familiarity, fit_familiarity
 from bone_age_tf.evaluation.interval import (
     FOLDS,
     MIN_CASES,
@@ -21,6 +22,7 @@ from bone_age_tf.evaluation.interval import (
 )
 from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
+from bone_age_tf.models.build import build_features_model
 from bone_age_tf.training import fit as fitting
 
 INTERVAL_FILE = "interval.json"
@@ -138,6 +140,16 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
         None if interval is None else interval[:, 0],
         None if interval is None else interval[:, 1],
     )
+
+
+def familiarity(current: Run) -> Familiarity:
+    """Measures what the best checkpoint sees in images that it knows and in held-out ones."""
+    network = build_features_model(current.network())
+    found = [
+        fitting.predict_features(network, current.config, current.builder, current.parts[name])
+        for name in ("train", "validation")
+    ]
+    return fit_familiarity(*found)
 
 
 def interval_table(current: Run) -> IntervalTable | None:

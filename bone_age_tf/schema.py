@@ -31,6 +31,10 @@ OUTPUTS: Final = (AGE_MONTHS, DISTRIBUTION, INTERVAL_90)
 `interval_90_months` [B, 2], its 5 % and 95 % quantiles. A regression head has only the first.
 Exports stretch the interval until it covers 90 % of held-out cases, and give a regression one."""
 
+UNFAMILIARITY: Final = "unfamiliarity"
+"""Output of exports, [B, 1]: how far an image's features lie from those of the training images, as
+a share of what is still familiar. Above 1 the age should not be trusted."""
+
 ATTENTIONS: Final = ("attention_1", "attention_2", "attention_3")
 """Outputs of `attention_vgg`, [B, H, W] each with a sum of 1: where it looks, by depth."""
 

@@ -1,5 +1,6 @@
 """A new version of an exported model: written elsewhere, checked, moved into place whole."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ import tensorflow as tf
 import bone_age_tf
 from bone_age_tf import schema
 from bone_age_tf.config import served_resize
+from bone_age_tf.evaluation.familiarity import Familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, saved_model
@@ -34,6 +36,7 @@ def publish(
     exports_dir: Path,
     interval: IntervalTable | None = None,
     site: SiteCalibration | None = None,
+    familiarity: Familiarity | None = None,
 ) -> tuple[Path, dict]:
     """Exports a trained network as the next version of its model.
 
@@ -46,6 +49,7 @@ def publish(
         exports_dir: the version goes to `<exports_dir>/<model>/<version>/`.
         interval: what stretches the model's own interval; the files hold it.
         site: a site's calibration, which the files then hold too.
+        familiarity: of the model's features, so that the files tell what is unlike a hand.
 
     Returns:
         The version's folder and the parity measured.
@@ -65,6 +69,7 @@ def publish(
             static,
             None if interval is None else interval.for_graph(),
             None if site is None else (site.offset_months, site.slope),
+            None if familiarity is None else dataclasses.astuple(familiarity),
         )
     finally:
         keras.mixed_precision.set_global_policy(policy)

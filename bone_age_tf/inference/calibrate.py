@@ -73,7 +73,7 @@ def calibrate_command(
                 "export the run again without --calibration, then calibrate that"
             )
         checker = load_checker(exports_dir) if check_films else None
-        site = predict_site(predictor, cases, checker)
+        site = predict_site(predictor, cases, checker, check_films)
         calibration, text = calibrate(predictor, site)
         save_site_calibration(calibration, Path(output_json))
     except (InputError, ModelError, CalibrationError, OSError) as error:
@@ -89,7 +89,10 @@ def calibrate_command(
 
 
 def predict_site(
-    predictor: Predictor, cases: Sequence[Case], checker: FilmChecker | None = None
+    predictor: Predictor,
+    cases: Sequence[Case],
+    checker: FilmChecker | None = None,
+    refuse_unfamiliar: bool = False,
 ) -> SiteCases:
     """Predicts each case that has a sex and an age; the others are left out, with the reason."""
     known = [case for case in cases if case.sex is not None and case.age_months is not None]
@@ -98,7 +101,7 @@ def predict_site(
         for case in cases
         if case.sex is None or case.age_months is None
     ]
-    rows = predict_cases(predictor, known, None, checker).rows
+    rows = predict_cases(predictor, known, None, checker, refuse_unfamiliar).rows
     found = []
     for case, row in zip(known, rows, strict=True):
         if row.prediction is None:

@@ -59,7 +59,7 @@ def predict_command(
         if output_csv is not None:
             _check_output(Path(output_csv), Path(input_path))
         checker = load_checker(exports_dir) if check_films else None
-        summary = predict_cases(predictor, cases, output_csv, checker)
+        summary = predict_cases(predictor, cases, output_csv, checker, check_films)
     except (
         InputError,
         ModelError,

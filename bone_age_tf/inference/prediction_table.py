@@ -96,6 +96,7 @@ def predict_cases(
     cases: Sequence[Case],
     output_csv: str | Path | None,
     checker: FilmChecker | None = None,
+    refuse_unfamiliar: bool = False,
 ) -> Summary:
     """Predicts every case; one that fails becomes a row with its reason and the others go on.
 
@@ -107,6 +108,8 @@ def predict_cases(
         cases: what to predict.
         output_csv: where to write the table, replaced as a whole at the end; None to not write it.
         checker: refuses films and puts them right before they are read; None reads them all.
+        refuse_unfamiliar: whether films are refused that the model knows nothing like, where its
+            export can tell.
 
     Raises:
         OSError: the table cannot be written.
@@ -122,6 +125,8 @@ def predict_cases(
     )
     for case, look in bar:
         case_rows = _predict_case(predictor, case, look)
+        if refuse_unfamiliar:
+            case_rows = _familiar(case_rows)
         rows.extend(case_rows)
         prediction = case_rows[0].prediction
         if case_rows[0].rejected:
@@ -221,3 +226,14 @@ def _predict_case(predictor: Predictor, case: Case, look: _Look) -> list[Row]:
         Row(case.image, schema.SEX_NAMES[sex], prediction, reason)
         for sex, prediction in zip(sexes, found, strict=True)
     ]
+
+
+def _familiar(rows: list[Row]) -> list[Row]:
+    """Returns rows without what is far from all that the model has learned from."""
+    distances = [row.prediction.unfamiliarity for row in rows if row.prediction is not None]
+    far = max((distance for distance in distances if distance is not None), default=0.0)
+    if far <= 1:
+        return rows
+    reason = f"unlike what the model has learned from: {far:.1f} times the distance it knows"
+    first = rows[0]
+    return [Row(first.image, first.sex if len(rows) == 1 else "", None, reason, rejected=True)]

@@ -38,12 +38,15 @@ class Prediction:
         upper_90: upper end of it.
         distribution: [K] probability per age bin, None from a regression head. A site's
             calibration leaves it as it is.
+        unfamiliarity: of the image, above 1 the model knows nothing like it; None where the export
+            cannot tell.
     """
 
     age_months: float
     lower_90: float | None
     upper_90: float | None
     distribution: np.ndarray | None
+    unfamiliarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,14 @@ class Predictor:
             interval = None if interval is None else self.calibration.apply(interval, sex)
         lower, upper = (None, None) if interval is None else map(float, interval[0])
         distribution = outputs.get(schema.DISTRIBUTION)
-        return Prediction(age, lower, upper, None if distribution is None else distribution[0])
+        distance = outputs.get(schema.UNFAMILIARITY)
+        return Prediction(
+            age,
+            lower,
+            upper,
+            None if distribution is None else distribution[0],
+            None if distance is None else float(distance.item()),
+        )
 
 
 def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:

@@ -6,10 +6,14 @@ from types import ModuleType
 
 import keras
 import ml_collections
+import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.models import layers
 from bone_age_tf.models.catalog import MODELS
+
+FEATURES_LAYER = "image_features"
+"""Of every model: what it knows of the image before the sex joins, [B, C]."""
 
 
 def model_module(name: str) -> ModuleType:
@@ -38,6 +42,7 @@ def build_served_model(
     model: keras.Model,
     interval: Mapping | None = None,
     line_by_sex: tuple[Sequence[float], Sequence[float]] | None = None,
+    known_features: Sequence | None = None,
 ) -> keras.Model:
     """Puts behind a trained model what was learned after the training.
 
@@ -47,9 +52,11 @@ def build_served_model(
             that the 90 % interval holds; a model without an interval gets one. None leaves it.
         line_by_sex: offsets in months and slopes, of female and male, for a site's ages; None for
             none.
+        known_features: weights of `layers.Unfamiliarity`, in their order; None for none.
 
     Returns:
-        The same inputs and outputs by name; of the outputs, age and interval are changed.
+        The same inputs and outputs by name; of the outputs, age and interval are changed, and
+        `schema.UNFAMILIARITY` may come to them.
     """
     outputs, sex = dict(model.output), model.input[schema.SEX]
     limits = (schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
@@ -65,7 +72,17 @@ def build_served_model(
             if name in outputs:
                 line = layers.LineBySex(*line_by_sex, limits, name=f"site_{name}")
                 outputs[name] = line([outputs[name], sex])
+    if known_features is not None:
+        count = len(known_features[2])
+        layer = layers.Unfamiliarity(count, name=schema.UNFAMILIARITY)
+        outputs[schema.UNFAMILIARITY] = layer(model.get_layer(FEATURES_LAYER).output)
+        layer.set_weights([np.asarray(values, np.float32) for values in known_features])
     return keras.Model(model.input, outputs, name=model.name)
+
+
+def build_features_model(model: keras.Model) -> keras.Model:
+    """Returns a model with the same inputs whose output is the image's features [B, C]."""
+    return keras.Model(model.input, model.get_layer(FEATURES_LAYER).output, name="features")
 
 
 def build_single_input_model(

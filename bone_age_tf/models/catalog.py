@@ -5,6 +5,7 @@ from typing import Final
 MODELS: Final = {
     "attention_vgg": "bone_age_tf.models.attention_vgg",
     "cnn": "bone_age_tf.models.cnn",
+    "compact": "bone_age_tf.models.compact",
     "prsnet": "bone_age_tf.models.prsnet",
     "resnet18": "bone_age_tf.models.resnet",
     "resnet34": "bone_age_tf.models.resnet",

@@ -229,6 +229,51 @@ class LineBySex(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class Unfamiliarity(keras.layers.Layer):
+    """Distance of features from those of known images, as a share of the limit.
+
+    `evaluation.familiarity.Familiarity` says how; its fields are the layer's weights.
+
+    Args:
+        directions: how many.
+    """
+
+    def __init__(self, directions, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        kwargs.setdefault("trainable", False)
+        super().__init__(**kwargs)
+        self.directions = directions
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        shapes = {
+            "mean": (channels,),
+            "directions": (channels, self.directions),
+            "spreads": (self.directions,),
+            "rest": (),
+            "limit": (),
+        }
+        for name, shape in shapes.items():
+            setattr(self, f"known_{name}", self.add_weight(shape, "ones", name=name))
+
+    def call(self, features):
+        """Maps [B, C] to [B, 1]."""
+        centred = features - self.known_mean
+        along = ops.matmul(centred, self.known_directions)
+        across = ops.sum(ops.square(centred), axis=1, keepdims=True)
+        across = across - ops.sum(ops.square(along), axis=1, keepdims=True)
+        squared = ops.mean(ops.square(along / self.known_spreads), axis=1, keepdims=True)
+        squared = squared + across / ops.square(self.known_rest)
+        return ops.sqrt(ops.maximum(squared, 1e-12)) / self.known_limit
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 1)
+
+    def get_config(self):
+        return {**super().get_config(), "directions": self.directions}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class DistributionQuantiles(keras.layers.Layer):
     """Quantiles of a distribution over age bins, linear within a bin.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -196,6 +197,28 @@ def predict(
         builder, part, config.image_size_px, config.resize, config.batch_size, examples
     )
     return network.predict(dataset, verbose=_verbosity())
+
+
+def predict_features(
+    network: keras.Model,
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    part: pipeline.Part,
+    most: int = 4000,
+) -> np.ndarray:
+    """Returns [N, C], what a network of one output says of the first images of a part.
+
+    Args:
+        network: see `build.build_features_model`.
+        config: the resolved config.
+        builder: of the prepared dataset.
+        part: which examples.
+        most: images to look at; whole batches of them.
+    """
+    size, resize, batch = config.image_size_px, config.resize, config.batch_size
+    examples = len(pipeline.read_table(builder, part))
+    dataset = pipeline.make_evaluation_dataset(builder, part, size, resize, batch, examples)
+    return network.predict(dataset.take(math.ceil(most / batch)), verbose=0)
 
 
 def _verbosity() -> int:

@@ -11,11 +11,12 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from bone_age_tf import commands
 from bone_age_tf.config import served_resize
 from bone_age_tf.data import pipeline, preprocessing, radiograph
+from bone_age_tf.evaluation.familiarity import fit_familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, publish
 from bone_age_tf.inference.predictor import Predictor, latest_version
-from bone_age_tf.models.build import build_model
+from bone_age_tf.models.build import build_features_model, build_model
 
 INTERVAL = IntervalTable(((11.0,) * 21, (20.0,) * 21), 100)
 """Half-widths of 1 month, which is what a regression has, become 11 for girls and 20 for boys."""
@@ -273,3 +274,28 @@ def test_int8_that_is_too_far_off_is_told():
 
 def test_users_errors_are_known_to_the_command_line():
     assert parity.ParityError in commands.USERS_ERRORS
+
+
+@pytest.mark.slow
+def test_exports_tell_what_is_unlike_a_hand(phantoms, tiny_config, tmp_path):
+    keras.utils.set_random_seed(2)
+    network = build_model(tiny_config)
+    sharpen(network)
+    known, held_out = (cases_of(phantoms, tiny_config, part) for part in ("train", "test"))
+    features = build_features_model(network)
+
+    def ask(cases):
+        images = np.stack([case.image for case in cases])
+        sexes = np.zeros((len(cases), 1), np.float32)
+        return features.predict({"image": images, "sex": sexes}, verbose=0)
+
+    found = fit_familiarity(ask(known), ask(held_out))
+    folder, _ = publish.publish(
+        network, tiny_config, known[:4], held_out[:4], {}, tmp_path, familiarity=found
+    )
+    predictor = Predictor.load(folder)
+    distances = [predictor.predict_fitted(c.image[..., 0], c.sex).unfamiliarity for c in held_out]
+    np.testing.assert_allclose(distances, found.unfamiliarity(ask(held_out)), rtol=1e-3)
+    assert np.mean(np.array(distances) <= 1) >= 0.9
+    noise = np.random.default_rng(0).uniform(0, 255, (32, 32)).astype(np.float32)
+    assert predictor.predict_fitted(noise, 0).unfamiliarity > 1.5

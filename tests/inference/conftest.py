@@ -8,6 +8,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 SIZE_PX = 8
+UNFAMILIARITY = "unfamiliarity"
 ALL_OUTPUTS = ("age_months", "distribution", "interval_90_months")
 
 
@@ -43,6 +44,7 @@ def _write_tflite(path, outputs, answer_fn, work_dir):
 
 def metadata(name, version, outputs, resize="pad"):
     shapes = {"age_months": [1, 1], "distribution": [1, 2], "interval_90_months": [1, 2]}
+    shapes[UNFAMILIARITY] = [1, 1]
     return {
         "name": name,
         "version": version,
@@ -62,6 +64,7 @@ def exports(tmp_path_factory):
 
     bins: age = 0.5 mean + 10 sex; interval -5 and +7; distribution (1 - sex / 4, sex / 4).
     regression: age = 0.5 mean + 10 sex; interval -20 and +15; no distribution.
+    wary: age = mean; unfamiliarity = mean / 100.
     broken: age = NaN where the mean is above 200, otherwise the mean.
     """
     from keras import ops
@@ -84,7 +87,11 @@ def exports(tmp_path_factory):
     def broken_fn(mean, sex):
         return [mean + ops.sqrt(200 - mean) * 0 + 0 * sex]
 
+    def wary_fn(mean, sex):
+        return [mean + 0 * sex, mean / 100]
+
     models = {
+        "wary": ((ALL_OUTPUTS[0], UNFAMILIARITY), wary_fn),
         "bins": (ALL_OUTPUTS, bins_fn),
         "regression": (ALL_OUTPUTS[:1] + ALL_OUTPUTS[2:], regression_fn),
         "broken": (ALL_OUTPUTS[:1], broken_fn),

@@ -122,6 +122,18 @@ def test_answer_that_is_no_number_becomes_a_failed_row(exports, tmp_path):
     assert good.cells() == ("100", "female", "100.0", "", "", "ok", "")
 
 
+def test_what_the_model_knows_nothing_like_is_refused_on_request(exports, tmp_path):
+    predictor = Predictor.load(exports / "wary" / "1")
+    cases = [Case(str(v), save(tmp_path / f"{v}.png", v), sex) for v, sex in ((90, 0), (150, None))]
+    assert [row.status for row in predict_cases(predictor, cases, None).rows] == ["ok"] * 3
+    summary = predict_cases(predictor, cases, None, refuse_unfamiliar=True)
+    known, strange = summary.rows
+    assert known.prediction.unfamiliarity == pytest.approx(0.9)
+    assert strange.cells()[:6] == ("150", "", "", "", "", "rejected")
+    assert "1.5 times the distance it knows" in strange.reason
+    assert (summary.rejected, summary.failed, summary.without_sex) == (1, 0, 0)
+
+
 def test_missing_sex_gives_both_results(bins_model, tmp_path):
     summary = predict_cases(
         bins_model, [Case("a.png", save(tmp_path / "a.png"), None, 50.0)], tmp_path / "out.csv"

@@ -58,6 +58,7 @@ def test_constant_sex_follows_the_batch():
         layers.ConstantSex(1),
         layers.ExpectedAge(2.0),
         layers.DistributionQuantiles(2.0, (0.1, 0.9)),
+        layers.Unfamiliarity(3),
     ],
 )
 def test_layers_come_back_from_their_config(layer):
