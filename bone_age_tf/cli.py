@@ -54,7 +54,7 @@ Start from other weights, and check that it helps: the same budget from random o
 Do one thing with a finished run (the newest of the model unless --workdir names one):
   python run.py --mode=evaluate | export | explain --workdir=runs/NAME
 
-Predict with the newest export; no training, no TensorFlow:
+Predict; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
   python run.py --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   python run.py --mode=predict --input=cases.csv      (columns image,sex and, if known, age_months)
@@ -81,7 +81,12 @@ def define_flags() -> flags.FlagValues:
         flags.DEFINE_string(name, default, meaning, flag_values=values)
 
     text("mode", "train", f"What to do: {', '.join(MODES)}.")
-    text("model", "resnet50", f"Which model: {', '.join(MODELS)}.")
+    text(
+        "model",
+        "resnet50",
+        f"Which model: {', '.join(MODELS)}. Without it predict and calibrate take the one that is "
+        "shipped, or else the newest export, and audit takes cnn.",
+    )
     text(
         "dataset",
         None,
@@ -231,11 +236,12 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
 def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
     """Runs a mode that needs no TensorFlow."""
     exports_dir = Path(values.exports_dir)
+    model = values.model if values["model"].present else None
     if values.mode == "calibrate":
         from bone_age_tf.inference.calibrate import calibrate_command
 
         return calibrate_command(
-            values.input, exports_dir, values.model, values.variant, output, values.check_films
+            values.input, exports_dir, model, values.variant, output, values.check_films
         )
     from bone_age_tf.inference.command import predict_command
 
@@ -243,7 +249,7 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
         values.input,
         values.sex,
         exports_dir,
-        values.model,
+        model,
         values.variant,
         output,
         values.calibration,

@@ -18,6 +18,8 @@ SHARES: Final = {"hand": 0.55, "cut": 0.17, "two": 0.08, "other": 0.2}
 ASPECT: Final = schema.RESIZE_ASPECTS["portrait"]
 _WORK_PX: Final = 128
 _INVERTED_SHARE: Final = 0.3
+_SMALL_SHARE: Final = 0.12
+"""Of whole hands: a small exposed field on a large black film."""
 _UPRIGHT_SHARE: Final = 0.3
 """Beyond its eighth: upright is what most films are."""
 
@@ -82,7 +84,8 @@ def _hand(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     aspect = ASPECT * np.exp(random.normal(0, 0.12))
     height, width = _WORK_PX, max(24, round(_WORK_PX * aspect))
     hand = cv2.resize(hand, (width, height), interpolation=cv2.INTER_AREA)
-    zoom = np.exp(random.uniform(-0.3, 0.22))
+    small = random.random() < _SMALL_SHARE
+    zoom = np.exp(random.uniform(-0.9, -0.3) if small else random.uniform(-0.3, 0.22))
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), random.uniform(-25, 25), zoom)
     matrix[:, 2] += random.uniform(-0.04, 0.04, 2) * (width, height)
     edge = float(np.median(hand[[0, -1]])) if random.random() < 0.5 else 0.0

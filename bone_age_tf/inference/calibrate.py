@@ -20,7 +20,7 @@ from bone_age_tf.inference.cases import Case, InputError, collect_cases
 from bone_age_tf.inference.command import EXIT_OK, EXIT_USAGE, RESEARCH_USE
 from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
-from bone_age_tf.inference.predictor import ModelError, Predictor, latest_version
+from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
 
 ENOUGH_CASES = 50
 _LEFT_OUT_SHOWN = 5
@@ -46,7 +46,7 @@ class SiteCases:
 def calibrate_command(
     input_path: str | Path,
     exports_dir: str | Path,
-    model: str,
+    model: str | None,
     variant: str = "float32",
     output_json: str | Path = "site_calibration.json",
     check_films: bool = True,
@@ -56,7 +56,7 @@ def calibrate_command(
     Args:
         input_path: a CSV with the columns image, sex and age_months; see `collect_cases`.
         exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
-        model: the model's name.
+        model: the model's name; None for the one that is shipped, or else the newest.
         variant: float32 or int8.
         output_json: the file to write.
         check_films: as of `predict_command`.
@@ -66,7 +66,7 @@ def calibrate_command(
     """
     try:
         cases = collect_cases(input_path)
-        predictor = Predictor.load(latest_version(exports_dir, model), variant)
+        predictor = Predictor.load(choose_version(exports_dir, model), variant)
         if predictor.site_calibrated:
             raise ModelError(
                 f"{predictor.name} version {predictor.version} holds a site's calibration already; "

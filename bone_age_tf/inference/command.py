@@ -13,7 +13,7 @@ from bone_age_tf.inference.prediction_table import (
     Summary,
     predict_cases,
 )
-from bone_age_tf.inference.predictor import ModelError, Predictor, latest_version
+from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 1
@@ -28,7 +28,7 @@ def predict_command(
     input_path: str | Path,
     sex: str | None,
     exports_dir: str | Path,
-    model: str,
+    model: str | None,
     variant: str = "float32",
     output_csv: str | Path | None = "predictions.csv",
     calibration: str | Path | None = None,
@@ -40,7 +40,7 @@ def predict_command(
         input_path: see `collect_cases`.
         sex: female or male for images without one; None or empty for a result for both.
         exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
-        model: the model's name.
+        model: the model's name; None for the one that is shipped, or else the newest.
         variant: float32 or int8.
         output_csv: the table to write, folders made as needed; None for none.
         calibration: file of a site's calibration, made by `--mode=calibrate`; None for none.
@@ -54,7 +54,7 @@ def predict_command(
     try:
         cases = collect_cases(input_path, sex)
         site = None if calibration is None else read_site_calibration(Path(calibration))
-        folder = latest_version(exports_dir, model)
+        folder = choose_version(exports_dir, model)
         predictor = Predictor.load(folder, variant, calibration=site)
         if output_csv is not None:
             _check_output(Path(output_csv), Path(input_path))
@@ -69,6 +69,7 @@ def predict_command(
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     print(describe(summary))
+    print(f"Read by {predictor.name} version {predictor.version}, {predictor.variant}")
     if checker is None:
         why = f"{exports_dir} has no film_check" if check_films else "--nocheck_films"
         print(f"Films were not checked: {why}")

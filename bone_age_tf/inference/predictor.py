@@ -14,6 +14,7 @@ from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 
 METADATA_FILE = "metadata.json"
+SHIPPED_MODEL = "compact"
 SIGNATURE = "serving_default"
 
 _SEX_CODES = {name: code for code, name in enumerate(schema.SEX_NAMES)}
@@ -225,6 +226,25 @@ def latest_version(exports_dir: str | Path, model: str) -> Path:
             f"make it with: python run.py --model={model}"
         )
     return known[model][-1]
+
+
+def choose_version(exports_dir: str | Path, model: str | None) -> Path:
+    """Returns the folder to predict with: a model's highest version.
+
+    Args:
+        exports_dir: the folder with `<model>/<version>/`.
+        model: its name; None for the one that the project ships, or else the newest there is.
+
+    Raises:
+        ModelError: as of `latest_version`.
+    """
+    if model is None:
+        known = exported_versions(exports_dir)
+        folders = [known[name][-1] for name in known if name != schema.FILM_CHECK]
+        if SHIPPED_MODEL in known or not folders:
+            return latest_version(exports_dir, SHIPPED_MODEL)
+        return max(folders, key=lambda folder: (folder / METADATA_FILE).stat().st_mtime)
+    return latest_version(exports_dir, model)
 
 
 def _remedy(folder: Path) -> str:

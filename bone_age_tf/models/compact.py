@@ -1,24 +1,19 @@
-"""A small network for small images: residual blocks, and a head that knows where a bone is.
+"""A small network for small images: residual blocks without pooling in front.
 
-Ours, of known parts. Basic residual blocks (He et al. 2015, arXiv 1512.03385) behind a first
-convolution of stride 2 and no pooling, so that 100 px still leave 7 places a side; each place says
-a little (`PLACE_FILTERS`), and the fully connected layer reads all places side by side. Hands lie
-alike in radiographs: what a growth plate means depends on whose it is, and a mean over all places
-forgets that. 2.0 M parameters with `base_filters` 24.
+Ours, of known parts: the basic blocks of ResNet18 (He et al. 2015, arXiv 1512.03385) with 24
+instead of 64 filters in the first stage (`base_filters`) and without the pooling behind the first
+convolution, so that the stages see 100 px at strides of 2, 4, 8 and 16. 1.7 M parameters.
 """
 
 import ml_collections
 from keras import layers as kl
 
-from bone_age_tf.models import heads, layers
+from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
-from bone_age_tf.models.resnet import BATCH_NORM_MOMENTUM, BasicResidualNetwork
+from bone_age_tf.models.resnet import BasicResidualNetwork
 
 BLOCKS = (2, 2, 2, 2)
 STRIDES = (1, 2, 2, 2)
-PLACE_FILTERS = 64
-PLACES = 5
-"""Sides of the grid that the fully connected layer sees."""
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:
@@ -39,9 +34,5 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     """
     grey = build_photometry(image, config, channels=1)
     x = BasicResidualNetwork(config.base_filters, BLOCKS, STRIDES, pooled=False)(grey)[-1]
-    x = kl.Conv2D(PLACE_FILTERS, 1, use_bias=False, name="places_conv")(x)
-    x = kl.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name="places_bn")(x)
-    x = kl.ReLU(name="places_out")(x)
-    x = layers.GridMeans(PLACES, name="grid_means")(x)
-    features = kl.Flatten(name="image_features")(x)
+    features = kl.GlobalAveragePooling2D(name="image_features")(x)
     return heads.build_head(features, sex, config)

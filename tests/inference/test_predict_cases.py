@@ -204,6 +204,7 @@ def test_command_for_one_image(exports, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         f"{image}  male  bone age 137.5 months (11 y 6 m), 90 % interval 132.5 to 144.5",
+        "Read by bins version 1, float32",
         f"Films were not checked: {exports} has no film_check",
         f"Written to {output}",
         RESEARCH_USE,
@@ -217,7 +218,7 @@ def test_command_for_one_image(exports, tmp_path, capsys):
 def test_command_for_one_image_without_a_sex(exports, tmp_path, capsys):
     image = save(tmp_path / "hand.png")
     assert predict_command(image, None, exports, "bins", output_csv=None) == 0
-    female, male, hint, _, last = capsys.readouterr().out.splitlines()
+    female, male, hint, _, _, last = capsys.readouterr().out.splitlines()
     assert "female  bone age 50.0 months (4 y 2 m)" in female
     assert "male  bone age 60.0 months (5 y 0 m)" in male
     assert hint == "sex not given: result for both sexes; --sex=female or --sex=male selects one"
@@ -251,7 +252,7 @@ def test_errors_of_the_user_have_code_2_and_no_traceback(exports, tmp_path, caps
     attempts = [
         ((tmp_path / "none.png", "f", exports, "bins"), "none.png: no such file or folder"),
         ((image, "boy", exports, "bins"), "--sex: sex is 'boy'"),
-        ((image, "f", exports, "vgg"), "exported: bins, broken, regression"),
+        ((image, "f", exports, "vgg"), "exported: bins, broken, regression, wary"),
         ((image, "f", exports, "bins", "fp16"), "no variant 'fp16'"),
         ((image, "f", exports, "bins", "float32", tmp_path), "this is a folder"),
         ((table, "f", exports, "bins", "float32", table), "this is the input"),

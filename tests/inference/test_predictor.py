@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from bone_age_tf.inference.predictor import (
     ModelError,
     PredictionError,
     Predictor,
+    choose_version,
     exported_versions,
     latest_version,
 )
@@ -193,6 +195,19 @@ def test_missing_model_lists_what_there_is(tmp_path):
         latest_version(tmp_path, "vgg")
     assert "no exported model 'vgg' (exported: cnn, resnet50)" in str(error.value)
     assert "python run.py --model=vgg" in str(error.value)
+
+
+def test_without_a_name_the_shipped_model_is_chosen_or_else_the_newest(tmp_path):
+    with pytest.raises(ModelError, match="no exported model 'compact'"):
+        choose_version(tmp_path, None)
+    older, newer = make_version(tmp_path, "vgg16", "4"), make_version(tmp_path, "cnn", "1")
+    make_version(tmp_path, "film_check", "1")
+    os.utime(older / "metadata.json", (1, 1))
+    assert choose_version(tmp_path, None) == newer
+    assert choose_version(tmp_path, "vgg16") == older
+    shipped = make_version(tmp_path, "compact", "1")
+    os.utime(shipped / "metadata.json", (1, 1))
+    assert choose_version(tmp_path, None) == shipped
 
 
 @pytest.mark.parametrize("model", ["cnn", "", ".."])
