@@ -13,6 +13,8 @@ import numpy as np
 DIRECTIONS: Final = 32
 HELD_OUT_SHARE: Final = 0.995
 """Of held-out images, this share is within the limit."""
+ENOUGH_HELD_OUT: Final = 200
+"""Fewer do not tell where that share ends; twice the largest of their distances is the limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,5 +62,9 @@ def fit_familiarity(learned: np.ndarray, held_out: np.ndarray) -> Familiarity:
     spreads = np.maximum(singular[:count] / np.sqrt(len(learned)), 1e-6)
     rest = max(float(np.sqrt((singular[count:] ** 2).sum() / len(learned))), 1e-6)
     found = Familiarity(mean, rows[:count].T, spreads, rest, 1.0)
-    limit = float(np.quantile(found.unfamiliarity(held_out), HELD_OUT_SHARE))
+    distances = found.unfamiliarity(held_out)
+    if len(distances) < ENOUGH_HELD_OUT:
+        limit = 2.0 * float(distances.max())
+    else:
+        limit = float(np.quantile(distances, HELD_OUT_SHARE))
     return dataclasses.replace(found, limit=max(limit, 1e-6))

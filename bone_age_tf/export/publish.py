@@ -26,6 +26,9 @@ INTENDED_USE = (
     "Not a medical device; not for diagnosis or treatment."
 )
 
+KERAS_FILE = "model.keras"
+"""The network as it was trained, to look into or to go on from with `--config.init`."""
+
 
 def publish(
     network: keras.Model,
@@ -63,10 +66,10 @@ def publish(
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("float32")
     try:
-        static = build_model(config, config.image_size_px)
-        static.set_weights(network.get_weights())
+        plain = build_model(config, config.image_size_px)
+        plain.set_weights(network.get_weights())
         static = build_served_model(
-            static,
+            plain,
             None if interval is None else interval.for_graph(),
             None if site is None else (site.offset_months, site.slope),
             None if familiarity is None else dataclasses.astuple(familiarity),
@@ -76,6 +79,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
         saved_model.write_saved_model(static, config, folder)
+        plain.save(folder / KERAS_FILE)
         single = Path(temporary) / "single_case"
         saved_model.write_single_case_model(static, config.image_size_px, single)
         files = {name: folder / f"model_{name}.tflite" for name in ("float32", "int8")}

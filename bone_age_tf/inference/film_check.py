@@ -21,6 +21,8 @@ LEAST_SIDE_PX = 64
 """Of the shorter side; below it no reader sees a growth plate."""
 LEAST_RANGE = 8.0
 """Between the darkest and the brightest percent, of 255."""
+_LEVELS_SIDE_PX = 128
+"""Enough pixels a side to tell the grey levels of a film."""
 _SURE = 0.5
 """A pose or an inversion that is less probable is left alone."""
 _REASONS = {
@@ -95,7 +97,8 @@ class FilmChecker:
         if min(height, width) < LEAST_SIDE_PX:
             reason = f"{width} x {height} px; the shorter side needs {LEAST_SIDE_PX} or more"
             return Film(None, f"too small: {reason}")
-        low, high = np.percentile(image, [1, 99])
+        step = max(1, min(height, width) // _LEVELS_SIDE_PX)
+        low, high = np.percentile(image[::step, ::step], [1, 99])
         if high - low < LEAST_RANGE:
             return Film(None, "blank: there is no contrast in it")
         said = self._ask(radiograph.resize(image, self._size_px, "pad"))

@@ -31,6 +31,13 @@ def test_a_distance_counts_by_the_spread_of_its_direction(fitted):
     assert near < 1 < middle < off
 
 
+def test_few_held_out_images_leave_room():
+    random = np.random.default_rng(2)
+    few = fit_familiarity(features(random, 500), features(random, 16))
+    fresh = few.unfamiliarity(features(random, 4000))
+    assert fresh.max() < 1.2 and np.median(fresh) < 0.6
+
+
 def test_equal_and_few_images_give_numbers():
     same = fit_familiarity(np.ones((3, 4)), np.ones((2, 4)))
     assert np.isfinite(same.unfamiliarity(np.zeros((1, 4)))).all()
