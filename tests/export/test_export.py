@@ -298,4 +298,4 @@ def test_exports_tell_what_is_unlike_a_hand(phantoms, tiny_config, tmp_path):
     np.testing.assert_allclose(distances, found.unfamiliarity(ask(held_out)), rtol=1e-3)
     assert np.mean(np.array(distances) <= 1) >= 0.9
     noise = np.random.default_rng(0).uniform(0, 255, (32, 32)).astype(np.float32)
-    assert predictor.predict_fitted(noise, 0).unfamiliarity > 2 * max(distances)
+    assert predictor.predict_fitted(noise, 0).unfamiliarity > 1.5 * max(distances)
