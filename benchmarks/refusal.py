@@ -4,9 +4,9 @@ python benchmarks/refusal.py --model=compact --input=cases.csv --pictures=FOLDER
 
 Counts what prediction refuses of the radiographs of a table, of their halves, of pictures that come
 with installed packages (scikit-learn, scikit-image, Matplotlib, and what lies under `--pictures`),
-and of pages of text, charts, boards, noise and blank films that are drawn here. None of these was
-trained on: the film check's own examples are made otherwise. A picture is refused by the film check
-or because it is unlike what the model has learned from; each is counted too.
+and of pages of text, charts, boards, noise and blank films that are drawn here. The film check
+learns from other pages, stripes, grain and blank films, of its own making. A picture is refused by
+the film check or because it is unlike what the model has learned from; each is counted too.
 """
 
 import argparse

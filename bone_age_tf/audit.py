@@ -10,7 +10,7 @@ from tqdm import tqdm
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline, radiograph
 from bone_age_tf.data.audit import ImageFacts, describe_image, find_twins
-from bone_age_tf.evaluation.audit_report import Audited, write_audit
+from bone_age_tf.evaluation.audit_report import Audited, Suspect, write_audit
 from bone_age_tf.evaluation.label_doubt import robust_deviation
 from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
@@ -27,7 +27,7 @@ def audit_dataset(
     folder: Path,
     seed: int,
     command: str,
-) -> Audited:
+) -> list[Suspect]:
     """Audits all splits of a dataset and writes the report.
 
     Args:
@@ -41,7 +41,7 @@ def audit_dataset(
         command: that the page names.
 
     Returns:
-        What was found.
+        What looks wrong.
     """
     tables, images, part, facts, films = [], [], [], [], []
     for split in builder.info.splits:
@@ -51,7 +51,7 @@ def audit_dataset(
         images.append(pipeline.read_images(builder, whole, config.image_size_px, config.resize))
         part += _uses(builder, parts, split, table)
         rows = pipeline.read_encoded(builder, whole).as_numpy_iterator()
-        for row in tqdm(rows, f"images of {split}", total=len(table), unit=" images"):
+        for row in tqdm(rows, split, total=len(table), unit="image", disable=None):
             facts.append(describe_image(row[schema.IMAGE]))
             films.append("" if checker is None else _film(checker, row[schema.IMAGE]))
     ids = [image_id for table in tables for image_id in table.image_id]
@@ -79,8 +79,7 @@ def audit_dataset(
         months,
         deviation,
     )
-    write_audit(folder, audited, pixels, command)
-    return audited
+    return write_audit(folder, audited, pixels, command)
 
 
 _USES = {"train": "trains", "validation": "validates", "test": "tests"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
+import tensorflow_datasets as tfds
 from absl import flags, logging
 
 from bone_age_tf import config as configs
@@ -19,7 +20,7 @@ from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline, preprocessing
 from bone_age_tf.data.film_samples import make_film_samples
 from bone_age_tf.data.rows import BadRowsError
-from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE, find_suspects
+from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE
 from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.explain import grad_cam
@@ -108,22 +109,16 @@ def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     model = values.model if values["model"].present else AUDIT_MODEL
     config = configs.load_config(model, dataset.partition("/")[0], overrides)
     folder = Path(values.workdir or RUNS / f"audit-{dataset.replace('/', '-')}")
-    builder = prepare_dataset(
-        dataset, Path(values.data_dir), _folder(values.manual_dir), values.skip_bad_rows
-    )
-    parts = pipeline.choose_parts(
-        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
-    )
+    builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     set_precision(values.precision)
-    command = f"python run.py --mode=audit --dataset={dataset} --folds={values.folds} " + " ".join(
-        f"--config.{key}={text}" for key, text in overrides
-    )
+    settings = [f"--config.{key}={text}" for key, text in overrides]
+    words = ["python run.py --mode=audit", f"--model={model}", f"--dataset={dataset}"]
+    command = " ".join([*words, f"--folds={values.folds}", *settings])
     checker = load_checker(values.exports_dir)
-    audited = audit_dataset(
-        config, builder, parts, checker, values.folds, folder, values.seed, command.strip()
+    suspects = audit_dataset(
+        config, builder, parts, checker, values.folds, folder, values.seed, command
     )
-    counts = collections.Counter(one.kind for one in find_suspects(audited))
-    print(f"{len(audited.image_id):,} images; suspects: {dict(counts) or 'none'}")
+    print(f"suspects: {dict(collections.Counter(one.kind for one in suspects)) or 'none'}")
     print(f"report: {folder / PAGE_FILE}\nsuspects: {folder / SUSPECTS_FILE}")
     return 0
 
@@ -134,12 +129,7 @@ def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]
         raise ConfigError("--config has no effect on --mode=train_film_check")
     dataset = values.dataset or DEFAULT_DATASET
     config = configs.load_config("cnn", dataset.partition("/")[0])  # for its cut into parts
-    builder = prepare_dataset(
-        dataset, Path(values.data_dir), _folder(values.manual_dir), values.skip_bad_rows
-    )
-    parts = pipeline.choose_parts(
-        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
-    )
+    builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     hands, others = (
         pipeline.read_images(builder, parts[name], HANDS_PX, "stretch")
         for name in ("train", "validation")
@@ -171,18 +161,28 @@ def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir:
     record = {"dataset": dataset, "seed": values.seed}
     if (workdir / "config.json").exists():
         _require_same_run(workdir, config, record)
-    builder = prepare_dataset(
-        dataset, Path(values.data_dir), _folder(values.manual_dir), values.skip_bad_rows
-    )
-    parts = pipeline.choose_parts(
-        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
-    )
+    builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     record |= {"manual_dir": values.manual_dir, "skip_bad_rows": values.skip_bad_rows}
     precision = set_precision(values.precision)
     current = Run(workdir, config, builder, parts, values.seed, Path(values.exports_dir))
     _start(current, record)
     print(f"{config.model} on {builder.info.full_name} in {precision}; the run's folder: {workdir}")
     return current
+
+
+def _prepare(
+    config: ml_collections.ConfigDict,
+    dataset: str,
+    values: flags.FlagValues,
+    manual_dir: str | None,
+    skip_bad_rows: bool,
+) -> tuple[tfds.core.DatasetBuilder, dict[str, pipeline.Part]]:
+    """Prepares a dataset and says what of it trains, validates and tests."""
+    builder = prepare_dataset(dataset, Path(values.data_dir), _folder(manual_dir), skip_bad_rows)
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    return builder, parts
 
 
 def _new_workdir(config: ml_collections.ConfigDict, dataset: str) -> Path:
@@ -233,14 +233,12 @@ def _open_run(values: flags.FlagValues) -> Run:
         print(f"the newest run: {workdir}")
     config = configs.read_config(workdir / "config.json")
     record = json.loads((workdir / "run.json").read_text())
-    builder = prepare_dataset(
+    builder, parts = _prepare(
+        config,
         values.dataset or record["dataset"],
-        Path(values.data_dir),
-        _folder(values.manual_dir or record["manual_dir"]),
+        values,
+        values.manual_dir or record["manual_dir"],
         record["skip_bad_rows"],
-    )
-    parts = pipeline.choose_parts(
-        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )
     return Run(workdir, config, builder, parts, record["seed"], Path(values.exports_dir))
 

@@ -17,7 +17,10 @@ def test_an_audit_and_a_training_without_its_suspects(tmp_path, monkeypatch, cap
     folder = tmp_path / "runs" / "audit-hand_phantom-tiny"
     assert f"report: {folder.relative_to(tmp_path) / 'audit.md'}" in capsys.readouterr().out
     page = (folder / "audit.md").read_text()
-    assert "--mode=audit --dataset=hand_phantom/tiny --folds=2 --config.image_size_px=32" in page
+    assert (
+        "--mode=audit --model=cnn --dataset=hand_phantom/tiny --folds=2 --config.image_size_px=32"
+        in page
+    )
     for part in ("trains (train)", "validates (validation)", "tests (test)"):
         assert part in page
     with (folder / "trust.csv").open() as file:

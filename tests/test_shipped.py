@@ -1,12 +1,14 @@
 """The weights that come with the project, as a fresh clone has them."""
 
 import csv
+import io
 import json
 import re
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference.cases import Case
@@ -125,10 +127,6 @@ def test_metadata_says_what_was_measured(exports):
 
 
 def _png(pixels):
-    import io
-
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()

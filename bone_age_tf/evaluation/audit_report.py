@@ -153,7 +153,9 @@ def _pictures(audited: Audited, suspects: list[Suspect], images) -> list[tuple[s
     if audited.months is not None and audited.deviation is not None:
         doubted = np.abs(audited.deviation) > LIMIT_SD
         png = audit_plots.labels(ages, audited.months[0], doubted)
-        found.append(("labels.png", "Labels against what unbiased networks say", png))
+        found.append(
+            ("labels.png", "Labels against what networks say that have not seen them", png)
+        )
     for kind, title in _SHEETS.items():
         chosen = [suspect for suspect in suspects if suspect.kind == kind][:_SHOWN]
         if chosen:
