@@ -2,13 +2,14 @@
 
 python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age
 taskset -c 0 python benchmarks/compare_models.py --minutes 30 ...   # one core, the other is free
-python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --minutes 5 ...
+python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --steps 900 ...
 python benchmarks/compare_models.py --models cnn --set head=regression sex_mode=off ...
 
 Trains on 90 % of the RSNA training images, by id, and measures on the other 10 %. A model's steps
 are as many as fit into `--minutes` at the speed of its first ones, so that a noisy machine changes
-what is reached and not who is favoured. What is known of each run is kept in `--work_dir`; a second
-start goes on. Without `--manual_dir`, `--dataset=hand_phantom/varied` is trained on.
+what is reached and not who is favoured; `--steps` sets them instead, for what costs alike. What is
+known of each run is kept in `--work_dir`; a second start goes on. Without `--manual_dir`,
+`--dataset=hand_phantom/varied` is trained on.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def measure(options: argparse.Namespace, name: str, seed: int) -> dict:
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )
-    steps = steps_in(options.minutes, config, builder, parts)
+    steps = options.steps or steps_in(options.minutes, config, builder, parts)
     network, speed = fit_steps(config, builder, parts, seed, steps)
     table = pipeline.read_table(builder, parts["test"])
     outputs = fitting.predict(network, config, builder, parts["test"], len(table))
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="config settings")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--minutes", type=float, default=15.0, help="of training, each run")
+    parser.add_argument("--steps", type=int, help="of training, each run, instead of --minutes")
     parser.add_argument("--dataset", help="default: rsna_bone_age with --manual_dir, else phantoms")
     parser.add_argument("--manual_dir", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("data"))

@@ -8,8 +8,9 @@ python benchmarks/parts_and_attention.py table
 `parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
 each on the same phantoms for as many steps, and looks at which parts are selected: a box is at an
 ossification region when the centre of the one lies in the other: its own in the true box of one of
-the 17, or the centre of one of those in it. Each half is printed too. The arm `told` is given the
-17 true boxes, crops of 32 px, and no whole image: what a choice of parts could bring. `attention`
+the 17, or the centre of one of those in it. Each half is printed too. The arms `told` get crops of
+true boxes, 32 px, and no whole image: what a choice of parts could bring. `told` has all 17 in
+their order, `told_unordered` in none, `told_six` six of them at random in no order. `attention`
 trains attention_vgg and measures the share of its attention that falls into those boxes. Both stand
 beside chance: all anchors alike, and the share of the image that the boxes cover. The phantoms are
 hands of any size at any age: where the size tells the age, no network needs to look at the bones.
@@ -50,8 +51,9 @@ ARMS = {
     "selection": {"relation": False, "selection": True},
     "prsnet": {"relation": True, "selection": True},
 }
-TOLD = "told"
 REGIONS, TOLD_PX = 17, 32
+TOLD = {"told": (REGIONS, True), "told_unordered": (REGIONS, False), "told_six": (6, False)}
+"""How many true regions an arm is given, and whether in their order."""
 
 
 def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
@@ -140,12 +142,13 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
     return found
 
 
-def measure_told(options: argparse.Namespace, seed: int) -> dict[str, float]:
+def measure_told(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
     """Trains the backbone on crops about the true regions; returns its error."""
+    count, ordered = TOLD[arm]
     settings = {"image_size_px": options.size_px, "base_filters": options.filters}
     config, builder, _ = prepared(options, "prsnet", options.phantoms, **settings)
     keras.utils.set_random_seed(seed)
-    network = told_network(config)
+    network = told_network(config, count, ordered)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
         options.steps - options.steps // 10,
@@ -166,27 +169,49 @@ def measure_told(options: argparse.Namespace, seed: int) -> dict[str, float]:
     inputs, ages, regions = phantoms_with_regions(builder, "train")
     ages = ages[:, None].astype(np.float32)
     rows = tf.data.Dataset.from_tensor_slices(({**inputs, "regions": about(regions)}, (ages, ages)))
-    rows = rows.shuffle(len(ages), seed=seed).repeat().batch(BATCH).prefetch(2)
+    rows = rows.shuffle(len(ages), seed=seed).repeat()
+    if not ordered:
+        rows = rows.map(functools.partial(some_regions, count=count))
+    rows = rows.batch(BATCH).prefetch(2)
     network.fit(rows, steps_per_epoch=options.steps, shuffle=False, verbose=0)
     inputs, ages, regions = phantoms_with_regions(builder)
-    _, months = network.predict({**inputs, "regions": about(regions)}, batch_size=32, verbose=0)
+    boxes = about(regions)
+    if not ordered:
+        order = np.random.default_rng(seed).random(boxes.shape[:2]).argsort(axis=1)[:, :count]
+        boxes = np.take_along_axis(boxes, order[:, :, None], axis=1)
+    _, months = network.predict({**inputs, "regions": boxes}, batch_size=32, verbose=0)
     return {"MAE": float(np.abs(months[:, 0] - ages).mean())}
 
 
-def told_network(config) -> keras.Model:
-    """Returns PRSNet's backbone on crops of given regions, read side by side."""
+def some_regions(inputs: dict, wanted, count: int):
+    """Returns an example with so many of its regions, in no order."""
+    return inputs | {"regions": tf.random.shuffle(inputs["regions"])[:count]}, wanted
+
+
+def told_network(config, count: int, ordered: bool) -> keras.Model:
+    """Returns PRSNet's backbone on crops of given regions.
+
+    In their order they are read side by side; else each beside its place, and pooled.
+    """
     image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
     sex = keras.Input((1,), name=schema.SEX)
-    regions = keras.Input((REGIONS, 4), name="regions")
+    regions = keras.Input((count, 4), name="regions")
     grey = build_photometry(image, config, channels=1)
     backbone = BasicResidualNetwork(
         config.base_filters, prsnet.BLOCKS, prsnet.STRIDES, pooled=False
     )
     crops = part_layers.CropParts(TOLD_PX)([grey, regions])
     vectors = keras.layers.GlobalAveragePooling2D()(backbone(crops, "crops_")[-1])
-    vectors = part_layers.GroupParts(REGIONS)(vectors)
-    vectors = keras.layers.Dense(32, "relu")(vectors)
-    outputs = heads.build_head(keras.layers.Flatten()(vectors), sex, config)
+    vectors = part_layers.GroupParts(count)(vectors)
+    if ordered:
+        features = keras.layers.Flatten()(keras.layers.Dense(32, "relu")(vectors))
+    else:
+        places = keras.layers.Dense(32, "relu")(keras.layers.Dense(32, "relu")(regions))
+        read = keras.layers.Concatenate()([vectors, places])
+        read = keras.layers.Dense(128, "relu")(keras.layers.Dense(128, "relu")(read))
+        pools = keras.layers.GlobalAveragePooling1D(), keras.layers.GlobalMaxPooling1D()
+        features = keras.layers.Concatenate()([pool(read) for pool in pools])
+    outputs = heads.build_head(features, sex, config)
     return keras.Model(
         {schema.IMAGE: image, schema.SEX: sex, "regions": regions},
         [outputs[schema.DISTRIBUTION], outputs[schema.AGE_MONTHS]],
@@ -272,7 +297,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="+", choices=("parts", "attention", "table"))
-    parser.add_argument("--arms", nargs="+", choices=[*ARMS, TOLD], default=[*ARMS, TOLD])
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *TOLD], default=[*ARMS, *TOLD])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=2000, help=f"of {BATCH} images")
     parser.add_argument("--size_px", type=int, default=128, help="of phantoms")
@@ -286,10 +311,8 @@ def main() -> None:
     measurements = {}
     if "parts" in options.what:
         for arm in options.arms:
-            measure = functools.partial(measure_parts, options, arm)
-            if arm == TOLD:
-                measure = functools.partial(measure_told, options)
-            measurements[f"parts {arm}"] = measure
+            measure = measure_told if arm in TOLD else measure_parts
+            measurements[f"parts {arm}"] = functools.partial(measure, options, arm)
     if "attention" in options.what:
         for kind in ["phantoms", *(["real"] if options.boxes else [])]:
             measurements[f"attention {kind}"] = functools.partial(measure_attention, options, kind)
