@@ -90,9 +90,13 @@ def _augmentation() -> ml_collections.ConfigDict:
     # Of the policy "films"
     config.aspect_fraction = 0.15
     config.shear = 0.1
+    config.shrink_fraction = 0.0  # as zoom_fraction, for hands that come smaller; 0: the same
     config.frame_aspect = 0.0  # width over height of what a stretched image shows; 0: its own
     config.tone = 1.0
     config.sharpness = 0.7
+    config.crush = 0.0
+    config.grain = 0.0
+    config.marks = 0.0
     config.cover = 0.3
     return config
 

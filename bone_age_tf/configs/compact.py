@@ -13,6 +13,7 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     """Returns the settings for a dataset."""
     config = base_config()
     config.base_filters = 24
+    config.local_contrast = False
     minutes_on_two_cores(config, dataset)
     config.weight_decay = 0.05
     if dataset == "rsna_bone_age":

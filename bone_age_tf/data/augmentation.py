@@ -21,8 +21,8 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
 
     `standard` flips, rotates, shifts, zooms and changes contrast and brightness with Keras'
     layers. `strong` adds two operations an image of a KerasCV set: shear, sharpness, blur, cut-out,
-    equalisation. `films` moves each image in one interpolation, changes its tone and sharpness, and
-    covers a piece of some.
+    equalisation. `films` moves each image in one interpolation, marks some, changes tone,
+    sharpness and grain, and covers a piece of some.
 
     Args:
         config: the `augmentation` part of a config.
@@ -78,6 +78,7 @@ def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.lay
         film_layers.RandomPose(
             degrees=config.rotation_degrees,
             zoom=config.zoom_fraction,
+            shrink=config.shrink_fraction or None,
             aspect=config.aspect_fraction,
             shear=config.shear,
             shift=config.shift_fraction,
@@ -85,7 +86,10 @@ def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.lay
             frame_aspect=config.frame_aspect or None,
             seed=seed,
         ),
-        film_layers.RandomExposure(config.tone, config.sharpness, seed=seed + 1),
+        film_layers.RandomMarks(config.marks, seed=seed + 3),
+        film_layers.RandomExposure(
+            config.tone, config.sharpness, config.crush, config.grain, seed=seed + 1
+        ),
         film_layers.RandomCover(config.cover, seed=seed + 2),
     ]
 

@@ -14,8 +14,9 @@ class RandomPose(keras.layers.Layer):
 
     Args:
         degrees: turns are uniform from -`degrees` to `degrees`.
-        zoom: the logarithm of the zoom is uniform, from 1 / (1 + `zoom`) to 1 + `zoom`.
-        aspect: the same for width over height.
+        zoom: the logarithm of the zoom is uniform, from 1 / (1 + `shrink`) to 1 + `zoom`.
+        shrink: None for `zoom`. More of it for films that show much beside the hand.
+        aspect: the same of width over height, from 1 / (1 + `aspect`) to 1 + `aspect`.
         shear: horizontal shift by height, uniform from -`shear` to `shear`.
         shift: of each axis, in parts of the image's side, uniform.
         flip: whether half of the images are mirrored.
@@ -33,12 +34,14 @@ class RandomPose(keras.layers.Layer):
         shift=0.0,
         flip=False,
         frame_aspect=None,
+        shrink=None,
         seed=0,
         **kwargs,
     ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.degrees, self.zoom, self.aspect = degrees, zoom, aspect
+        self.shrink = zoom if shrink is None else shrink
         self.shear, self.shift, self.flip = shear, shift, flip
         self.frame_aspect = frame_aspect
         self._random = keras.random.SeedGenerator(seed)
@@ -62,11 +65,12 @@ class RandomPose(keras.layers.Layer):
     def _transforms(self, count, height, width):
         """Returns [B, 8]: where each pixel of the result comes from."""
 
-        def uniform(limit):
-            return keras.random.uniform((count,), -limit, limit, seed=self._random)
+        def uniform(limit, low=None):
+            low = -limit if low is None else low
+            return keras.random.uniform((count,), low, limit, seed=self._random)
 
         angle = uniform(math.radians(self.degrees))
-        scale = ops.exp(uniform(math.log1p(self.zoom)))
+        scale = ops.exp(uniform(math.log1p(self.zoom), -math.log1p(self.shrink)))
         narrow = ops.exp(uniform(math.log1p(self.aspect)) / 2)
         sides = ops.where(uniform(1.0) < 0.0, -1.0, 1.0) if self.flip else ops.ones_like(scale)
         cos, sin = ops.cos(angle), ops.sin(angle)
@@ -93,15 +97,19 @@ class RandomExposure(keras.layers.Layer):
 
     Args:
         tone: the logarithm of k is uniform, from 1 / (1 + `tone`) to 1 + `tone`.
+        crush: the darkest greys, up to this share of the range, become black in half of the images;
+            the brightest, up to half of it, white in another half. Both shares are uniform.
+        grain: SD of noise, in parts of the range; of each image uniform from 0. It stays in the
+            range, so that black becomes lighter, as in files that were compressed.
         sharpness: an image keeps this share more or less of what stands out from its 3 x 3 mean:
             uniform from -`sharpness` (blurred) to `sharpness`.
         seed: of every random choice.
     """
 
-    def __init__(self, tone=0.0, sharpness=0.0, seed=0, **kwargs):
+    def __init__(self, tone=0.0, sharpness=0.0, crush=0.0, grain=0.0, seed=0, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.tone, self.sharpness = tone, sharpness
+        self.tone, self.sharpness, self.crush, self.grain = tone, sharpness, crush, grain
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, image, training=False):
@@ -112,11 +120,15 @@ class RandomExposure(keras.layers.Layer):
         span = ops.maximum(ops.max(image, axis=(1, 2, 3), keepdims=True) - low, 1.0)
         grey = (image - low) / span
         outstanding = grey - _neighbourhood(grey)
-        grey = ops.clip(
-            grey + _each(image, -self.sharpness, self.sharpness, self._random) * outstanding,
-            0.0,
-            1.0,
-        )
+        grey = grey + _each(image, -self.sharpness, self.sharpness, self._random) * outstanding
+        if self.crush:
+            black = ops.relu(_each(image, -self.crush, self.crush, self._random))
+            white = ops.relu(_each(image, -self.crush, self.crush, self._random)) / 2
+            grey = (ops.clip(grey, 0.0, 1.0) - black) / (1.0 - black - white)
+        if self.grain:
+            noise = keras.random.normal(ops.shape(image), seed=self._random)
+            grey = ops.clip(grey, 0.0, 1.0) + _each(image, 0.0, self.grain, self._random) * noise
+        grey = ops.clip(grey, 0.0, 1.0)
         curve = math.log1p(self.tone)
         bend = ops.exp(_each(image, -curve, curve, self._random))
         return low + span * grey / (grey + bend * (1.0 - grey))
@@ -150,23 +162,59 @@ class RandomCover(keras.layers.Layer):
         shape = ops.shape(image)
         side = _each(image, self.area**0.5 / 3, self.area**0.5, self._random)
         long = 2.0 ** _each(image, -0.5, 0.5, self._random)
-        covered = self._between(image, shape[1], side * long) * ops.transpose(
-            self._between(image, shape[2], side / long), (0, 2, 1, 3)
+        covered = _piece(image, shape[1], side * long, self._random) * ops.transpose(
+            _piece(image, shape[2], side / long, self._random), (0, 2, 1, 3)
         )
         chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
         return image * (1.0 - covered * chosen)
 
-    def _between(self, image, size, length):
-        """Returns [B, size, 1, 1], 1 along a random piece of a line, lengths in parts of it."""
-        places = (ops.arange(size, dtype="float32")[None, :, None, None] + 0.5) / ops.cast(
-            size, "float32"
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class RandomMarks(keras.layers.Layer):
+    """Puts something like lead letters, a name or a ruler on some images: a box of white specks.
+
+    Args:
+        rate: share of images that are marked.
+        length: of the longest box, in parts of the image's side; uniform from a sixth of it.
+        seed: of every random choice.
+    """
+
+    def __init__(self, rate=0.5, length=0.5, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.rate, self.length = rate, length
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, image, training=False):
+        """Maps [B, H, W, 1] to the same."""
+        if not training:
+            return image
+        shape = ops.shape(image)
+        long = _each(image, self.length / 6, self.length, self._random)
+        thin = _each(image, 0.02, 0.1, self._random)
+        upright = _each(image, 0.0, 1.0, self._random) < 0.5
+        box = _piece(image, shape[1], ops.where(upright, long, thin), self._random) * ops.transpose(
+            _piece(image, shape[2], ops.where(upright, thin, long), self._random), (0, 2, 1, 3)
         )
-        return ops.cast(
-            ops.abs(places - _each(image, 0.0, 1.0, self._random)) < length / 2, "float32"
-        )
+        # Specks of one to two pixels, half of the box or less
+        dots = keras.random.uniform((shape[0], shape[1], shape[2], 1), seed=self._random)
+        specks = ops.cast(dots < _each(image, 0.1, 0.6, self._random), "float32")
+        white = _each(image, 128.0, 255.0, self._random)
+        chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
+        return ops.maximum(image, white * box * specks * chosen)
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _piece(image, size, length, seed):
+    """Returns [B, size, 1, 1], 1 along a random piece of a line, lengths in parts of it."""
+    places = (ops.arange(size, dtype="float32")[None, :, None, None] + 0.5) / ops.cast(
+        size, "float32"
+    )
+    return ops.cast(ops.abs(places - _each(image, 0.0, 1.0, seed)) < length / 2, "float32")
 
 
 def _each(image, low, high, seed):

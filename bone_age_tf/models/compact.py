@@ -8,7 +8,7 @@ convolution, so that the stages see 100 px at strides of 2, 4, 8 and 16. 1.7 M p
 import ml_collections
 from keras import layers as kl
 
-from bone_age_tf.models import heads
+from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
 
@@ -27,12 +27,19 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
         sex: [B, 1], 0 female, 1 male.
-        config: the model's config; `base_filters`. See `heads.build_head` too.
+        config: the model's config; `base_filters`, and `local_contrast`: whether the network sees
+            how each pixel stands out from its surroundings, beside its grey.
+            See `heads.build_head` too.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
     """
     grey = build_photometry(image, config, channels=1)
+    if config.local_contrast:
+        # Above 0 as the layer wants it: what is black after the stretch counts as not seen.
+        seen = kl.Rescaling(0.5, offset=0.5, name="grey_from_black")(grey)
+        contrast = layers.LocalContrast(name="local_contrast")(seen)
+        grey = kl.Concatenate(name="grey_and_contrast")([grey, contrast])
     x = BasicResidualNetwork(config.base_filters, BLOCKS, STRIDES, pooled=False)(grey)[-1]
     features = kl.GlobalAveragePooling2D(name="image_features")(x)
     return heads.build_head(features, sex, config)

@@ -54,6 +54,59 @@ class PercentileStretch(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class LocalContrast(keras.layers.Layer):
+    """How each pixel stands out from what lies around it, in SD of that; black does not count.
+
+    Bones keep their look under any exposure and beside any border. The surroundings are weighed by
+    a Gaussian, as two matrix products, so that any image size will do.
+
+    Args:
+        reach: SD of the Gaussian, in parts of the image's sides.
+        floor: SD below which the surroundings count as flat.
+        limit: results beyond this many SD are cut.
+    """
+
+    def __init__(self, reach=0.07, floor=0.02, limit=3.0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.reach, self.floor, self.limit = reach, floor, limit
+
+    def call(self, grey):
+        """Maps [B, H, W, 1], 0 (black) to 1, to [B, H, W, 1], -1 to 1; black becomes 0."""
+        shape = ops.shape(grey)
+        rows, columns = self._weights(shape[1]), self._weights(shape[2])
+        flat = ops.reshape(grey, (-1, shape[1], shape[2]))
+        seen = ops.cast(flat > 0.0, "float32")
+
+        def around(x):
+            return ops.matmul(ops.matmul(rows, x), columns)
+
+        share = around(seen) + 1e-6
+        mean = around(flat) / share
+        variance = around(ops.square(flat)) / share - ops.square(mean)
+        deviation = ops.sqrt(ops.maximum(variance, 0.0) + self.floor**2)
+        standing_out = ops.clip((flat - mean) / deviation, -self.limit, self.limit) / self.limit
+        return ops.reshape(standing_out * seen, (-1, shape[1], shape[2], 1))
+
+    def _weights(self, count):
+        """Returns [count, count], how much each place of a line counts at each; symmetric."""
+        places = ops.arange(count, dtype="float32")
+        reach = self.reach * ops.cast(count, "float32")
+        return ops.exp(-0.5 * ops.square((places[:, None] - places[None, :]) / reach))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "reach": self.reach,
+            "floor": self.floor,
+            "limit": self.limit,
+        }
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class GridMeans(keras.layers.Layer):
     """Averages a map of any size over a grid of equal cells.
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bone_age_tf.data.film_layers import RandomCover, RandomExposure, RandomPose
+from bone_age_tf.data.film_layers import RandomCover, RandomExposure, RandomMarks, RandomPose
 
 
 def ellipse(height, width, tall, wide):
@@ -107,8 +107,55 @@ def test_tone_keeps_the_order_of_greys_and_sharpness_the_mean():
     np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), spots.mean(axis=(1, 2, 3)), rtol=0.02)
 
 
+def test_shrunk_hands_are_not_enlarged():
+    disc = ellipse(80, 80, 0.2, 0.2)
+    found = np.array(RandomPose(zoom=0.0, shrink=0.5, seed=2)(disc, training=True))
+    areas = found.sum(axis=(1, 2, 3)) / disc[0].sum()
+    assert areas.max() < 1.02
+    assert 0.95 / 1.5**2 < areas.min() < 0.8
+
+
+def test_crushed_greys_become_black_in_some_and_white_in_others():
+    ramp = np.tile(np.linspace(0, 255, 64, dtype=np.float32)[:, None, None], (40, 1, 8, 1))
+    found = np.array(RandomExposure(crush=0.4, seed=6)(ramp, training=True))
+    black, white = (found < 1).mean(axis=(1, 2, 3)), (found > 254).mean(axis=(1, 2, 3))
+    assert black.max() == pytest.approx(0.4, abs=0.06)
+    assert white.max() == pytest.approx(0.2, abs=0.06)
+    for share in (black, white):
+        assert 10 < (share < 0.03).sum() < 30
+    assert (np.diff(found, axis=1) >= -1e-3).all()
+
+
+def test_grain_makes_black_lighter():
+    film = np.zeros((16, 40, 40, 1), np.float32)
+    film[:, 0, 0] = 200
+    found = np.array(RandomExposure(grain=0.1, seed=7)(film, training=True))
+    assert found.min() == 0
+    dark = found[:, 1:].mean(axis=(1, 2, 3)) / 200
+    assert 0.02 < dark.max() < 0.045  # a half normal distribution's mean is 0.4 SD
+    assert dark.min() < 0.01
+
+
+def test_marks_are_specks_in_a_box_on_some():
+    film = np.full((64, 60, 60, 1), 20, np.float32)
+    found = np.array(RandomMarks(rate=0.5, seed=1)(film, training=True))[..., 0]
+    marked = (found > 100).any(axis=(1, 2))
+    assert 15 < marked.sum() < 49
+    np.testing.assert_array_equal(found[~marked], 20)
+    for one in found[marked] > 100:
+        rows, columns = np.flatnonzero(one.any(axis=1)), np.flatnonzero(one.any(axis=0))
+        assert min(np.ptp(rows), np.ptp(columns)) < 0.11 * 60
+        assert max(np.ptp(rows), np.ptp(columns)) < 0.51 * 60
+
+
 @pytest.mark.parametrize(
-    "layer", [RandomPose(degrees=20, flip=True), RandomExposure(1.0, 0.7), RandomCover(1.0)]
+    "layer",
+    [
+        RandomPose(degrees=20, flip=True),
+        RandomExposure(1.0, 0.7, 0.2, 0.1),
+        RandomCover(1.0),
+        RandomMarks(1.0),
+    ],
 )
 def test_outside_training_nothing_changes(layer, noise):
     np.testing.assert_array_equal(layer(noise, training=False), noise)

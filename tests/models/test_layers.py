@@ -33,6 +33,36 @@ def test_a_constant_image_stays_finite(grey):
     assert found.max() <= 1
 
 
+@pytest.fixture
+def film():
+    return np.random.default_rng(2).uniform(0.2, 0.6, (2, 33, 20, 1)).astype(np.float32)
+
+
+def test_local_contrast_is_that_of_a_gaussian_neighbourhood(film):
+    film[:, :, 15:] = 0  # black does not count
+    found = np.array(layers.LocalContrast(reach=0.1, floor=0.02, limit=3.0)(film))
+    y, x = np.mgrid[:33, :20]
+    for row, column in [(0, 0), (16, 9), (32, 14)]:
+        near = np.exp(-0.5 * (((y - row) / 3.3) ** 2 + ((x - column) / 2.0) ** 2)) * (x < 15)
+        image = film[1, :, :, 0].astype(float)
+        mean = np.average(image, weights=near)
+        sd = np.sqrt(np.average((image - mean) ** 2, weights=near) + 0.02**2)
+        expected = np.clip((image[row, column] - mean) / sd, -3, 3) / 3
+        assert found[1, row, column, 0] == pytest.approx(expected, abs=1e-3)
+    assert not found[:, :, 15:].any()
+
+
+def test_local_contrast_hardly_sees_the_exposure(film):
+    contrast = layers.LocalContrast()
+    changed = np.array(contrast(film * 0.8 + 0.1)) - np.array(contrast(film))
+    assert np.abs(changed).max() < 0.01
+
+
+def test_a_flat_film_has_no_local_contrast():
+    found = np.array(layers.LocalContrast()(np.full((1, 21, 30, 1), 0.7, np.float32)))
+    assert np.abs(found).max() < 0.02
+
+
 def test_expected_age_by_hand():
     distribution = np.array([[0.5, 0.25, 0.25]], np.float32)  # bins of 10 months: 5, 15, 25
     assert np.array(layers.ExpectedAge(10.0)(distribution)) == pytest.approx(12.5)
@@ -54,6 +84,7 @@ def test_constant_sex_follows_the_batch():
     "layer",
     [
         layers.PercentileStretch(0.02, 0.9, 4.0),
+        layers.LocalContrast(0.05, 0.1, 2.0),
         layers.GridMeans(4),
         layers.ConstantSex(1),
         layers.ExpectedAge(2.0),
