@@ -7,7 +7,7 @@ difference: a graph does not read it, so send upright images to the SavedModel.
 import tensorflow as tf
 
 from bone_age_tf import schema
-from bone_age_tf.data.radiograph import LUMA
+from bone_age_tf.data.radiograph import BLACK, LUMA, THIN_EDGE
 
 
 def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
@@ -75,6 +75,8 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     if mode == "stretch":
         square = tf.image.resize(image, [size_px, size_px], antialias=True)
     else:
+        if mode == "portrait":
+            image = trim_black(image)
         aspect = schema.RESIZE_ASPECTS[mode]
         shape = tf.cast(tf.shape(image)[:2], tf.float64) / tf.constant([1, aspect], tf.float64)
         scale = tf.cast(size_px, tf.float64) / tf.reduce_max(shape)
@@ -83,6 +85,26 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
         top_left = (size_px - fitted) // 2
         square = tf.image.pad_to_bounding_box(square, top_left[0], top_left[1], size_px, size_px)
     return tf.ensure_shape(tf.cast(square, tf.float32), [size_px, size_px, 1])
+
+
+def trim_black(image: tf.Tensor) -> tf.Tensor:
+    """Cuts black edges off [H, W, 1]; see `bone_age_tf.data.radiograph.trim_black`."""
+    lit = image[..., 0] > tf.cast(BLACK, image.dtype)
+    top, bottom = _lit_piece(tf.reduce_any(lit, axis=1))
+    left, right = _lit_piece(tf.reduce_any(lit, axis=0))
+    return image[top:bottom, left:right]
+
+
+def _lit_piece(lit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where a line [N] begins and ends without its dark ends."""
+    size = tf.size(lit)
+    thin = THIN_EDGE * tf.cast(size, tf.float64)
+    places = tf.cast(tf.where(tf.logical_or(lit, tf.logical_not(tf.reduce_any(lit)))), tf.int32)
+    first, end = tf.reduce_min(places), tf.reduce_max(places) + 1
+    return (
+        tf.where(tf.cast(first, tf.float64) >= thin, first, 0),
+        tf.where(tf.cast(size - end, tf.float64) >= thin, end, size),
+    )
 
 
 def decode_and_resize(data: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:

@@ -18,6 +18,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
+BLACK = 4.0
+"""An edge whose pixels are all this dark or darker, of 255, shows nothing."""
+THIN_EDGE = 0.02
+"""In parts of the image's side."""
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A radiograph film scanned at 100 um is about 4,000 x 4,000; ten times that is no radiograph.
 _MAX_PIXELS = 160_000_000
@@ -152,8 +157,9 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         image: [H, W] float32.
         size_px: side of the result.
         mode: one of `schema.RESIZE_MODES`. `pad` keeps the aspect ratio and centres the image on
-            black; `portrait` does the same in a frame of `schema.RESIZE_ASPECTS`, which it then
-            makes a square; `stretch` makes the image itself one.
+            black; `portrait` cuts black edges off and does the same in a frame of
+            `schema.RESIZE_ASPECTS`, which it then makes a square; `stretch` makes the image itself
+            one.
 
     Returns:
         [size_px, size_px] float32, in the range of the input.
@@ -162,12 +168,38 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         raise ValueError(f"resize mode is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
     if mode == "stretch":
         return _triangle_resize(image, size_px, size_px)
+    if mode == "portrait":
+        image = trim_black(image)
     aspect = schema.RESIZE_ASPECTS[mode]
     height, width = fitted_size(image.shape[0], image.shape[1], size_px, aspect)
     square = np.zeros((size_px, size_px), np.float32)
     top, left = (size_px - height) // 2, (size_px - width) // 2
     square[top : top + height, left : left + width] = _triangle_resize(image, height, width)
     return square
+
+
+def trim_black(image: np.ndarray) -> np.ndarray:
+    """Returns a view of an image without its black edges (`BLACK`); all of it where all is black.
+
+    Frames that scanners, viewers and collimation leave make the hand small and say nothing. Edges
+    thinner than `THIN_EDGE` stay: most films have them, those of the training data too.
+
+    Args:
+        image: [H, W] float32, 0 to 255.
+    """
+    lit = image > BLACK
+    top, bottom = _lit_piece(np.any(lit, axis=1))
+    left, right = _lit_piece(np.any(lit, axis=0))
+    return image[top:bottom, left:right]
+
+
+def _lit_piece(lit: np.ndarray) -> tuple[int, int]:
+    """Returns where a line [N] begins and ends without its dark ends."""
+    places = np.flatnonzero(lit)
+    if not places.size:
+        return 0, len(lit)
+    first, end, thin = int(places[0]), int(places[-1]) + 1, THIN_EDGE * len(lit)
+    return first if first >= thin else 0, end if len(lit) - end >= thin else len(lit)
 
 
 def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:

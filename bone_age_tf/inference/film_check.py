@@ -88,11 +88,12 @@ class FilmChecker:
         return found
 
     def look(self, image: np.ndarray) -> Film:
-        """Refuses a film or puts it right.
+        """Refuses a film or puts it right; black edges are cut off first.
 
         Args:
             image: [H, W] float32, 0 to 255.
         """
+        image = radiograph.trim_black(image)
         height, width = image.shape
         if min(height, width) < LEAST_SIDE_PX:
             reason = f"{width} x {height} px; the shorter side needs {LEAST_SIDE_PX} or more"

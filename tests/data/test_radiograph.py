@@ -7,7 +7,13 @@ import pytest
 from PIL import Image
 
 from bone_age_tf.data import radiograph
-from bone_age_tf.data.radiograph import RadiographError, read_radiograph, resize, shrink
+from bone_age_tf.data.radiograph import (
+    RadiographError,
+    read_radiograph,
+    resize,
+    shrink,
+    trim_black,
+)
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG colour types
 _CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
@@ -315,11 +321,32 @@ def test_portrait_centres_in_a_frame_of_the_usual_shape(shape, rows, columns):
 
 def test_portrait_gives_an_image_that_others_stretched_its_shape_back():
     """A network that learned from squares sees the same hand in the original file."""
-    original = np.zeros((200, 157), np.float32)
+    original = np.full((200, 157), 20, np.float32)
     original[60:140, 40:100] = 100
     np.testing.assert_allclose(
         resize(original, 50, "portrait"), resize(original, 50, "stretch"), atol=1e-4
     )
+
+
+def test_portrait_does_not_see_black_edges():
+    hand = np.random.default_rng(0).uniform(20, 200, (120, 90)).astype(np.float32)
+    framed = np.pad(hand, [(30, 5), (0, 61)], constant_values=3)
+    np.testing.assert_array_equal(trim_black(framed), hand)
+    np.testing.assert_array_equal(resize(framed, 64, "portrait"), resize(hand, 64, "portrait"))
+
+
+@pytest.mark.parametrize(("edge", "left"), [(1, 101), (2, 102), (3, 100)])
+def test_a_thin_black_edge_stays(edge, left):
+    framed = np.pad(np.full((100, 80), 50, np.float32), [(edge, 0), (0, 0)])
+    assert trim_black(framed).shape == (left, 80)
+
+
+def test_only_edges_are_cut_and_a_black_film_stays():
+    film = np.full((20, 30), 100, np.float32)
+    film[8:12, 10:20] = 0
+    np.testing.assert_array_equal(trim_black(film), film)
+    black = np.full((20, 30), 3, np.float32)
+    np.testing.assert_array_equal(trim_black(black), black)
 
 
 def test_stretch_fills_the_square():
