@@ -94,9 +94,9 @@ def _augmentation() -> ml_collections.ConfigDict:
     config.frame_aspect = 0.0  # width over height of what a stretched image shows; 0: its own
     config.tone = 1.0
     config.sharpness = 0.7
-    config.crush = 0.0
-    config.grain = 0.0
-    config.marks = 0.0
+    config.crush = 0.0  # share of the greys that may be lost in black; half as many in white
+    config.grain = 0.0  # SD of the strongest noise, in parts of the range of grey
+    config.marks = 0.0  # share of images with something written on them
     config.cover = 0.3
     return config
 

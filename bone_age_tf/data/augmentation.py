@@ -86,7 +86,7 @@ def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.lay
             frame_aspect=config.frame_aspect or None,
             seed=seed,
         ),
-        film_layers.RandomMarks(config.marks, seed=seed + 3),
+        *([film_layers.RandomMarks(config.marks, seed=seed + 3)] if config.marks else []),
         film_layers.RandomExposure(
             config.tone, config.sharpness, config.crush, config.grain, seed=seed + 1
         ),
