@@ -159,12 +159,9 @@ class RandomCover(keras.layers.Layer):
         """Maps [B, H, W, 1] to the same."""
         if not training:
             return image
-        shape = ops.shape(image)
         side = _each(image, self.area**0.5 / 3, self.area**0.5, self._random)
         long = 2.0 ** _each(image, -0.5, 0.5, self._random)
-        covered = _piece(image, shape[1], side * long, self._random) * ops.transpose(
-            _piece(image, shape[2], side / long, self._random), (0, 2, 1, 3)
-        )
+        covered = _box(image, side * long, side / long, self._random)
         chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
         return image * (1.0 - covered * chosen)
 
@@ -195,9 +192,8 @@ class RandomMarks(keras.layers.Layer):
         long = _each(image, self.length / 6, self.length, self._random)
         thin = _each(image, 0.02, 0.1, self._random)
         upright = _each(image, 0.0, 1.0, self._random) < 0.5
-        box = _piece(image, shape[1], ops.where(upright, long, thin), self._random) * ops.transpose(
-            _piece(image, shape[2], ops.where(upright, thin, long), self._random), (0, 2, 1, 3)
-        )
+        height, width = ops.where(upright, long, thin), ops.where(upright, thin, long)
+        box = _box(image, height, width, self._random)
         # Specks of one to two pixels, half of the box or less
         dots = keras.random.uniform((shape[0], shape[1], shape[2], 1), seed=self._random)
         specks = ops.cast(dots < _each(image, 0.1, 0.6, self._random), "float32")
@@ -207,6 +203,13 @@ class RandomMarks(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _box(image, height, width, seed):
+    """Returns [B, H, W, 1], 1 in a box at a random place, sides in parts of the image's."""
+    shape = ops.shape(image)
+    rows, columns = _piece(image, shape[1], height, seed), _piece(image, shape[2], width, seed)
+    return rows * ops.transpose(columns, (0, 2, 1, 3))
 
 
 def _piece(image, size, length, seed):

@@ -93,10 +93,11 @@ class FilmChecker:
         Args:
             image: [H, W] float32, 0 to 255.
         """
-        image = radiograph.trim_black(image)
+        whole, image = image.shape, radiograph.trim_black(image)
         height, width = image.shape
         if min(height, width) < LEAST_SIDE_PX:
-            reason = f"{width} x {height} px; the shorter side needs {LEAST_SIDE_PX} or more"
+            cut = "" if image.shape == whole else " without the black edges"
+            reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
             return Film(None, f"too small: {reason}")
         step = max(1, min(height, width) // _LEVELS_SIDE_PX)
         low, high = np.percentile(image[::step, ::step], [1, 99])

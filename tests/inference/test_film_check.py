@@ -97,6 +97,7 @@ def test_putting_right_undoes_a_pose(pose, inverted):
     [
         (np.tile([0.0, 255.0], (80, 40)), "not a radiograph of a hand"),
         (np.vstack([film()[:40], np.full((40, 80), 6)]), "only a part of a hand"),
+        (np.vstack([film()[:40], np.zeros((40, 80))]), "80 x 40 px without the black edges"),
         (np.full((80, 80), 90.0), "blank"),
         (film(side=60), "too small: 60 x 60 px; the shorter side needs 64 or more"),
     ],
