@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from bone_age_tf.data import radiograph
+from bone_age_tf.data.radiograph import resize, shrink, trim_black
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size_px", "expected"),
+    [
+        (100, 50, 10, (10, 5)),
+        (50, 100, 10, (5, 10)),
+        (3, 3, 8, (8, 8)),
+        (1000, 1, 10, (10, 1)),  # at least one pixel
+        (4, 3, 10, (10, 8)),  # 7.5 is rounded up
+        (1514, 2044, 128, (95, 128)),  # 94.81
+    ],
+)
+def test_fitted_size(height, width, size_px, expected):
+    assert radiograph.fitted_size(height, width, size_px) == expected
+
+
+def test_pad_centres_on_black():
+    wide = resize(np.full((4, 8), 100, np.float32), 8)
+    np.testing.assert_allclose(wide[2:6], 100, atol=1e-4)
+    assert wide.shape == (8, 8)
+    assert wide[:2].max() == wide[6:].max() == 0
+    tall = resize(np.full((9, 4), 100, np.float32), 9)  # 5 columns over: 2 left, 3 right
+    np.testing.assert_array_equal(tall.max(axis=0), [0, 0, 100, 100, 100, 100, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [
+        ((200, 157), 100, 100),  # the usual radiograph fills the square
+        ((200, 100), 100, 64),  # a slimmer one its height: 100 / 0.785 / 2
+        ((157, 157), 79, 100),  # a square one its width: 100 * 0.785
+        ((100, 200), 39, 100),
+    ],
+)
+def test_portrait_centres_in_a_frame_of_the_usual_shape(shape, rows, columns):
+    found = resize(np.full(shape, 100, np.float32), 100, "portrait")
+    lit = found > 0
+    assert lit.any(axis=1).sum() == rows
+    assert lit.any(axis=0).sum() == columns
+    top, left = np.argmax(lit.any(axis=1)), np.argmax(lit.any(axis=0))
+    assert (top, left) == ((100 - rows) // 2, (100 - columns) // 2)
+
+
+def test_portrait_gives_an_image_that_others_stretched_its_shape_back():
+    """A network that learned from squares sees the same hand in the original file."""
+    original = np.full((200, 157), 20, np.float32)
+    original[60:140, 40:100] = 100
+    np.testing.assert_allclose(
+        resize(original, 50, "portrait"), resize(original, 50, "stretch"), atol=1e-4
+    )
+
+
+def test_portrait_does_not_see_black_edges():
+    hand = np.random.default_rng(0).uniform(20, 200, (120, 90)).astype(np.float32)
+    framed = np.pad(hand, [(30, 5), (0, 61)], constant_values=3)
+    np.testing.assert_array_equal(trim_black(framed), hand)
+    np.testing.assert_array_equal(resize(framed, 64, "portrait"), resize(hand, 64, "portrait"))
+
+
+@pytest.mark.parametrize(("edge", "left"), [(1, 101), (2, 102), (3, 100)])
+def test_a_thin_black_edge_stays(edge, left):
+    framed = np.pad(np.full((100, 80), 50, np.float32), [(edge, 0), (0, 0)])
+    assert trim_black(framed).shape == (left, 80)
+
+
+def test_only_edges_are_cut_and_a_black_film_stays():
+    film = np.full((20, 30), 100, np.float32)
+    film[8:12, 10:20] = 0
+    np.testing.assert_array_equal(trim_black(film), film)
+    black = np.full((20, 30), 3, np.float32)
+    np.testing.assert_array_equal(trim_black(black), black)
+
+
+def test_stretch_fills_the_square():
+    found = resize(np.full((4, 8), 100, np.float32), 6, "stretch")
+    np.testing.assert_allclose(found, np.full((6, 6), 100), atol=1e-4)
+
+
+def test_halving_is_antialiased():
+    """Weights of the triangle filter of radius 2: 1/8, 3/8, 3/8, 1/8, renormalised at the edge."""
+    line = np.array([[0, 10, 40, 100]], np.float32)
+    left = (3 * 0 + 3 * 10 + 1 * 40) / 7
+    right = (1 * 10 + 3 * 40 + 3 * 100) / 7
+    np.testing.assert_allclose(
+        resize(np.repeat(line, 4, axis=0), 2, "stretch"), [[left, right]] * 2, atol=1e-4
+    )
+    np.testing.assert_allclose(resize(line, 2), [[left, right], [0, 0]], atol=1e-4)
+
+
+def test_doubling_is_linear_with_centred_samples():
+    found = resize(np.array([[0, 100]] * 2, np.float32), 4, "stretch")
+    np.testing.assert_allclose(found, [[0, 25, 75, 100]] * 4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["pad", "stretch"])
+def test_the_right_size_passes_unchanged(mode):
+    image = np.random.default_rng(0).random((5, 5), np.float32)
+    np.testing.assert_array_equal(resize(image, 5, mode), image)
+
+
+def test_resize_keeps_the_range_and_the_input():
+    image = np.random.default_rng(0).integers(0, 256, (37, 61)).astype(np.float32)
+    before = image.copy()
+    found = resize(image, 16)
+    assert 0 <= found.min() <= found.max() <= 255
+    np.testing.assert_array_equal(image, before)
+
+
+def test_resize_takes_views_and_other_number_types():
+    image = np.arange(16).reshape(4, 4)
+    expected = resize(image.astype(np.float32).T.copy(), 2)
+    np.testing.assert_allclose(resize(image.T, 2), expected)
+
+
+def test_unknown_resize_mode():
+    with pytest.raises(ValueError, match="resize mode is 'crop'; known: pad, portrait, stretch"):
+        resize(np.zeros((2, 2), np.float32), 2, "crop")
+
+
+def test_shrink():
+    image = np.full((40, 20), 50, np.float32)
+    np.testing.assert_allclose(shrink(image, 10), np.full((10, 5), 50), atol=1e-4)
+    assert shrink(image, 40) is image
+    assert shrink(image, 100) is image
+
+
+def test_to_uint8_rounds_and_clips():
+    found = radiograph.to_uint8(np.array([[-3.0, 0.4, 0.6, 254.7, 300.0]]))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, [[0, 0, 1, 255, 255]])
