@@ -114,8 +114,8 @@ def test_contract(name, head, sex_mode):
     check_months(answers(model, one), head, 1)
     check_months(answers(model, odd), head, 1)
 
-    # As the training step sees them: sizes that are not known before it runs
-    if name not in DEEP:
+    # As the training step sees them: sizes that are not known before it runs; no head sees them
+    if (head, sex_mode) == VARIANTS[0] and name not in DEEP:
         in_graph = tf.function(
             lambda image, sex: model({"image": image, "sex": sex}, training=False)
         )
@@ -128,11 +128,8 @@ def test_contract(name, head, sex_mode):
         )
 
     # The sex
-    girls, boys = (
-        answers(model, {**inputs, "sex": np.full((4, 1), code, np.float32)})["age_months"]
-        for code in (0, 1)
-    )
-    assert (np.abs(girls - boys).max() > 0) == (sex_mode != "off")
+    swapped = answers(model, {**inputs, "sex": 1 - inputs["sex"]})["age_months"]
+    assert (np.abs(swapped - found["age_months"]).max() > 0) == (sex_mode != "off")
 
     # Gradients
     losses, weights = build_losses(config)
