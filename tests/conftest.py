@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ ROOT = Path(__file__).parents[1]
 def root():
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """What a test or a command has set as the precision of a process ends with the test."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].mixed_precision.set_global_policy("float32")
 
 
 @pytest.fixture(scope="session")

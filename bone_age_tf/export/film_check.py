@@ -16,7 +16,9 @@ from bone_age_tf import schema
 from bone_age_tf.export import lite, parity
 from bone_age_tf.export.publish import INTENDED_USE, next_version
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
+from bone_age_tf.models.film_check import build_film_check
 from bone_age_tf.training.film_check import FilmFigures
+from bone_age_tf.training.precision import in_float32
 
 _PARITY_LIMIT = 1e-3
 """Of probabilities."""
@@ -28,7 +30,7 @@ def publish_film_check(
     """Exports the network as the next version of `film_check`.
 
     Args:
-        network: trained, of a static size.
+        network: trained, of a static size, in any precision.
         figures: measured on hands that it has not seen.
         facts: what the metadata says of `data` and `training`.
         images: [N, S, S, 1] float32, 0 to 255, on which the file must agree with the network.
@@ -40,18 +42,21 @@ def publish_film_check(
     home = exports_dir / schema.FILM_CHECK
     home.mkdir(parents=True, exist_ok=True)
     size_px = network.input_shape[1]
+    with in_float32():
+        plain = build_film_check(size_px)
+        plain.set_weights(network.get_weights())
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         saved, folder = Path(temporary) / "saved_model", Path(temporary) / "version"
         archive = keras.export.ExportArchive()
-        archive.track(network)
+        archive.track(plain)
         archive.add_endpoint(
             BYTES_SIGNATURE,
-            lambda image: network(image, training=False),
+            lambda image: plain(image, training=False),
             [tf.TensorSpec([1, size_px, size_px, 1], tf.float32, name=schema.IMAGE)],
         )
         archive.write_out(saved, verbose=False)
         data = lite.convert_float32(saved)
-        _check_parity(network, data, images)
+        _check_parity(plain, data, images)
         folder.mkdir()
         (folder / "model_float32.tflite").write_bytes(data)
         version = next_version(home)

@@ -20,6 +20,7 @@ from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, saved_model
 from bone_age_tf.models.build import build_model, build_served_model
+from bone_age_tf.training.precision import in_float32
 
 INTENDED_USE = (
     "Research on bone age estimation from radiographs of the left hand and wrist of children. "
@@ -62,10 +63,7 @@ def publish(
     """
     home = exports_dir / config.model
     home.mkdir(parents=True, exist_ok=True)
-    # Float32 whatever the training's precision: the weights are, and LiteRT wants it.
-    policy = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("float32")
-    try:
+    with in_float32():
         plain = build_model(config, config.image_size_px)
         plain.set_weights(network.get_weights())
         static = build_served_model(
@@ -74,8 +72,6 @@ def publish(
             None if site is None else (site.offset_months, site.slope),
             None if familiarity is None else dataclasses.astuple(familiarity),
         )
-    finally:
-        keras.mixed_precision.set_global_policy(policy)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
         saved_model.write_saved_model(static, config, folder)

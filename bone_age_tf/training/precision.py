@@ -1,5 +1,7 @@
 """Which number format trains fastest here."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -35,6 +37,17 @@ def set_precision(wanted: str) -> str:
     policy = choose_precision(wanted)
     keras.mixed_precision.set_global_policy(policy)
     return policy
+
+
+@contextlib.contextmanager
+def in_float32() -> Iterator[None]:
+    """Builds what is exported: the weights are float32 in any precision, and LiteRT wants it."""
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
 
 
 def _cpu_multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

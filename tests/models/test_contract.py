@@ -62,12 +62,6 @@ def answers(model, inputs):
     return {key: np.array(value) for key, value in model(inputs, training=False).items()}
 
 
-@pytest.fixture
-def precision():
-    yield keras.mixed_precision.set_global_policy
-    keras.mixed_precision.set_global_policy("float32")
-
-
 def check_months(outputs, head, count=2):
     for name, value in outputs.items():
         assert value.dtype == np.float32, name
@@ -87,8 +81,8 @@ def check_months(outputs, head, count=2):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DEEP])
-def test_outputs_are_months_in_float32_in_every_precision(name, policy, precision):
-    precision(policy)
+def test_outputs_are_months_in_float32_in_every_precision(name, policy):
+    keras.mixed_precision.set_global_policy(policy)
     model = build_model(config_of(name))
     check_months(answers(model, batch()), "distribution")
 

@@ -9,7 +9,7 @@ import pytest
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.film_samples import make_film_samples
-from bone_age_tf.export import parity
+from bone_age_tf.export import lite, parity
 from bone_age_tf.export.film_check import publish_film_check
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX, build_film_check
@@ -70,14 +70,26 @@ def test_its_export_answers_the_same_and_is_read(trained, hands, tmp_path):
     found = checker._ask(images[0, ..., 0])
     for name, values in trained.predict(images[:1], verbose=0).items():
         np.testing.assert_allclose(found[name], values, atol=1e-3)
-    assert publish_film_check(trained, figures, {}, images, tmp_path).name == "2"
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    mixed = build_film_check()
+    mixed.set_weights(trained.get_weights())
+    again = publish_film_check(mixed, figures, {}, images, tmp_path)
+    assert again.name == "2"
+    one, other = ((path / "model_float32.tflite").read_bytes() for path in (folder, again))
+    assert len(one) == len(other)
 
 
 def test_a_broken_conversion_is_not_published(trained, hands, tmp_path, monkeypatch):
     figures = measure_film_check(trained, hands, 500, seed=3)
     images = make_film_samples(hands, 2, SIZE_PX, np.random.default_rng(0)).images
-    other = keras.models.clone_model(trained)
-    monkeypatch.setattr(trained, "predict", other.predict)
+    convert = lite.convert_float32
+
+    def convert_wrongly(saved):
+        data = bytearray(convert(saved))
+        data[len(data) // 3 : len(data) // 3 + 4000] = bytes(4000)  # amid the weights
+        return bytes(data)
+
+    monkeypatch.setattr(lite, "convert_float32", convert_wrongly)
     with pytest.raises(parity.ParityError, match="from the Keras model"):
         publish_film_check(trained, figures, {}, images, tmp_path)
     assert not list((tmp_path / "film_check").iterdir())
