@@ -35,7 +35,9 @@ def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -
     image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
     sex = keras.Input((1,), name=schema.SEX, dtype="float32")
     outputs = model_module(config.model).build_network(image, sex, config)
-    return keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs, name=config.model)
+    model = keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs, name=config.model)
+    layers.subsample_before_convolving(model)
+    return model
 
 
 def build_served_model(
@@ -110,6 +112,7 @@ def build_single_input_model(
     constant = layers.ConstantSex(sex, name="constant_sex", dtype="float32")(image)
     outputs = model_module(config.model).build_network(image, constant, config)
     whole = keras.Model(image, outputs)
+    layers.subsample_before_convolving(whole)
     answer = whole.get_layer(output_layer).output
     single = keras.Model(image, answer, name=f"{config.model}_one_input")
     for layer in single.layers:

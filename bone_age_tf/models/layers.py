@@ -54,6 +54,39 @@ class PercentileStretch(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class SubsampledConv2D(keras.layers.Conv2D):
+    """A strided convolution of one pixel, as a plain one on every second pixel, or third.
+
+    The same numbers from the same weights. On processors with AVX-512 and with two threads or
+    more, the gradient that TensorFlow 2.21 takes from oneDNN for the strided form writes beyond its
+    memory (seen: "double free or corruption"; not with `DNNL_MAX_CPU_ISA=AVX2`).
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Maps [B, H, W, C] to [B, H / strides, W / strides, filters], rounded up."""
+        rows, columns = self.strides
+        return ops.conv(inputs[:, ::rows, ::columns], kernel, padding=self.padding)
+
+
+def subsample_before_convolving(model):
+    """Turns every strided convolution of one pixel in a model into a `SubsampledConv2D`.
+
+    In place, since layers that Keras' own backbones make cannot be chosen beforehand.
+
+    Args:
+        model: a functional Keras model, channels last.
+    """
+    for layer in model.layers:
+        if (
+            type(layer) is keras.layers.Conv2D
+            and layer.kernel_size == (1, 1)
+            and max(layer.strides) > 1
+            and layer.groups == 1
+        ):
+            layer.__class__ = SubsampledConv2D
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class LocalContrast(keras.layers.Layer):
     """How each pixel stands out from what lies around it, in SD of that; black does not count.
 

@@ -126,6 +126,9 @@ def test_contract(name, head, sex_mode):
     assert (np.abs(swapped - found["age_months"]).max() > 0) == (sex_mode != "off")
 
     # Gradients
+    for layer in model.layers:
+        if type(layer) is keras.layers.Conv2D:
+            assert layer.kernel_size != (1, 1) or layer.strides == (1, 1), layer.name
     losses, weights = build_losses(config)
     # A bias in front of a batch norm is taken away again by it, and one that all scores share does
     # not change their order: zero but for rounding. Every other weight must move.

@@ -85,6 +85,7 @@ def test_constant_sex_follows_the_batch():
     [
         layers.PercentileStretch(0.02, 0.9, 4.0),
         layers.LocalContrast(0.05, 0.1, 2.0),
+        layers.SubsampledConv2D(3, 1, 2),
         layers.GridMeans(4),
         layers.ConstantSex(1),
         layers.ExpectedAge(2.0),
@@ -96,6 +97,21 @@ def test_layers_come_back_from_their_config(layer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize(("size", "strides"), [((8, 6), 2), ((7, 9), 2), ((7, 8), (3, 2))])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_subsampled_convolution_is_the_strided_one(size, strides, padding):
+    image = keras.Input((None, None, 4))
+    made = keras.layers.Conv2D(5, 1, strides, padding=padding, name="strided")(image)
+    other = keras.layers.Conv2D(5, 3, strides, padding=padding, name="wider")(image)
+    model = keras.Model(image, [made, other])
+    x = np.random.default_rng(0).normal(size=(2, *size, 4)).astype(np.float32)
+    expected = np.array(model(x)[0])
+    layers.subsample_before_convolving(model)
+    assert type(model.get_layer("strided")) is layers.SubsampledConv2D
+    assert type(model.get_layer("wider")) is keras.layers.Conv2D
+    np.testing.assert_allclose(np.array(model(x)[0]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(6, 9), (7, 4), (2, 3)])
