@@ -10,7 +10,9 @@ each on the same phantoms for as many steps, and looks at which parts are select
 ossification region when the centre of the one lies in the other: its own in the true box of one of
 the 17, or the centre of one of those in it. Each half is printed too. The arms `told` get crops of
 true boxes, 32 px, and no whole image: what a choice of parts could bring. `told` has all 17 in
-their order, `told_unordered` in none, `told_six` six of them at random in no order. `attention`
+their order, `told_unordered` in none, `told_six` six of them at random in no order.
+`told_prsnet` is PRSNet, whole image and all, but for the choice: it gets six true boxes in their
+order. `attention`
 trains attention_vgg and measures the share of its attention that falls into those boxes. Both stand
 beside chance: all anchors alike, and the share of the image that the boxes cover. The phantoms are
 hands of any size at any age: where the size tells the age, no network needs to look at the bones.
@@ -30,6 +32,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 import tensorflow as tf
+from bone_age_datasets.hand_phantom import truth
 from compare_models import fit_steps
 from PIL import Image
 from seeds import measure_all, print_table
@@ -52,8 +55,15 @@ ARMS = {
     "prsnet": {"relation": True, "selection": True},
 }
 REGIONS, TOLD_PX = 17, 32
-TOLD = {"told": (REGIONS, True), "told_unordered": (REGIONS, False), "told_six": (6, False)}
+TOLD = {
+    "told": (REGIONS, True),
+    "told_unordered": (REGIONS, False),
+    "told_six": (6, False),
+    "told_prsnet": (6, True),
+}
 """How many true regions an arm is given, and whether in their order."""
+OF_PRSNET = ("wrist", "radius", "ulna", "PIP3", "MCP3", "DIP3")
+"""The regions that `told_prsnet` is given; the first four join its whole image."""
 
 
 def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
@@ -148,7 +158,8 @@ def measure_told(options: argparse.Namespace, arm: str, seed: int) -> dict[str, 
     settings = {"image_size_px": options.size_px, "base_filters": options.filters}
     config, builder, _ = prepared(options, "prsnet", options.phantoms, **settings)
     keras.utils.set_random_seed(seed)
-    network = told_network(config, count, ordered)
+    named = arm == "told_prsnet"
+    network = told_prsnet(config) if named else told_network(config, count, ordered)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
         options.steps - options.steps // 10,
@@ -160,27 +171,29 @@ def measure_told(options: argparse.Namespace, arm: str, seed: int) -> dict[str, 
         rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
     )
     losses, weights = build_losses(config)
-    wanted = [schema.DISTRIBUTION, schema.AGE_MONTHS]
+    wanted = [name for name in network.output if losses.get(name)]
     network.compile(
         optimizer,
-        [losses[name] for name in wanted],
-        loss_weights=[weights[name] for name in wanted],
+        {name: losses[name] for name in wanted},
+        loss_weights={name: weights[name] for name in wanted},
     )
     inputs, ages, regions = phantoms_with_regions(builder, "train")
-    ages = ages[:, None].astype(np.float32)
-    rows = tf.data.Dataset.from_tensor_slices(({**inputs, "regions": about(regions)}, (ages, ages)))
-    rows = rows.shuffle(len(ages), seed=seed).repeat()
+    given = [truth.REGIONS.index(name) for name in OF_PRSNET] if named else slice(None)
+    answers = dict.fromkeys(wanted, ages[:, None].astype(np.float32))
+    boxes = about(regions)[:, given]
+    rows = tf.data.Dataset.from_tensor_slices(({**inputs, "regions": boxes}, answers))
+    rows = rows.shuffle(len(boxes), seed=seed).repeat()
     if not ordered:
         rows = rows.map(functools.partial(some_regions, count=count))
     rows = rows.batch(BATCH).prefetch(2)
     network.fit(rows, steps_per_epoch=options.steps, shuffle=False, verbose=0)
     inputs, ages, regions = phantoms_with_regions(builder)
-    boxes = about(regions)
+    boxes = about(regions)[:, given]
     if not ordered:
         order = np.random.default_rng(seed).random(boxes.shape[:2]).argsort(axis=1)[:, :count]
         boxes = np.take_along_axis(boxes, order[:, :, None], axis=1)
-    _, months = network.predict({**inputs, "regions": boxes}, batch_size=32, verbose=0)
-    return {"MAE": float(np.abs(months[:, 0] - ages).mean())}
+    outputs = network.predict({**inputs, "regions": boxes}, batch_size=32, verbose=0)
+    return {"MAE": float(np.abs(outputs[schema.AGE_MONTHS][:, 0] - ages).mean())}
 
 
 def some_regions(inputs: dict, wanted, count: int):
@@ -212,10 +225,28 @@ def told_network(config, count: int, ordered: bool) -> keras.Model:
         pools = keras.layers.GlobalAveragePooling1D(), keras.layers.GlobalMaxPooling1D()
         features = keras.layers.Concatenate()([pool(read) for pool in pools])
     outputs = heads.build_head(features, sex, config)
+    wanted = (schema.DISTRIBUTION, schema.AGE_MONTHS)
     return keras.Model(
         {schema.IMAGE: image, schema.SEX: sex, "regions": regions},
-        [outputs[schema.DISTRIBUTION], outputs[schema.AGE_MONTHS]],
+        {name: outputs[name] for name in wanted},
     )
+
+
+def told_prsnet(config) -> keras.Model:
+    """Returns PRSNet without its choice: it reads the parts in given boxes."""
+    image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
+    sex = keras.Input((1,), name=schema.SEX)
+    regions = keras.Input((config.parts, 4), name="regions")
+    grey = build_photometry(image, config, channels=1)
+    backbone = BasicResidualNetwork(
+        config.base_filters, prsnet.BLOCKS, prsnet.STRIDES, pooled=False
+    )
+    coarse = backbone(grey)[-1]
+    relation = part_layers.PartRelation(max(8, coarse.shape[-1] // 4), name="part_relation")
+    whole = keras.layers.GlobalAveragePooling2D()(relation(coarse)[0])
+    outputs = prsnet.read_parts(grey, whole, regions, sex, backbone, config)
+    del outputs[schema.PART_BOXES]
+    return keras.Model({schema.IMAGE: image, schema.SEX: sex, "regions": regions}, outputs)
 
 
 def about(regions: list[np.ndarray]) -> np.ndarray:

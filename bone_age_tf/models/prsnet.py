@@ -79,6 +79,27 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
         return heads.build_head(whole, sex, config) | outputs
 
     scores, boxes = _select(fine, coarse, config)
+    outputs |= read_parts(grey, whole, boxes, sex, backbone, config)
+    said = outputs.get(schema.PART_DISTRIBUTIONS, outputs[schema.PART_AGES])
+    outputs[schema.PART_SCORES] = scores
+    outputs[schema.PART_RANKING] = _beside(scores, said)
+    return outputs
+
+
+def read_parts(grey, whole, boxes, sex, backbone, config: ml_collections.ConfigDict) -> dict:
+    """Reads the parts in boxes [B, K, 4] beside the vector of the whole image [B, C].
+
+    Args:
+        grey: [B, H, W, 1], what is cropped.
+        whole: [B, C].
+        boxes: [B, K, 4], ymin, xmin, ymax, xmax as fractions; the first `used_parts` join.
+        sex: [B, 1].
+        backbone: makes feature maps of the crops, with the weights that made `whole`.
+        config: as in `build_network`.
+
+    Returns:
+        The outputs of `build_network` without scores, ranking and relations.
+    """
     crops = part_layers.CropParts(config.part_size_px, name="crop_parts")([grey, boxes])
     vectors = kl.GlobalAveragePooling2D(name="crop_features")(backbone(crops, PART_PREFIX)[-1])
     vectors = part_layers.GroupParts(config.parts, name="part_vectors")(vectors)
@@ -87,13 +108,9 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     ages = kl.Reshape((config.parts,), name=schema.PART_AGES, dtype="float32")(
         of_parts[schema.AGE_MONTHS]
     )
-    outputs |= {
+    outputs = {
         schema.PART_BOXES: boxes,
-        schema.PART_SCORES: scores,
         schema.PART_AGES: ages,
-        schema.PART_RANKING: _beside(
-            scores, of_parts.get(schema.DISTRIBUTION, of_parts[schema.AGE_MONTHS])
-        ),
         schema.GLOBAL_AGE: of_whole[schema.AGE_MONTHS],
     }
     if schema.DISTRIBUTION in of_parts:
@@ -132,6 +149,8 @@ def _select(fine, coarse, config: ml_collections.ConfigDict):
 
 
 def _beside(scores, said):
-    """Returns [B, K, 1 + C]: scores [B, K] in front of what each part says [B, K, C]."""
+    """Returns [B, K, 1 + C]: scores [B, K] in front of what each part says, [B, K, C] or [B, K]."""
+    if len(said.shape) == 2:
+        said = kl.Reshape((said.shape[1], 1), name="part_ages_column", dtype="float32")(said)
     column = kl.Reshape((scores.shape[1], 1), name="part_scores_column", dtype="float32")(scores)
     return kl.Concatenate(name=schema.PART_RANKING, dtype="float32")([column, said])
