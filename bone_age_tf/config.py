@@ -14,6 +14,8 @@ from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
 
 DATASETS = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
+_UNIT_PIXELS = ("efficientnet_lite0",)
+"""Models whose ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -151,7 +153,7 @@ def load_config(
     for key, text in overrides:
         _override(config, key, text)
     if config.init == "imagenet":  # what those weights were trained with
-        config.pixels = "imagenet"
+        config.pixels = "unit" if model in _UNIT_PIXELS else "imagenet"
         if "batch_norm" in config:
             config.batch_norm = False
     _check_stages(config)

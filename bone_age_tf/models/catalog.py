@@ -6,6 +6,7 @@ MODELS: Final = {
     "attention_vgg": "bone_age_tf.models.attention_vgg",
     "cnn": "bone_age_tf.models.cnn",
     "compact": "bone_age_tf.models.compact",
+    "efficientnet_lite0": "bone_age_tf.models.efficientnet_lite",
     "prsnet": "bone_age_tf.models.prsnet",
     "resnet18": "bone_age_tf.models.resnet",
     "resnet34": "bone_age_tf.models.resnet",

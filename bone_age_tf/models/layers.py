@@ -139,44 +139,70 @@ class LocalContrast(keras.layers.Layer):
         }
 
 
+class _Square(keras.layers.Layer):
+    """Brings maps of any size to a square: rows, then columns, as two matrix products.
+
+    Args:
+        side: of the square.
+    """
+
+    def __init__(self, side, **kwargs):
+        super().__init__(**kwargs)
+        self.side = side
+
+    def call(self, features):
+        """Maps [B, H, W, C] to [B, `side`, `side`, C]."""
+        shape = ops.shape(features)
+        height, width, channels = shape[1], shape[2], features.shape[-1]
+        lines = ops.reshape(features, (-1, height, width * channels))
+        rows = ops.matmul(self._weights(height), lines)
+        columns = ops.reshape(rows, (-1, width, channels))
+        square = ops.matmul(self._weights(width), columns)
+        return ops.reshape(square, (-1, self.side, self.side, channels))
+
+    def _weights(self, count):
+        """Returns [`side`, count], how much each place of a line counts; a sum of 1 each."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.side, self.side, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side}
+
+
 @keras.saving.register_keras_serializable("bone_age_tf")
-class GridMeans(keras.layers.Layer):
+class GridMeans(_Square):
     """Averages a map of any size over a grid of equal cells.
 
     A place that an edge cuts counts for each side by its share. Keras' adaptive pooling is alike,
     but must know the size before it runs.
 
     Args:
-        places: cells a side.
+        side: cells a side.
     """
 
-    def __init__(self, places, **kwargs):
-        super().__init__(**kwargs)
-        self.places = places
-
-    def call(self, features):
-        """Maps [B, H, W, C] to [B, `places`, `places`, C]."""
-        shape = ops.shape(features)
-        height, width, channels = shape[1], shape[2], features.shape[-1]
-        lines = ops.reshape(features, (-1, height, width * channels))
-        rows = ops.matmul(self._weights(height), lines)
-        columns = ops.reshape(rows, (-1, width, channels))
-        means = ops.matmul(self._weights(width), columns)
-        return ops.reshape(means, (-1, self.places, self.places, channels))
-
     def _weights(self, count):
-        """Returns [`places`, count], how much each place of a line counts; a sum of 1 a cell."""
-        size = ops.cast(count, "float32") / self.places
-        low = ops.arange(self.places, dtype="float32")[:, None] * size
+        size = ops.cast(count, "float32") / self.side
+        low = ops.arange(self.side, dtype="float32")[:, None] * size
         places = ops.arange(count, dtype="float32")
         shared = ops.minimum(places + 1.0, low + size) - ops.maximum(places, low)
         return ops.cast(ops.maximum(shared, 0.0) / size, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.places, self.places, input_shape[-1])
 
-    def get_config(self):
-        return {**super().get_config(), "places": self.places}
+@keras.saving.register_keras_serializable("bone_age_tf")
+class BilinearSquare(_Square):
+    """Enlarges a map of any size to a square, bilinear. Made smaller, it would leave places out.
+
+    Args:
+        side: of the square.
+    """
+
+    def _weights(self, count):
+        size = ops.cast(count, "float32")
+        wanted = (ops.arange(self.side, dtype="float32")[:, None] + 0.5) * size / self.side - 0.5
+        distance = ops.abs(ops.clip(wanted, 0.0, size - 1.0) - ops.arange(count, dtype="float32"))
+        return ops.cast(ops.maximum(1.0 - distance, 0.0), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")

@@ -9,6 +9,7 @@ import keras
 import ml_collections
 
 from bone_age_tf.config import ConfigError, read_config
+from bone_age_tf.training import efficientnet_weights
 
 RANDOM, IMAGENET = "random", "imagenet"
 BEST = Path("checkpoints") / "best.keras"
@@ -87,7 +88,10 @@ def require_source(config: ml_collections.ConfigDict) -> None:
         ConfigError: as `initialise`, but for what only shows when the weights are read.
     """
     if config.init == IMAGENET:
-        _application(config.model)
+        if config.model == efficientnet_weights.NAME:
+            efficientnet_weights.find_file()
+        else:
+            _application(config.model)
     elif config.init != RANDOM:
         _file(config)
 
@@ -144,12 +148,14 @@ def _application(name: str) -> Callable[..., keras.Model]:
     if name not in _APPLICATIONS:
         raise ConfigError(
             f"there are no ImageNet weights for {name}; there are for "
-            f"{', '.join(sorted(_APPLICATIONS))}"
+            f"{', '.join(sorted([efficientnet_weights.NAME, *_APPLICATIONS]))}"
         )
     return _APPLICATIONS[name]
 
 
 def _imagenet(name: str) -> keras.Model:
+    if name == efficientnet_weights.NAME:
+        return efficientnet_weights.load_imagenet()
     try:
         return _application(name)(include_top=False, weights="imagenet")
     except ConfigError:

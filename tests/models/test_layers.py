@@ -87,6 +87,7 @@ def test_constant_sex_follows_the_batch():
         layers.LocalContrast(0.05, 0.1, 2.0),
         layers.SubsampledConv2D(3, 1, 2),
         layers.GridMeans(4),
+        layers.BilinearSquare(6),
         layers.ConstantSex(1),
         layers.ExpectedAge(2.0),
         layers.DistributionQuantiles(2.0, (0.1, 0.9)),
@@ -122,3 +123,10 @@ def test_grid_means_are_those_of_a_finer_map(size):
     height, width = size
     expected = fine.reshape(2, 3, height, 3, width, 5).mean(axis=(2, 4))
     np.testing.assert_allclose(layers.GridMeans(3)(features), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(6, 9), (5, 5)])
+def test_a_bilinear_square_is_that_of_keras(size):
+    features = np.random.default_rng(3).normal(size=(2, *size, 5)).astype(np.float32)
+    expected = keras.ops.image.resize(features, (12, 12), interpolation="bilinear")
+    np.testing.assert_allclose(layers.BilinearSquare(12)(features), expected, atol=1e-5)

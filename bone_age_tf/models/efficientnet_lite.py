@@ -1,0 +1,109 @@
+"""EfficientNet-Lite0: inverted residual blocks that run everywhere.
+
+Published: the blocks, widths and strides of EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946,
+table 1) without squeeze-and-excitation and with ReLU6 instead of swish, as TensorFlow's TPU models
+distribute it under the name Lite0 for devices (3,371,008 trained parameters without the top).
+Layers are named as Keras names EfficientNet's, so that `initial_weights` can bring the published
+ImageNet weights over.
+
+Ours: the percentile stretch in front; small images are enlarged to `network_px` inside the network,
+since the convolutions have learned what things look like at larger scales than 100 px show; the sex
+and the head behind; a faster batch-norm average, as in `resnet`. `base_filters` makes all of it
+narrower or wider than the published 32.
+"""
+
+import ml_collections
+from keras import layers as kl
+
+from bone_age_tf.models import heads, layers
+from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.resnet import BATCH_NORM_MOMENTUM
+
+STAGES = (
+    # repeats, kernel, stride, expansion, filters
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+"""Table 1 of the paper."""
+STEM_FILTERS, TOP_FILTERS = 32, 1280
+
+
+def explained_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the feature map that Grad-CAM looks at: the last of stride 16."""
+    return "block5c_add"
+
+
+def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+    """The network from Keras tensors to Keras tensors.
+
+    Args:
+        image: [B, H, W, 1], 0 to 255.
+        sex: [B, 1], 0 female, 1 male.
+        config: the model's config; `base_filters`, and `network_px`, the side to which images are
+            brought inside, 0 for their own. See `heads.build_head` too.
+
+    Returns:
+        Keras tensors by output name, see `schema.OUTPUTS`.
+    """
+    x = build_photometry(image, config)
+    if config.network_px:
+        x = layers.BilinearSquare(config.network_px, name="enlarged")(x)
+    width = config.base_filters / STEM_FILTERS
+    x = _convolve(x, "stem", _rounded(STEM_FILTERS, width), 3, 2)
+    for stage, (repeats, kernel, stride, expansion, filters) in enumerate(STAGES, start=1):
+        for place in range(repeats):
+            name = f"block{stage}{'abcd'[place]}"
+            step = stride if place == 0 else 1
+            x = _block(x, name, kernel, step, expansion, _rounded(filters, width))
+    x = _convolve(x, "top", _rounded(TOP_FILTERS, width), 1)
+    features = kl.GlobalAveragePooling2D(name="image_features")(x)
+    return heads.build_head(features, sex, config)
+
+
+def _block(x, name: str, kernel: int, stride: int, expansion: int, filters: int):
+    y = x
+    if expansion > 1:
+        y = _convolve(y, f"{name}_expand", x.shape[-1] * expansion, 1)
+    depthwise = kl.DepthwiseConv2D(
+        kernel,
+        stride,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        name=f"{name}_dwconv",
+    )
+    y = _normalised(depthwise(y), f"{name}_bn", f"{name}_activation")
+    y = _convolve(y, f"{name}_project", filters, 1, active=False)
+    if stride == 1 and x.shape[-1] == filters:
+        y = kl.Add(name=f"{name}_add")([x, y])
+    return y
+
+
+def _convolve(x, name: str, filters: int, kernel: int, stride: int = 1, active: bool = True):
+    x = kl.Conv2D(
+        filters,
+        kernel,
+        stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return _normalised(x, f"{name}_bn", f"{name}_activation" if active else None)
+
+
+def _normalised(x, name: str, activation: str | None):
+    x = kl.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-3, name=name)(x)
+    return x if activation is None else kl.ReLU(6.0, name=activation)(x)
+
+
+def _rounded(filters: int, width: float) -> int:
+    """Returns a number of filters at another width: a multiple of 8, never below nine tenths."""
+    wanted = filters * width
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded

@@ -1,0 +1,84 @@
+"""Reads the tensors of a PyTorch file of before version 1.6, without PyTorch.
+
+Such a file is a row of pickles (a magic number, the protocol, facts about the machine, the object,
+the keys of its storages) and then each storage: its length and its raw little-endian values. The
+object refers to storages by key (`torch.serialization`, `_legacy_save`).
+"""
+
+import collections
+import pickle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Returns arrays by name.
+
+    Nothing in the file is executed: it may only name what a table of tensors is made of.
+
+    Raises:
+        ValueError: not such a file, or one that holds something else than tensors by name; the
+            message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file)
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: not a file of PyTorch tensors ({error})") from None
+
+
+def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+    if pickle.load(file) != _MAGIC:
+        raise pickle.UnpicklingError("no magic number")
+    for _ in range(2):  # protocol, facts about the machine
+        _TensorUnpickler(file).load()
+    table = _TensorUnpickler(file)
+    tensors = table.load()
+    storages = {}
+    for key in _TensorUnpickler(file).load():
+        dtype = table.dtypes[key]
+        length = int(np.frombuffer(file.read(8), "<i8")[0])
+        storages[key] = np.frombuffer(file.read(length * dtype.itemsize), dtype)
+    return {name: tensor.view(storages) for name, tensor in tensors.items()}
+
+
+class _Tensor:
+    """A tensor whose storage is not read yet."""
+
+    def __init__(self, key, offset, shape, strides, *_):
+        self.key, self.offset, self.shape, self.strides = key, offset, shape, strides
+
+    def view(self, storages: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns the array."""
+        values = storages[self.key][self.offset :]
+        steps = [stride * values.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(values, self.shape, steps).copy()
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Knows tables and tensors and nothing else."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self.dtypes: dict[str, np.dtype] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what a name in the file stands for."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _Tensor
+        if module == "torch" and name in _TYPES:
+            return _TYPES[name]
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+    def persistent_load(self, found: tuple) -> str:
+        """Returns the key of a storage: (`storage`, type, key, place, length, view)."""
+        _, dtype, key, *_ = found
+        self.dtypes[key] = dtype
+        return key
