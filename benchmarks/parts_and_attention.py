@@ -63,7 +63,7 @@ TOLD = {
 }
 """How many true regions an arm is given, and whether in their order."""
 OF_PRSNET = ("wrist", "radius", "ulna", "PIP3", "MCP3", "DIP3")
-"""The regions that `told_prsnet` is given; the first four join its whole image."""
+"""The regions that `told_prsnet` is given."""
 
 
 def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
@@ -139,16 +139,17 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
     }
     if config.selection:
         every = anchors(build_model(config, config.image_size_px))
-        chosen = outputs[schema.PART_BOXES]
+        chosen, kept = outputs[schema.PART_BOXES], outputs[schema.PART_KEPT] > 0
         for what, judge in JUDGES.items():
             right = np.array([judge(*pair) for pair in zip(chosen, regions, strict=True)])
-            found[f"selected boxes {what}"] = float(right.mean())
-            found[f"used boxes {what}"] = float(right[:, : config.used_parts].mean())
+            found[f"selected boxes {what}"] = float(right[kept].mean())
+            found[f"boxes of every kind {what}"] = float(right.mean())
             chance = [judge(every, true).mean() for true in regions[:100]]
             found[f"all anchors {what}"] = float(np.mean(chance))
         errors = np.abs(outputs[schema.PART_AGES] - ages[:, None])
-        found["MAE of the best part alone"] = float(errors[:, 0].mean())
-        found["MAE of the last part alone"] = float(errors[:, -1].mean())
+        found["selected boxes a hand"] = float(kept.sum(axis=1).mean())
+        found["MAE of the best kind of part alone"] = float(errors.mean(axis=0).min())
+        found["MAE of the worst kind of part alone"] = float(errors.mean(axis=0).max())
     return found
 
 
@@ -159,6 +160,8 @@ def measure_told(options: argparse.Namespace, arm: str, seed: int) -> dict[str, 
     config, builder, _ = prepared(options, "prsnet", options.phantoms, **settings)
     keras.utils.set_random_seed(seed)
     named = arm == "told_prsnet"
+    if named:
+        config.update(parts=count, used_parts=count)
     network = told_prsnet(config) if named else told_network(config, count, ordered)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -244,7 +247,8 @@ def told_prsnet(config) -> keras.Model:
     coarse = backbone(grey)[-1]
     relation = part_layers.PartRelation(max(8, coarse.shape[-1] // 4), name="part_relation")
     whole = keras.layers.GlobalAveragePooling2D()(relation(coarse)[0])
-    outputs = prsnet.read_parts(grey, whole, regions, sex, backbone, config)
+    kept = keras.layers.Lambda(lambda boxes: keras.ops.ones_like(boxes[..., 0]))(regions)
+    outputs = prsnet.read_parts(grey, whole, regions, kept, sex, backbone, config)
     del outputs[schema.PART_BOXES]
     return keras.Model({schema.IMAGE: image, schema.SEX: sex, "regions": regions}, outputs)
 

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from bone_age_tf.models.layers import ExpectedAge, PercentileStretch
+from bone_age_tf.models.answer_layers import ExpectedAge
+from bone_age_tf.models.layers import PercentileStretch
 from bone_age_tf.training.losses import DistributionLoss
 
 BIN_MONTHS = 2.0

@@ -37,6 +37,8 @@ def base_config() -> ml_collections.ConfigDict:
     # Tables that --mode=audit writes: images not to train on, and how far labels are trusted
     config.leave_out = ""
     config.trust = ""
+    # How much more rare ages of a sex weigh: 0 not, 1 as if all were equally frequent
+    config.balance = 0.0
     # Input layers: "unit" or "imagenet", see models/photometry.py
     config.pixels = "unit"
     # Head: distribution, classification or regression; loss of the last: l1, l2 or huber
@@ -100,6 +102,9 @@ def _augmentation() -> ml_collections.ConfigDict:
     config.grain = 0.0  # SD of the strongest noise, in parts of the range of grey
     config.marks = 0.0  # share of images with something written on them
     config.cover = 0.3
+    # Of any policy: share of images that are averaged with one of the same sex and nearly their age
+    config.pairing = 0.0
+    config.pairing_months = 6.0
     return config
 
 

@@ -41,6 +41,7 @@ ATTENTIONS: Final = ("attention_1", "attention_2", "attention_3")
 RELATION_MAP: Final = "relation_map"
 PART_BOXES: Final = "part_boxes"
 PART_SCORES: Final = "part_scores"
+PART_KEPT: Final = "part_kept"
 PART_AGES: Final = "part_ages_months"
 PART_DISTRIBUTIONS: Final = "part_distributions"
 GLOBAL_AGE: Final = "global_age_months"
@@ -50,6 +51,7 @@ PART_OUTPUTS: Final = (
     RELATION_MAP,
     PART_BOXES,
     PART_SCORES,
+    PART_KEPT,
     PART_AGES,
     PART_DISTRIBUTIONS,
     GLOBAL_AGE,
@@ -57,8 +59,9 @@ PART_OUTPUTS: Final = (
     PART_RANKING,
 )
 """Outputs of `prsnet`: `relation_map` [B, H, W], how much each place tells the others, a sum of 1;
-of each selected part its box `part_boxes` [B, K, 4] (ymin, xmin, ymax, xmax, fractions of the
-image, best first), `part_scores` [B, K] and what it alone says, `part_ages_months` [B, K] and
+of each kind of part its box `part_boxes` [B, K, 4] (ymin, xmin, ymax, xmax, fractions of the
+image), `part_scores` [B, K], whether it was selected, `part_kept` [B, K], and what it alone says,
+`part_ages_months` [B, K] and
 `part_distributions` [B, K, bins]; the whole image's `global_age_months` [B, 1] and
 `global_distribution` [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], scores and what
 the parts say together. A regression head has no distributions, and `part_ranking` the ages."""

@@ -13,15 +13,18 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     """Returns the settings for a dataset."""
     config = base_config()
     config.base_filters = 32
-    # Parts selected and ranked, and how many of them join the whole image; side of their crops
-    config.parts = 6
-    config.used_parts = 4
-    config.part_size_px = 48
+    # Kinds of parts, and how many of them join the whole image; side of their crops
+    config.parts = 8
+    config.used_parts = 6
+    config.part_size_px = 32
     # Off for ablations
     config.relation = True
     config.selection = True
-    # Weights of the auxiliary losses: what parts and whole say by themselves, and the ranking
+    # Weights of the auxiliary losses: what parts and whole say by themselves, and the ranking;
+    # while training, that a moved copy has its parts in the same places, and that they lie apart
     config.part_loss_weight = 1.0
-    config.ranking_loss_weight = 1.0
+    config.ranking_loss_weight = 0.1
+    config.second_view_weight = 1.0
+    config.apart_weight = 2.0
     minutes_on_two_cores(config, dataset)
     return config

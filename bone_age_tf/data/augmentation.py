@@ -44,6 +44,20 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
     return keras.Sequential(layers, name="augmentation")
 
 
+def build_pairing(
+    config: ml_collections.ConfigDict, seed: int
+) -> film_layers.RandomPairing | None:
+    """Returns the layer that averages images with others of their sex and age; None for none.
+
+    Args:
+        config: the `augmentation` part of a config.
+        seed: of every random choice.
+    """
+    if not config.pairing:
+        return None
+    return film_layers.RandomPairing(config.pairing, config.pairing_months, seed=seed + 11)
+
+
 def _clip(image):
     return keras.ops.clip(image, *_PIXELS)
 

@@ -205,6 +205,44 @@ class RandomMarks(keras.layers.Layer):
         return input_shape
 
 
+class RandomPairing(keras.layers.Layer):
+    """Averages some images with another of the batch (SamplePairing; Inoue 2018, arXiv 1801.02929).
+
+    The label stays the first image's. Theirs are pairs of any classes; ages of unlike hands would be
+    wrong labels, so here a partner has the same sex and nearly the same age, where the batch holds
+    one. Theirs stops now and then and at the end; this does not.
+
+    Args:
+        rate: share of images that are averaged, of those that have a partner.
+        months: between the two ages, at most.
+        seed: of every random choice.
+    """
+
+    def __init__(self, rate=0.5, months=6.0, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.rate, self.months = rate, months
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs):
+        """Maps images [B, H, W, 1], sexes [B, 1] and ages in months [B, 1] to images."""
+        image, sex, age = inputs
+        count = ops.shape(image)[0]
+        apart = ops.abs(age - ops.transpose(age)) <= self.months
+        alike = ops.logical_and(apart, ops.equal(sex, ops.transpose(sex)))
+        itself = ops.equal(ops.arange(count)[:, None], ops.arange(count)[None, :])
+        possible = ops.cast(ops.logical_and(alike, ops.logical_not(itself)), "float32")
+        luck = possible * keras.random.uniform((count, count), 0.5, 1.0, seed=self._random)
+        partner = ops.take(image, ops.argmax(luck, axis=1), axis=0)
+        paired = ops.max(possible, axis=1)[:, None, None, None]
+        chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
+        share = 0.5 * chosen * paired
+        return (1.0 - share) * image + share * partner
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+
 def _box(image, height, width, seed):
     """Returns [B, H, W, 1], 1 in a box at a random place, sides in parts of the image's."""
     shape = ops.shape(image)

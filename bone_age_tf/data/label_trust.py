@@ -1,16 +1,20 @@
 """Which training images are left out, and how much the labels of the others are trusted."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ml_collections
+import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import rows
 
 TRUST = "trust"
+_BAND_MONTHS = 24.0
+_MOST_WEIGHT = 5.0
+"""One label of a rare age must not move the network alone."""
 
 
 def read_label_trust(config: ml_collections.ConfigDict) -> dict[str, float]:
@@ -40,6 +44,28 @@ def read_label_trust(config: ml_collections.ConfigDict) -> dict[str, float]:
             n: 0.0 for _, n in _cells(Path(config.leave_out), "leave_out", (schema.IMAGE_ID,))
         }
     return trust
+
+
+def balance_weights(
+    image_ids: Sequence[str], sex: np.ndarray, age_months: np.ndarray, strength: float
+) -> dict[str, float]:
+    """Returns weights by image id, higher where images of the sex and about the age are rare.
+
+    A weight is the inverse of the number of images of the sex in the same band of
+    `_BAND_MONTHS`, to the power of `strength`; the mean over the images is 1 before the
+    highest are cut to `_MOST_WEIGHT`.
+
+    Args:
+        image_ids: N texts.
+        sex: [N] codes.
+        age_months: [N].
+        strength: 0 for equal weights, 1 for bands that weigh alike.
+    """
+    bands = (np.asarray(age_months) // _BAND_MONTHS).astype(int) * len(schema.SEX_NAMES) + sex
+    _, place, counts = np.unique(bands, return_inverse=True, return_counts=True)
+    weights = counts[place] ** -float(strength)
+    weights = np.minimum(weights / weights.mean(), _MOST_WEIGHT)
+    return dict(zip(image_ids, weights.tolist(), strict=True))
 
 
 def require_named(trust: dict[str, float], image_ids: Iterable[str]) -> None:

@@ -77,7 +77,7 @@ class IntervalTable:
         }
 
     def for_graph(self) -> dict[str, Any]:
-        """Returns what `bone_age_tf.models.layers.StretchedInterval` takes."""
+        """Returns what `bone_age_tf.models.answer_layers.StretchedInterval` takes."""
         return {
             "knots_months": KNOTS_MONTHS,
             "factors": self.factors,

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from bone_age_tf import schema
-from bone_age_tf.models import layers
+from bone_age_tf.models import answer_layers, layers
 from bone_age_tf.models.catalog import MODELS
 
 FEATURES_LAYER = "image_features"
@@ -50,33 +50,37 @@ def build_served_model(
 
     Args:
         model: made by `build_model`; its weights are shared.
-        interval: `knots_months`, `factors` and `least_half_width` of `layers.StretchedInterval`, so
-            that the 90 % interval holds; a model without an interval gets one. None leaves it.
+        interval: `knots_months`, `factors` and `least_half_width` of
+            `answer_layers.StretchedInterval`, so that the 90 % interval holds; a model without an
+            interval gets one. None leaves it.
         line_by_sex: offsets in months and slopes, of female and male, for a site's ages; None for
             none.
-        known_features: weights of `layers.Unfamiliarity`, in their order; None for none.
+        known_features: weights of `answer_layers.Unfamiliarity`, in their order; None for none.
 
     Returns:
         The same inputs and outputs by name; of the outputs, age and interval are changed, and
         `schema.UNFAMILIARITY` may come to them.
     """
     outputs, sex = dict(model.output), model.input[schema.SEX]
+    outputs.pop(schema.PART_RANKING, None)  # for the training alone
     limits = (schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
     months = outputs[schema.AGE_MONTHS]
     if interval is not None:
         own = outputs.get(schema.INTERVAL_90)
         if own is None:
             own = keras.layers.Concatenate(name="interval_of_none")([months, months])
-        stretched = layers.StretchedInterval(**interval, limits=limits, name="stretched_interval")
+        stretched = answer_layers.StretchedInterval(
+            **interval, limits=limits, name="stretched_interval"
+        )
         outputs[schema.INTERVAL_90] = stretched([months, own, sex])
     if line_by_sex is not None:
         for name in (schema.AGE_MONTHS, schema.INTERVAL_90):
             if name in outputs:
-                line = layers.LineBySex(*line_by_sex, limits, name=f"site_{name}")
+                line = answer_layers.LineBySex(*line_by_sex, limits, name=f"site_{name}")
                 outputs[name] = line([outputs[name], sex])
     if known_features is not None:
         count = len(known_features[2])
-        layer = layers.Unfamiliarity(count, name=schema.UNFAMILIARITY)
+        layer = answer_layers.Unfamiliarity(count, name=schema.UNFAMILIARITY)
         outputs[schema.UNFAMILIARITY] = layer(model.get_layer(FEATURES_LAYER).output)
         layer.set_weights([np.asarray(values, np.float32) for values in known_features])
     return keras.Model(model.input, outputs, name=model.name)

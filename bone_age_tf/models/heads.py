@@ -5,7 +5,7 @@ import ml_collections
 
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError, require_known
-from bone_age_tf.models import layers
+from bone_age_tf.models import answer_layers
 
 HEADS = ("distribution", "classification", "regression")
 SEX_MODES = ("concat", "modulate", "off")
@@ -103,8 +103,8 @@ def _distribution(hidden, bin_months: float, prefix: str) -> dict:
     single = {"dtype": "float32"}
     logits = keras.layers.Dense(int(bins), name=f"{prefix}age_logits", **single)(hidden)
     distribution = keras.layers.Softmax(name=f"{prefix}{schema.DISTRIBUTION}", **single)(logits)
-    age = layers.ExpectedAge(bin_months, name=f"{prefix}{schema.AGE_MONTHS}")
-    interval = layers.DistributionQuantiles(bin_months, name=f"{prefix}{schema.INTERVAL_90}")
+    age = answer_layers.ExpectedAge(bin_months, name=f"{prefix}{schema.AGE_MONTHS}")
+    interval = answer_layers.DistributionQuantiles(bin_months, name=f"{prefix}{schema.INTERVAL_90}")
     return {
         schema.AGE_MONTHS: age(distribution),
         schema.DISTRIBUTION: distribution,

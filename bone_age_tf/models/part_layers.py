@@ -1,4 +1,4 @@
-"""Layers of the part relation and selection network: relations, anchors, selection, crops."""
+"""Layers of the part relation and selection network: relations, anchors, boxes, crops."""
 
 import keras
 from keras import layers as kl
@@ -67,18 +67,6 @@ class PartRelation(kl.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class StopGradient(kl.Layer):
-    """Passes its input on, and no gradient back."""
-
-    def call(self, x):
-        """Maps any tensor to itself."""
-        return ops.stop_gradient(x)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
-@keras.saving.register_keras_serializable("bone_age_tf")
 class JoinMaps(kl.Layer):
     """Puts a coarse map's channels beside a fine map's, each place of the coarse one repeated.
 
@@ -140,82 +128,109 @@ class Anchors(kl.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class SelectParts(kl.Layer):
-    """Takes the boxes of highest score that overlap little: suppression in a fixed number of steps.
+class PartBoxes(kl.Layer):
+    """Gives each kind of part the mean of all anchors, weighed by what it thinks of each.
 
-    Comparisons and sums alone, so that it converts to built-in operators and gives the same
-    everywhere. The scores keep their gradient; the boxes have none.
+    A kind scores every anchor; a softmax over the anchors weighs them. So the choice is of anchors,
+    ends between them where that fits better, and hands the gradient of what is read in its box back
+    to the scores. A kind is the same part of every hand, since its scores are its own.
 
-    While training, an image's boxes are those that the image before it in the batch would take.
-    Scores see the whole hand and so know its age; a choice by its own scores becomes a code for
-    the age that the parts learn to read, wherever the boxes lie. A choice that cannot know the age
-    leaves the parts nothing but the bones to learn from.
+    Each kind begins near a place of its own, in rows of two, and learns where that is; alike at
+    first, all would learn the same.
 
     Args:
-        count: boxes to take.
-        max_overlap: shared area, as a share of the smaller box, above which a box falls to one
-            taken before. Of the union, a box could be taken again as a piece of itself.
-        exploration: SD of what is added to the scores while training, for the choice alone. A box
-            that is never taken never learns its score; the ranking loss sets scores 1 apart.
-        strays: boxes, the last ones, that are taken at random while training.
-        seed: of both.
+        reach: SD of a Gaussian about a kind's place, in parts of the image's side, that its weights
+            are multiplied with.
     """
 
-    def __init__(self, count, max_overlap=0.25, exploration=0.5, strays=2, seed=0, **kwargs):
+    def __init__(self, reach=0.2, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.count, self.max_overlap = count, max_overlap
-        self.exploration, self.strays, self.seed = exploration, strays, seed
-        self._random = keras.random.SeedGenerator(seed)
+        self.reach = reach
 
-    def call(self, inputs, training=False):
-        """Maps scores [B, N] and boxes [1, N, 4] to scores [B, K] and boxes [B, K, 4], best first.
+    def build(self, input_shape):
+        kinds = input_shape[0][-1]
+        rows = (kinds + 1) // 2
+        places = [
+            (0.2 + 0.6 * (kind // 2 + 0.5) / rows, 0.3 + 0.4 * (kind % 2)) for kind in range(kinds)
+        ]
 
-        When all boxes have fallen, those that fell least often follow.
+        def begin(shape, dtype=None):
+            return ops.convert_to_tensor(places, dtype)
+
+        self.places = self.add_weight((kinds, 2), begin, name="places")
+
+    def call(self, inputs):
+        """Maps scores [B, N, K] and anchors [1, N, 4] to scores [B, K] and boxes [B, K, 4].
+
+        A kind's score is the mean of its anchors' scores, weighed as they are; its gradient does
+        not change the weights. Boxes may reach beyond the image.
         """
-        scores, boxes = inputs
-        wanted = chance = ops.stop_gradient(scores)
-        strays = self.strays if training else 0
-        if training:
-            wanted = ops.roll(wanted, 1, axis=0) + self.exploration * self._normal(wanted)
-            chance = self._normal(wanted)
-        fallen = ops.zeros_like(wanted)
-        taken_scores, taken_boxes = [], []
-        for place in range(self.count):
-            left = (wanted if place < self.count - strays else chance) + fallen * _UNSELECTABLE
-            # The highest, and of equal ones the first. Keras' argmax does not convert to LiteRT.
-            highest = ops.cast(left >= ops.max(left, axis=1, keepdims=True), "float32")
-            best = highest * ops.cast(ops.cumsum(highest, axis=1) < 1.5, "float32")
-            box = ops.sum(best[:, :, None] * boxes, axis=1)
-            taken_scores.append(ops.sum(best * scores, axis=1))
-            taken_boxes.append(box)
-            overlap = _overlaps(box[:, None, :], boxes)
-            fallen = fallen + ops.maximum(best, ops.cast(overlap > self.max_overlap, "float32"))
-        return ops.stack(taken_scores, axis=1), ops.stop_gradient(ops.stack(taken_boxes, axis=1))
+        scores, anchors = inputs
+        centres = (anchors[0, :, :2] + anchors[0, :, 2:]) / 2
+        sides = ops.log(anchors[0, :, 2:] - anchors[0, :, :2])
+        away = ops.sum(ops.square(centres[:, None] - self.places[None]), axis=-1)
+        weights = ops.softmax(scores - away / (2 * self.reach**2), axis=1)
+        means = ops.matmul(
+            ops.transpose(weights, (0, 2, 1)), ops.concatenate([centres, sides], axis=-1)
+        )
+        middle, half = means[..., :2], ops.exp(means[..., 2:]) / 2
+        boxes = ops.concatenate([middle - half, middle + half], axis=-1)
+        return ops.sum(ops.stop_gradient(weights) * scores, axis=1), boxes
 
-    def _normal(self, like):
-        return keras.random.normal(ops.shape(like), seed=self._random, dtype="float32")
-
-    def compute_output_spec(self, inputs, training=False):
-        batch = inputs[0].shape[0]
+    def compute_output_spec(self, inputs):
+        batch, _, kinds = inputs[0].shape
         return (
-            keras.KerasTensor((batch, self.count), "float32"),
-            keras.KerasTensor((batch, self.count, 4), "float32"),
+            keras.KerasTensor((batch, kinds), "float32"),
+            keras.KerasTensor((batch, kinds, 4), "float32"),
         )
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "count": self.count,
-            "max_overlap": self.max_overlap,
-            "exploration": self.exploration,
-            "strays": self.strays,
-            "seed": self.seed,
-        }
+        return {**super().get_config(), "reach": self.reach}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class KeepParts(kl.Layer):
+    """Keeps the parts of highest score that overlap little: suppression in a fixed number of steps.
+
+    Comparisons and sums alone, so that it converts to built-in operators and gives the same
+    everywhere. No gradient passes. Fewer are kept where all others have fallen.
+
+    Args:
+        count: parts to keep.
+        max_overlap: shared area, as a share of the smaller box, above which a part falls to one
+            kept before. Of the union, a part could be kept again as a piece of itself.
+    """
+
+    def __init__(self, count, max_overlap=0.25, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.count, self.max_overlap = count, max_overlap
+
+    def call(self, inputs):
+        """Maps scores [B, K] and boxes [B, K, 4] to [B, K]: 1 for what is kept, 0 for the rest."""
+        scores, boxes = (ops.stop_gradient(one) for one in inputs)
+        fallen = kept = ops.zeros_like(scores)
+        for _ in range(self.count):
+            left = scores + fallen * _UNSELECTABLE
+            # The highest, and of equal ones the first. Keras' argmax does not convert to LiteRT.
+            highest = ops.cast(left >= ops.max(left, axis=1, keepdims=True), "float32")
+            best = highest * ops.cast(ops.cumsum(highest, axis=1) < 1.5, "float32")
+            kept = ops.maximum(kept, best * (1.0 - fallen))
+            box = ops.sum(best[:, :, None] * boxes, axis=1)
+            overlap = ops.cast(_overlaps(box[:, None, :], boxes) > self.max_overlap, "float32")
+            fallen = ops.maximum(fallen, ops.maximum(best, overlap))
+        return kept
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {**super().get_config(), "count": self.count, "max_overlap": self.max_overlap}
 
 
 def _overlaps(first, second):
-    """Returns what boxes [B, 1, 4] share with [1, N, 4], as a share of the smaller, [B, N]."""
+    """Returns what boxes [B, 1, 4] share with [B, K, 4], as a share of the smaller, [B, K]."""
     low = ops.maximum(first[..., :2], second[..., :2])
     high = ops.minimum(first[..., 2:], second[..., 2:])
     sides = ops.maximum(high - low, 0.0)
@@ -231,7 +246,8 @@ def _overlaps(first, second):
 class CropParts(kl.Layer):
     """Cuts boxes out of images and resizes them, bilinear, as two matrix products.
 
-    What lies beyond the image is black. There is no gradient to the boxes.
+    What lies beyond the image is black. The boxes have a gradient: they are drawn to where the
+    crops say more.
 
     Args:
         size_px: side of each crop.

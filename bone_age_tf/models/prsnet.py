@@ -6,21 +6,25 @@ learn the order of the parts' confidences; the best parts' features are concaten
 the whole image; all of it is trained end to end, without labels of parts.
 
 From NTS-Net (Yang et al. 2018, arXiv 1809.00287), which published the ranked selection of parts:
-the proposals read feature maps behind a stopped gradient; suppression at an overlap of 0.25 keeps
-six parts; each is cropped from the image, resized and sent through the same convolutions; the best
-four join the whole; a part's confidence is the negative of its loss; the ranking loss is a hinge on
-each pair. Sides of anchors are its 48, 96 and 192 of 448 px, with its scales and ratios, as
-fractions of the image, so that they follow its size.
+suppression at an overlap of 0.25 keeps the best parts; each is cropped from the image, resized and
+sent through the same convolutions; their vectors join the whole's; a part's confidence is the
+negative of its loss; the ranking loss is a hinge on each pair. Sides of anchors begin with its 48,
+96 and 192 of 448 px, with its scales, as fractions of the image, so that they follow its size.
 
-Ours: overlap is measured by the smaller box; while training, a hand's parts are chosen by another
-hand's scores, with noise and two strays (`part_layers.SelectParts` says why); how the relations are
-computed (`part_layers.PartRelation`); a backbone of basic residual blocks whose last stage keeps
-stride 16; proposals that read its map and that of stride 8 together, so that 128 px leave 16 x 16
-places for anchors of the smallest side, 8 x 8 and 4 x 4 for the others; batch norms of their own
-for crops; a part's vector ends with its box, so that the head knows where it was; parts and whole
-answer through the same kind of head, with the same loss; the sex before each of the three heads.
+Ours: each kind of part has scores of its own for all anchors and its box is their weighted mean
+(`part_layers.PartBoxes`), so that the order of the parts means something, the boxes fit bones
+between anchors, and what is read in a box teaches where it should lie; while training, a turned,
+zoomed and shifted copy of each image must have its boxes in the same places of the hand
+(`training.second_view`), which makes parts of them instead of a code for the age; smaller anchors
+than NTS-Net's, square ones alone; overlap is measured by the smaller box; a part that is not kept
+is 0 in its place; how the relations are computed (`part_layers.PartRelation`); a backbone of basic
+residual blocks whose last stage keeps stride 16; proposals that read its map and that of stride 8
+together, so that 128 px leave 16 x 16 places for anchors of the smallest sides, 8 x 8 and 4 x 4 for
+the others; batch norms of their own for crops; parts and whole answer through the same kind of
+head, with the same loss; the sex before each of the three heads.
 """
 
+import keras
 import ml_collections
 from keras import layers as kl
 
@@ -34,12 +38,12 @@ STRIDES = (2, 2, 2, 1)
 PROPOSAL_FILTERS = 64
 EXPLAINED = "related_features"
 SIDES = (
-    tuple(48 / 448 * 2 ** (k / 3) for k in (1, 2)),
+    tuple(48 / 448 * 2 ** (k / 3) for k in (-2, -1, 0, 1, 2)),
     tuple(96 / 448 * 2 ** (k / 3) for k in (1, 2)),
     tuple(192 / 448 * 2 ** (k / 3) for k in (0, 1, 2)),
 )
-"""Of the anchors on each of the three grids, as fractions of the image's side (NTS-Net)."""
-RATIOS = (2 / 3, 1.0, 1.5)
+"""Of the anchors on each of the three grids, as fractions of the image's side: NTS-Net's, and three
+smaller ones."""
 MAX_OVERLAP = 0.25
 PART_PREFIX = "part_"
 GLOBAL_PREFIX = "global_"
@@ -62,7 +66,8 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`. Beyond those of the head:
         `relation_map` [B, H / 16, W / 16], a sum of 1; `part_boxes` [B, K, 4], ymin, xmin, ymax,
-        xmax as fractions, best first; `part_scores` [B, K]; `part_ages_months` [B, K] and
+        xmax as fractions, a kind of part each; `part_scores` [B, K]; `part_kept` [B, K], 1 where a
+        part joins the whole; `part_ages_months` [B, K] and
         `part_distributions` [B, K, bins]; `global_age_months` [B, 1] and `global_distribution`
         [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], or [B, K, 2] from a regression.
     """
@@ -78,27 +83,30 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     if not config.selection:
         return heads.build_head(whole, sex, config) | outputs
 
-    scores, boxes = _select(fine, coarse, config)
-    outputs |= read_parts(grey, whole, boxes, sex, backbone, config)
+    scores, boxes = _propose(fine, coarse, config)
+    keep = part_layers.KeepParts(config.used_parts, MAX_OVERLAP, name=schema.PART_KEPT)
+    outputs[schema.PART_KEPT] = kept = keep([scores, boxes])
+    outputs |= read_parts(grey, whole, boxes, kept, sex, backbone, config)
     said = outputs.get(schema.PART_DISTRIBUTIONS, outputs[schema.PART_AGES])
     outputs[schema.PART_SCORES] = scores
     outputs[schema.PART_RANKING] = _beside(scores, said)
     return outputs
 
 
-def read_parts(grey, whole, boxes, sex, backbone, config: ml_collections.ConfigDict) -> dict:
+def read_parts(grey, whole, boxes, kept, sex, backbone, config: ml_collections.ConfigDict) -> dict:
     """Reads the parts in boxes [B, K, 4] beside the vector of the whole image [B, C].
 
     Args:
         grey: [B, H, W, 1], what is cropped.
         whole: [B, C].
-        boxes: [B, K, 4], ymin, xmin, ymax, xmax as fractions; the first `used_parts` join.
+        boxes: [B, K, 4], ymin, xmin, ymax, xmax as fractions.
+        kept: [B, K], 1 for the parts that join the whole, 0 for the others.
         sex: [B, 1].
         backbone: makes feature maps of the crops, with the weights that made `whole`.
         config: as in `build_network`.
 
     Returns:
-        The outputs of `build_network` without scores, ranking and relations.
+        The outputs of `build_network` without scores, choice, ranking and relations.
     """
     crops = part_layers.CropParts(config.part_size_px, name="crop_parts")([grey, boxes])
     vectors = kl.GlobalAveragePooling2D(name="crop_features")(backbone(crops, PART_PREFIX)[-1])
@@ -116,36 +124,40 @@ def read_parts(grey, whole, boxes, sex, backbone, config: ml_collections.ConfigD
     if schema.DISTRIBUTION in of_parts:
         outputs[schema.PART_DISTRIBUTIONS] = of_parts[schema.DISTRIBUTION]
         outputs[schema.GLOBAL_DISTRIBUTION] = of_whole[schema.DISTRIBUTION]
-    placed = kl.Concatenate(name="part_features")([vectors, boxes])
-    used = kl.Cropping1D((0, config.parts - config.used_parts), name="used_parts")(placed)
-    used = kl.Flatten(name="used_part_features")(used)
+    column = kl.Reshape((config.parts, 1), name="part_kept_column")(kept)
+    used = kl.Multiply(name="kept_parts")([vectors, column])
+    used = kl.Flatten(name="kept_part_features")(used)
     features = kl.Concatenate(name="whole_and_parts")([whole, used])
     return heads.build_head(features, sex, config) | outputs
 
 
-def _select(fine, coarse, config: ml_collections.ConfigDict):
-    """Returns scores [B, K] and boxes [B, K, 4] of the selected anchors, best first."""
+def _propose(fine, coarse, config: ml_collections.ConfigDict):
+    """Returns scores [B, K] and boxes [B, K, 4] of the kinds of parts."""
     x = part_layers.JoinMaps(name="proposal_maps")([fine, coarse])
-    x = part_layers.StopGradient(name="proposal_features")(x)
-    scores, boxes = [], []
+    scores, anchors = [], []
     for grid, sides in enumerate(SIDES, start=1):
-        stride = 1 if grid == 1 else 2
         x = kl.Conv2D(
             PROPOSAL_FILTERS,
             3,
-            stride,
+            1 if grid == 1 else 2,
             padding="same",
             activation="relu",
             kernel_initializer="he_normal",
             name=f"proposal_{grid}",
         )(x)
-        anchors = part_layers.Anchors(sides, RATIOS, name=f"anchors_{grid}")
-        score = kl.Conv2D(anchors.count, 1, name=f"proposal_{grid}_scores", dtype="float32")(x)
-        boxes.append(anchors(score))
-        scores.append(kl.Reshape((-1,), name=f"proposal_{grid}_list")(score))
-    scores = kl.Concatenate(name="anchor_scores", dtype="float32")(scores)
-    boxes = kl.Concatenate(axis=1, name="anchor_boxes", dtype="float32")(boxes)
-    return part_layers.SelectParts(config.parts, MAX_OVERLAP, name="select_parts")([scores, boxes])
+        score = kl.Conv2D(
+            len(sides) * config.parts,
+            1,
+            # At first, a kind's place alone decides.
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
+            name=f"proposal_{grid}_scores",
+            dtype="float32",
+        )(x)
+        anchors.append(part_layers.Anchors(sides, (1.0,), name=f"anchors_{grid}")(score))
+        scores.append(kl.Reshape((-1, config.parts), name=f"proposal_{grid}_list")(score))
+    scores = kl.Concatenate(axis=1, name="anchor_scores", dtype="float32")(scores)
+    anchors = kl.Concatenate(axis=1, name="anchor_boxes", dtype="float32")(anchors)
+    return part_layers.PartBoxes(name=schema.PART_BOXES)([scores, anchors])
 
 
 def _beside(scores, said):

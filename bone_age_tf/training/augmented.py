@@ -1,8 +1,24 @@
 """The model that `fit` sees: augmentation in front of the network, in training steps alone."""
 
+import dataclasses
+
 import keras
 
 from bone_age_tf import schema
+from bone_age_tf.training.second_view import SecondView, apart_loss, view_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class PartWeights:
+    """Weights of what is asked of the boxes of parts; see `second_view`.
+
+    Attributes:
+        second_view: that a moved copy has them at the same places of the hand.
+        apart: that they lie apart.
+    """
+
+    second_view: float
+    apart: float
 
 
 class AugmentedModel(keras.Model):
@@ -15,6 +31,9 @@ class AugmentedModel(keras.Model):
         network: made by `bone_age_tf.models.build.build_model`.
         augmentation: from [B, H, W, 1] to the same, or None.
         trained_outputs: names of the outputs that have a loss.
+        pairing: from images, sexes and ages to images, after the augmentation, or None.
+        part_weights: of a network that selects parts; None for others.
+        seed: of the moved copies.
     """
 
     def __init__(
@@ -22,12 +41,21 @@ class AugmentedModel(keras.Model):
         network: keras.Model,
         augmentation: keras.Layer | None,
         trained_outputs: tuple[str, ...],
+        pairing: keras.Layer | None = None,
+        part_weights: PartWeights | None = None,
+        seed: int = 0,
     ):
         # float32 whatever the policy: pixels of 0 to 255 lose their decimals in half precision.
         super().__init__(name=f"augmented_{network.name}", dtype="float32")
         self.network = network
         self.augmentation = augmentation
         self.trained_outputs = trained_outputs
+        self.pairing = pairing
+        self.part_weights = part_weights
+        if part_weights is not None:
+            self.second_view = SecondView(seed=seed)
+            # The convolutions that find the parts, without the crops
+            self.locator = keras.Model(network.input, network.output[schema.PART_BOXES])
 
     def build(self, input_shape=None):
         """Builds the augmentation, so that its random state is part of every checkpoint."""
@@ -36,11 +64,25 @@ class AugmentedModel(keras.Model):
         self.built = True
 
     def call(self, inputs, training=False):
-        """Maps `{"image": [B, H, W, 1], "sex": [B, 1]}` to the trained outputs."""
+        """Maps `{"image": [B, H, W, 1], "sex": [B, 1]}` to the trained outputs.
+
+        With a pairing, training steps take `age_months` [B, 1] too.
+        """
         image = inputs[schema.IMAGE]
         if training and self.augmentation is not None:
             image = self.augmentation(image, training=True)
+        if training and self.pairing is not None:
+            image = self.pairing([image, inputs[schema.SEX], inputs[schema.AGE_MONTHS]])
         outputs = self.network(
             {schema.IMAGE: image, schema.SEX: inputs[schema.SEX]}, training=training
         )
+        if training and self.part_weights is not None:
+            boxes = outputs[schema.PART_BOXES]
+            self._ask_of_parts(image, inputs[schema.SEX], boxes, self.part_weights)
         return {name: outputs[name] for name in self.trained_outputs}
+
+    def _ask_of_parts(self, image, sex, boxes, weights: PartWeights):
+        copy, moves = self.second_view(image)
+        in_copy = self.locator({schema.IMAGE: copy, schema.SEX: sex}, training=True)
+        self.add_loss(weights.second_view * view_loss(boxes, in_copy, moves))
+        self.add_loss(weights.apart * apart_loss(boxes))

@@ -16,7 +16,7 @@ from bone_age_tf import schema
 from bone_age_tf.data import augmentation, label_trust, pipeline
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints
-from bone_age_tf.training.augmented import AugmentedModel
+from bone_age_tf.training.augmented import AugmentedModel, PartWeights
 from bone_age_tf.training.initial_weights import initialise
 from bone_age_tf.training.losses import build_losses
 from bone_age_tf.training.optimizer import StagedAdamW, plan_stages
@@ -112,7 +112,7 @@ def fit(
         len(pipeline.read_table(builder, parts["validation"])),
     )
     model.fit(
-        training.map(_with_targets(model.trained_outputs)),
+        training.map(_with_targets(model.trained_outputs, config.augmentation.pairing > 0)),
         validation_data=validation.map(_with_targets(model.trained_outputs)),
         epochs=schedule.epochs,
         initial_epoch=done,
@@ -177,8 +177,22 @@ def make_batches(
         examples,
         start_step=done * schedule.steps_per_epoch,
         stages=schedule.stages(config),
-        trust=label_trust.read_label_trust(config),
+        trust=_weights(config, builder, part),
     )
+
+
+def _weights(
+    config: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder, part: pipeline.Part
+) -> dict[str, float]:
+    """Returns how much each training image counts, by its id."""
+    trust = label_trust.read_label_trust(config)
+    if not config.balance:
+        return trust
+    table = pipeline.read_table(builder, part)
+    weights = label_trust.balance_weights(
+        table.image_id, table.sex, table.age_months, config.balance
+    )
+    return {name: weight * trust.get(name, 1.0) for name, weight in weights.items()}
 
 
 def predict(
@@ -239,6 +253,11 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
         build_model(config),
         augmentation.build_augmentation(config.augmentation, seed),
         tuple(losses),
+        augmentation.build_pairing(config.augmentation, seed),
+        PartWeights(config.second_view_weight, config.apart_weight)
+        if config.get("selection", False)
+        else None,
+        seed,
     )
     model.build()
     warmup = max(1, round(config.warmup_fraction * schedule.steps))
@@ -272,5 +291,12 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
     return model
 
 
-def _with_targets(names: tuple[str, ...]):
-    return lambda inputs, age, *weight: (inputs, dict.fromkeys(names, age), *weight)
+def _with_targets(names: tuple[str, ...], with_ages: bool = False):
+    """Returns what gives each output with a loss its target, and the augmentation the ages."""
+
+    def targets_fn(inputs, age, *weight):
+        if with_ages:
+            inputs = {**inputs, schema.AGE_MONTHS: age}
+        return inputs, dict.fromkeys(names, age), *weight
+
+    return targets_fn

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from bone_age_tf.data.film_layers import RandomCover, RandomExposure, RandomMarks, RandomPose
+from bone_age_tf.data.film_layers import (
+    RandomCover,
+    RandomExposure,
+    RandomMarks,
+    RandomPairing,
+    RandomPose,
+)
 
 
 def ellipse(height, width, tall, wide):
@@ -159,3 +165,24 @@ def test_marks_are_specks_in_a_box_on_some():
 )
 def test_outside_training_nothing_changes(layer, noise):
     np.testing.assert_array_equal(layer(noise, training=False), noise)
+
+
+def test_pairs_are_of_one_sex_and_nearly_one_age():
+    image = np.arange(5, dtype=np.float32)[:, None, None, None] * np.ones((1, 4, 4, 1), "f4")
+    sex = np.array([[0], [0], [1], [1], [0]], np.float32)
+    age = np.array([[100], [104], [102], [107], [150]], np.float32)
+    found = np.array(RandomPairing(1.0, 6.0)([image, sex, age]))[:, 0, 0, 0]
+    # 0 with 1 and 2 with 3; the last has no partner.
+    np.testing.assert_allclose(found, [0.5, 0.5, 2.5, 2.5, 4])
+
+
+def test_some_are_paired_and_partners_change():
+    image = np.arange(64, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), "f4")
+    same = np.zeros((64, 1), np.float32)
+    layer = RandomPairing(0.5, 6.0, seed=1)
+    first, second = (np.array(layer([image, same, same]))[:, 0, 0, 0] for _ in range(2))
+    changed = first != np.arange(64)
+    assert 0.3 < changed.mean() < 0.7
+    assert (first != second).mean() > 0.3
+    partners = 2 * first[changed] - np.arange(64)[changed]
+    assert len(set(partners)) > 15

@@ -4,7 +4,7 @@ import pytest
 from bone_age_tf import config as configs
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
-from bone_age_tf.data.label_trust import read_label_trust, require_named
+from bone_age_tf.data.label_trust import balance_weights, read_label_trust, require_named
 from bone_age_tf.training import fit as fitting
 
 TRAIN = pipeline.Part("train")
@@ -81,3 +81,26 @@ def test_a_run_trains_on_what_is_left(tiny_config, phantoms, tmp_path):
     fitting.fit(tiny_config, phantoms, parts, tmp_path / "run", 0)
     record = (tmp_path / "run" / "checkpoints" / "finished.json").read_text()
     assert '"training_images": 18' in record and '"steps": 4' in record
+
+
+def test_rare_ages_of_a_sex_weigh_more():
+    sex = np.array([0, 0, 0, 0, 1, 0])
+    ages = np.array([100.0, 101, 102, 103, 100, 30])
+    names = list("abcdef")
+    assert set(balance_weights(names, sex, ages, 0.0).values()) == {1.0}
+    found = balance_weights(names, sex, ages, 1.0)
+    assert found["e"] == pytest.approx(4 * found["a"])  # a boy of that age, and
+    assert found["f"] == pytest.approx(4 * found["a"])  # a girl of another
+    assert np.mean(list(found.values())) == pytest.approx(1)
+    half = balance_weights(names, sex, ages, 0.5)
+    assert half["e"] == pytest.approx(2 * half["a"])
+    rare = balance_weights([str(i) for i in range(1001)], np.zeros(1001, int),
+                           np.r_[np.full(1000, 100.0), 30], 1.0)  # fmt: skip
+    assert rare["1000"] == 5
+
+
+def test_a_run_trains_with_balance_and_pairs(phantoms, tiny_config, tmp_path):
+    tiny_config.update(balance=0.5, epochs=1)
+    tiny_config.augmentation.pairing = 0.5
+    parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
+    assert fitting.fit(tiny_config, phantoms, parts, tmp_path, 0).exists()

@@ -79,7 +79,7 @@ def test_ends_stay_possible_and_about_the_age():
 
 
 def test_the_graph_does_the_same():
-    from bone_age_tf.models.layers import StretchedInterval
+    from bone_age_tf.models.answer_layers import StretchedInterval
 
     months, lower, upper, _, sex = cases(500, 8)
     table = fit_interval(*cases(500, 9))

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from bone_age_tf.models import layers
+from bone_age_tf.models import answer_layers, layers
 
 
 def test_the_stretch_maps_percentiles_of_the_foreground_to_zero_and_one():
@@ -65,12 +65,12 @@ def test_a_flat_film_has_no_local_contrast():
 
 def test_expected_age_by_hand():
     distribution = np.array([[0.5, 0.25, 0.25]], np.float32)  # bins of 10 months: 5, 15, 25
-    assert np.array(layers.ExpectedAge(10.0)(distribution)) == pytest.approx(12.5)
+    assert np.array(answer_layers.ExpectedAge(10.0)(distribution)) == pytest.approx(12.5)
 
 
 def test_quantiles_by_hand():
     distribution = np.array([[0.1, 0.8, 0.1], [1.0, 0.0, 0.0]], np.float32)
-    found = np.array(layers.DistributionQuantiles(10.0, (0.05, 0.5, 0.95))(distribution))
+    found = np.array(answer_layers.DistributionQuantiles(10.0, (0.05, 0.5, 0.95))(distribution))
     # 5 % lies half through the first bin; 50 % half through the second.
     np.testing.assert_allclose(found, [[5, 15, 25], [0.5, 5, 9.5]], atol=1e-3)
 
@@ -89,9 +89,9 @@ def test_constant_sex_follows_the_batch():
         layers.GridMeans(4),
         layers.BilinearSquare(6),
         layers.ConstantSex(1),
-        layers.ExpectedAge(2.0),
-        layers.DistributionQuantiles(2.0, (0.1, 0.9)),
-        layers.Unfamiliarity(3),
+        answer_layers.ExpectedAge(2.0),
+        answer_layers.DistributionQuantiles(2.0, (0.1, 0.9)),
+        answer_layers.Unfamiliarity(3),
     ],
 )
 def test_layers_come_back_from_their_config(layer):

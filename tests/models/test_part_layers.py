@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bone_age_tf.models import part_layers
 from bone_age_tf.models.attention_vgg import SpatialAttention
@@ -18,61 +19,57 @@ def test_anchors_stand_on_their_places_with_their_sides_and_ratios():
     np.testing.assert_allclose(sides, [[0.25] * 2, [0.5, 0.125], [0.5] * 2, [1, 0.25]], atol=1e-6)
 
 
-def test_selection_is_non_maximum_suppression():
+def test_a_kind_of_part_has_the_mean_box_of_the_anchors_it_wants():
+    anchors = np.array([[[0.1, 0.1, 0.3, 0.3], [0.3, 0.1, 0.5, 0.3], [0, 0, 0.8, 0.8]]], np.float32)
+    # The first kind wants the first anchor, the second the first two alike.
+    wanted = np.array([[[9, 9], [-9, 9], [-9, -9]]], np.float32)
+    scores, boxes = part_layers.PartBoxes(reach=100.0)([wanted, anchors])
+    np.testing.assert_allclose(boxes[0, 0], anchors[0, 0], atol=1e-4)
+    np.testing.assert_allclose(boxes[0, 1], [0.2, 0.1, 0.4, 0.3], atol=1e-4)
+    np.testing.assert_allclose(scores, [[9, 9]], atol=1e-4)
+
+
+def test_kinds_of_parts_begin_apart_and_learn_from_what_their_boxes_show():
+    layer = part_layers.PartBoxes()
+    anchors = part_layers.Anchors((0.2,), (1.0,))(np.zeros((1, 8, 8, 4), np.float32))
+    scores = tf.Variable(np.zeros((1, 64, 4), np.float32))
+    image = np.random.default_rng(0).uniform(size=(1, 16, 16, 1)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        _, boxes = layer([scores, anchors])
+        seen = tf.reduce_sum(part_layers.CropParts(8)([image, boxes]) ** 2)
+    centres = (np.array(boxes)[0, :, :2] + np.array(boxes)[0, :, 2:]) / 2
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)[np.triu_indices(4, 1)]
+    assert apart.min() > 0.1
+    for gradient in tape.gradient(seen, [scores, *layer.trainable_variables]):
+        assert np.isfinite(gradient).all()
+        assert (np.abs(gradient).reshape(-1, 4 if len(gradient.shape) == 3 else 2) > 0).any()
+
+
+def test_keeping_parts_is_non_maximum_suppression():
     boxes = np.array(
-        [[[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.38], [0.5, 0.5, 0.9, 0.9], [0.2, 0.2, 0.6, 0.6]]],
+        [[[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.38], [0.5, 0.5, 0.9, 0.9], [0.2, 0.2, 0.6, 0.6]]] * 2,
         np.float32,
     )
     scores = np.array([[0.5, 0.9, 0.1, 0.4], [0.9, 0.5, 0.8, 0.95]], np.float32)
-    found, taken = part_layers.SelectParts(3, 0.25)([scores, boxes])
-    # First image: the second box beats the first, which overlaps it; box 3 overlaps little.
-    np.testing.assert_allclose(found[0], [0.9, 0.4, 0.1], atol=1e-6)
-    np.testing.assert_allclose(taken[0], boxes[0, [1, 3, 2]], atol=1e-6)
-    np.testing.assert_allclose(found[1], [0.95, 0.9, 0.8], atol=1e-6)
+    # First image: the second box beats the first, which overlaps it; box 3 overlaps box 1 little.
+    kept = part_layers.KeepParts(2, 0.25)([scores, boxes])
+    np.testing.assert_array_equal(kept, [[0, 1, 0, 1], [1, 0, 0, 1]])
+    # No third one is left but the one that stands apart.
+    kept = part_layers.KeepParts(4, 0.25)([scores, boxes])
+    np.testing.assert_array_equal(kept, [[0, 1, 1, 1], [1, 0, 1, 1]])
 
 
-def test_a_box_is_not_taken_again_as_a_piece_of_itself():
+def test_a_part_is_not_kept_again_as_a_piece_of_itself():
     boxes = np.array([[[0, 0, 0.8, 0.8], [0.1, 0.1, 0.3, 0.3], [0.8, 0.8, 0.9, 0.9]]], np.float32)
     scores = np.array([[0.9, 0.8, 0.1]], np.float32)
-    _, taken = part_layers.SelectParts(2, 0.25)([scores, boxes])
-    np.testing.assert_allclose(taken[0], boxes[0, [0, 2]], atol=1e-6)
+    np.testing.assert_array_equal(part_layers.KeepParts(2, 0.25)([scores, boxes]), [[1, 0, 1]])
 
 
-def test_equal_scores_give_one_box_each_and_the_rest_follows_when_all_have_fallen():
+def test_of_equal_scores_the_first_is_kept():
     boxes = np.array([[[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.4], [0.6, 0.6, 1, 1]]], np.float32)
-    found, taken = part_layers.SelectParts(3)([np.ones((1, 3), np.float32), boxes])
-    np.testing.assert_allclose(taken[0, :2], boxes[0, [0, 2]], atol=1e-6)
-    np.testing.assert_allclose(np.array(found), 1.0)
-    assert np.isfinite(np.array(taken)).all()
-
-
-def test_selection_explores_while_it_trains_and_only_then():
-    boxes = np.array(part_layers.Anchors((0.2,))(np.zeros((1, 6, 6, 3), np.float32)))
-    scores = np.zeros((1, boxes.shape[1]), np.float32)
-    layer = part_layers.SelectParts(2, exploration=1.0, strays=0)
-    first, second = (np.array(layer([scores, boxes], training=True)[1]) for _ in range(2))
-    assert np.abs(first - second).max() > 0.1
-    first, second = (np.array(layer([scores, boxes])[1]) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-
-
-def test_while_it_trains_another_image_chooses_and_the_scores_stay_its_own():
-    boxes = np.array([[[0, 0, 0.4, 0.4], [0.6, 0.6, 1, 1]]], np.float32)
-    scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    layer = part_layers.SelectParts(1, exploration=0.0, strays=0)
-    found, taken = layer([scores, boxes], training=True)
-    np.testing.assert_allclose(np.array(taken)[:, 0], boxes[0, [1, 0]], atol=1e-6)
-    np.testing.assert_allclose(np.array(found)[:, 0], [0.1, 0.2], atol=1e-6)
-
-
-def test_the_last_boxes_are_taken_at_random_while_it_trains_and_only_then():
-    boxes = np.array(part_layers.Anchors((0.2,))(np.zeros((1, 6, 6, 3), np.float32)))
-    scores = np.random.default_rng(0).normal(0, 1, (1, boxes.shape[1])).astype(np.float32)
-    layer = part_layers.SelectParts(3, exploration=0.0, strays=1)
-    best = np.array(layer([scores, boxes])[1])
-    taken = np.stack([np.array(layer([scores, boxes], training=True)[1]) for _ in range(8)])
-    np.testing.assert_array_equal(taken[:, 0, :2], np.broadcast_to(best[0, :2], (8, 2, 4)))
-    assert taken[:, 0, 2].std(axis=0).max() > 0.05
+    scores = np.ones((1, 3), np.float32)
+    np.testing.assert_array_equal(part_layers.KeepParts(3)([scores, boxes]), [[1, 0, 1]])
+    np.testing.assert_array_equal(part_layers.KeepParts(1)([scores, boxes]), [[1, 0, 0]])
 
 
 def test_a_crop_of_the_whole_image_is_the_image_and_beyond_it_is_black():
@@ -140,7 +137,8 @@ def test_attention_sums_to_one_and_averages(compatibility):
     [
         part_layers.PartRelation(4, (1, 2)),
         part_layers.Anchors((0.1, 0.2), (1.0,)),
-        part_layers.SelectParts(4, 0.3, 0.1, 1, 5),
+        part_layers.PartBoxes(0.3),
+        part_layers.KeepParts(4, 0.3),
         part_layers.CropParts(32),
         part_layers.GroupParts(3),
         SpatialAttention("parametrised"),

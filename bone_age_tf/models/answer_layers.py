@@ -1,0 +1,204 @@
+"""Keras layers of what a model answers: ages, intervals, how unfamiliar an image is.
+
+Pure Keras, any backend, convertible to LiteRT built-ins.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class ExpectedAge(keras.layers.Layer):
+    """Mean of a distribution over age bins.
+
+    Args:
+        bin_months: width of a bin; the first begins at 0 months.
+    """
+
+    def __init__(self, bin_months, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.bin_months = bin_months
+
+    def call(self, distribution):
+        """Maps probabilities [B, ..., K] to months [B, ..., 1]."""
+        bins = ops.arange(distribution.shape[-1], dtype="float32")
+        return ops.sum(distribution * (bins + 0.5) * self.bin_months, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 1)
+
+    def get_config(self):
+        return {**super().get_config(), "bin_months": self.bin_months}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class StretchedInterval(keras.layers.Layer):
+    """Stretches an interval about the age by a factor of sex and age, as the held-out cases need.
+
+    See `bone_age_tf.evaluation.interval`, which finds the factors.
+
+    Args:
+        knots_months: ages at which factors are given, ascending, evenly spaced; linear between.
+        factors: of female and male, at each knot.
+        least_half_width: what a narrower half of the interval is taken as, in months.
+        limits: lowest and highest age in months.
+    """
+
+    def __init__(self, knots_months, factors, least_half_width, limits, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.knots_months = tuple(knots_months)
+        self.factors = tuple(tuple(of_sex) for of_sex in factors)
+        self.least_half_width, self.limits = least_half_width, tuple(limits)
+
+    def call(self, inputs):
+        """Maps months [B, 1], its own interval [B, 2] and sex [B, 1] to an interval [B, 2]."""
+        months, interval, sex = inputs
+        knots = ops.convert_to_tensor(self.knots_months, "float32")
+        spacing = self.knots_months[1] - self.knots_months[0]
+        near = ops.maximum(1.0 - ops.abs(months - knots) / spacing, 0.0)
+        female, male = (ops.convert_to_tensor(of_sex, "float32") for of_sex in self.factors)
+        factor = ops.sum(near * (female + (male - female) * sex), axis=1, keepdims=True)
+        lower, upper = interval[:, :1], interval[:, 1:]
+        ends = ops.concatenate(
+            [
+                months - factor * ops.maximum(months - lower, self.least_half_width),
+                months + factor * ops.maximum(upper - months, self.least_half_width),
+            ],
+            axis=1,
+        )
+        return ops.clip(ends, *self.limits)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0][0], 2)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "knots_months": self.knots_months,
+            "factors": self.factors,
+            "least_half_width": self.least_half_width,
+            "limits": self.limits,
+        }
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class LineBySex(keras.layers.Layer):
+    """Moves ages by a line for each sex, within limits: a site's calibration, in the graph.
+
+    Args:
+        offset_months: of female and male.
+        slope: of female and male.
+        limits: lowest and highest age in months.
+    """
+
+    def __init__(self, offset_months, slope, limits, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.offset_months, self.slope = tuple(offset_months), tuple(slope)
+        self.limits = tuple(limits)
+
+    def call(self, inputs):
+        """Maps months [B, K] and sex [B, 1] to months [B, K]."""
+        months, sex = inputs
+        offset, slope = (
+            female + (male - female) * sex for female, male in (self.offset_months, self.slope)
+        )
+        return ops.clip(offset + slope * months, *self.limits)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "offset_months": self.offset_months,
+            "slope": self.slope,
+            "limits": self.limits,
+        }
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class Unfamiliarity(keras.layers.Layer):
+    """Distance of features from those of known images, as a share of the limit.
+
+    `evaluation.familiarity.Familiarity` says how; its fields are the layer's weights.
+
+    Args:
+        directions: how many.
+    """
+
+    def __init__(self, directions, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        kwargs.setdefault("trainable", False)
+        super().__init__(**kwargs)
+        self.directions = directions
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        shapes = {
+            "mean": (channels,),
+            "directions": (channels, self.directions),
+            "spreads": (self.directions,),
+            "rest": (),
+            "limit": (),
+        }
+        for name, shape in shapes.items():
+            setattr(self, f"known_{name}", self.add_weight(shape, "ones", name=name))
+
+    def call(self, features):
+        """Maps [B, C] to [B, 1]."""
+        centred = features - self.known_mean
+        along = ops.matmul(centred, self.known_directions)
+        across = ops.sum(ops.square(centred), axis=1, keepdims=True)
+        across = across - ops.sum(ops.square(along), axis=1, keepdims=True)
+        squared = ops.mean(ops.square(along / self.known_spreads), axis=1, keepdims=True)
+        squared = squared + across / ops.square(self.known_rest)
+        return ops.sqrt(ops.maximum(squared, 1e-12)) / self.known_limit
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 1)
+
+    def get_config(self):
+        return {**super().get_config(), "directions": self.directions}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class DistributionQuantiles(keras.layers.Layer):
+    """Quantiles of a distribution over age bins, linear within a bin.
+
+    Args:
+        bin_months: width of a bin; the first begins at 0 months.
+        quantiles: shares, each between 0 and 1.
+    """
+
+    def __init__(self, bin_months, quantiles=(0.05, 0.95), **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.bin_months = bin_months
+        self.quantiles = tuple(quantiles)
+
+    def call(self, distribution):
+        """Maps probabilities [B, ..., K] to months [B, ..., len(quantiles)]."""
+        before = ops.cumsum(distribution, axis=-1) - distribution
+        months = [
+            # Bins wholly below the quantile count 1, the one that holds it counts its share.
+            ops.sum(
+                ops.clip((share - before) / ops.maximum(distribution, 1e-9), 0.0, 1.0),
+                axis=-1,
+                keepdims=True,
+            )
+            for share in self.quantiles
+        ]
+        return ops.concatenate(months, axis=-1) * self.bin_months
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], len(self.quantiles))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "bin_months": self.bin_months,
+            "quantiles": self.quantiles,
+        }

@@ -1,0 +1,111 @@
+"""A moved copy of each training image, in which parts must lie at the same places of the hand.
+
+Boxes that follow the hand wherever it lies are parts of it; boxes that follow what the network
+knows of the age do not. The constraint is that of unsupervised landmarks (Thewlis et al. 2017,
+arXiv 1705.02193). Pure Keras.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+_CENTRE, _SIZE = 10.0, 1.0
+"""Weights of the image's side between two centres, and of a factor of e between sizes."""
+
+
+class SecondView(keras.layers.Layer):
+    """Turns, zooms and shifts each image and tells how.
+
+    Args:
+        degrees: turns are uniform from -`degrees` to `degrees`.
+        zoom: the logarithm of the zoom is uniform, from 1 / (1 + `zoom`) to 1 + `zoom`.
+        shift: of each axis, in parts of the image's side, uniform.
+        seed: of every random choice.
+    """
+
+    def __init__(self, degrees=20.0, zoom=0.2, shift=0.08, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.degrees, self.zoom, self.shift = degrees, zoom, shift
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, image):
+        """Maps [B, H, W, 1] to the same and to [B, 2, 3].
+
+        The second takes a place (y, x, 1) of the image, in parts of its sides, to its place in the
+        copy.
+        """
+        shape = ops.shape(image)
+        count, height, width = (
+            shape[0],
+            ops.cast(shape[1], "float32"),
+            ops.cast(shape[2], "float32"),
+        )
+
+        def uniform(limit):
+            return keras.random.uniform((count,), -limit, limit, seed=self._random)
+
+        angle, zoom = uniform(math.radians(self.degrees)), ops.exp(uniform(math.log1p(self.zoom)))
+        cos, sin = zoom * ops.cos(angle), zoom * ops.sin(angle)
+        down, right = uniform(self.shift), uniform(self.shift)
+        moves = ops.stack(
+            [
+                ops.stack([cos, -sin, 0.5 + down - 0.5 * cos + 0.5 * sin], axis=1),
+                ops.stack([sin, cos, 0.5 + right - 0.5 * sin - 0.5 * cos], axis=1),
+            ],
+            axis=1,
+        )
+        # Back, in pixels (x, y), whose centres lie half a pixel from their corners
+        back_cos, back_sin = cos / zoom**2, sin / zoom**2
+        y0 = 0.5 - back_cos * (0.5 + down) - back_sin * (0.5 + right)
+        x0 = 0.5 + back_sin * (0.5 + down) - back_cos * (0.5 + right)
+        x_of_y, y_of_x = -back_sin * width / height, back_sin * height / width
+        x_start = x0 * width - 0.5 + 0.5 * (back_cos + x_of_y)
+        y_start = y0 * height - 0.5 + 0.5 * (back_cos + y_of_x)
+        none = ops.zeros_like(cos)
+        transforms = [back_cos, x_of_y, x_start, y_of_x, back_cos, y_start, none, none]
+        moved = ops.image.affine_transform(
+            image,
+            ops.stack(transforms, axis=1),
+            interpolation="bilinear",
+            fill_mode="constant",
+            fill_value=0.0,
+            data_format="channels_last",
+        )
+        return moved, moves
+
+
+def view_loss(boxes, boxes_in_copy, moves):
+    """Returns how far boxes are from where the copy has them, a number.
+
+    Args:
+        boxes: [B, K, 4], ymin, xmin, ymax, xmax as fractions.
+        boxes_in_copy: the same of the moved copy.
+        moves: [B, 2, 3] of `SecondView`.
+    """
+    (centre, side), (other_centre, other_side) = _place(boxes), _place(boxes_in_copy)
+    expected = ops.matmul(centre, ops.transpose(moves[..., :2], (0, 2, 1))) + moves[:, None, :, 2]
+    zoom = ops.sqrt(ops.square(moves[:, 0, 0]) + ops.square(moves[:, 1, 0]))
+    far = ops.mean(ops.sum(ops.abs(expected - other_centre), axis=-1))
+    larger = ops.mean(ops.abs(side + ops.log(zoom)[:, None] - other_side))
+    return _CENTRE * far + _SIZE * larger
+
+
+def apart_loss(boxes):
+    """Returns how close boxes [B, K, 4] lie to each other, a number.
+
+    Two boxes cost 1 where their centres meet and nothing from half of both sides on.
+    """
+    centre, side = _place(boxes)
+    reach = ops.exp(side) / 2
+    distance = ops.sqrt(ops.sum(ops.square(centre[:, :, None] - centre[:, None]), axis=-1) + 1e-6)
+    near = ops.relu(1.0 - distance / (reach[:, :, None] + reach[:, None]))
+    others = 1.0 - ops.eye(boxes.shape[1])
+    return ops.mean(ops.sum(near * others, axis=(1, 2))) / boxes.shape[1]
+
+
+def _place(boxes):
+    """Returns centres [B, K, 2] and logarithms of sides [B, K], the mean of both."""
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
+    return (boxes[..., :2] + boxes[..., 2:]) / 2, ops.mean(ops.log(sides), axis=-1)
