@@ -4,6 +4,7 @@ python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age
 taskset -c 0 python benchmarks/compare_models.py --minutes 30 ...   # one core, the other is free
 python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --steps 900 ...
 python benchmarks/compare_models.py --models cnn --set head=regression sex_mode=off ...
+python benchmarks/compare_models.py --models efficientnet_lite0 --set init=imagenet --steps 1300 ...
 
 Trains on 90 % of the RSNA training images, by id, and measures on the other 10 %. A model's steps
 are as many as fit into `--minutes` at the speed of its first ones, so that a noisy machine changes
@@ -36,6 +37,7 @@ from bone_age_tf.models.build import build_model
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training import fit as fitting
+from bone_age_tf.training.initial_weights import initialise
 
 WARM_STEPS, TIMED_STEPS = 3, 10
 
@@ -107,10 +109,10 @@ def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Mode
     schedule = fitting.Schedule(1, steps)
     model = fitting.compiled(config, schedule, seed)
     batches = training_batches(config, builder, parts, schedule, seed)
-    names = model.trained_outputs
+    initialise(model.network, config)
     start = time.perf_counter()
     model.fit(
-        batches.map(lambda inputs, age: (inputs, dict.fromkeys(names, age))),
+        batches.map(fitting.with_targets(model.trained_outputs, config.augmentation.pairing > 0)),
         steps_per_epoch=steps,
         callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
         shuffle=False,

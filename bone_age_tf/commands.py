@@ -108,6 +108,7 @@ def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     dataset = values.dataset or DEFAULT_DATASET
     model = values.model if values["model"].present else AUDIT_MODEL
     config = configs.load_config(model, dataset.partition("/")[0], overrides)
+    require_source(config)
     folder = Path(values.workdir or RUNS / f"audit-{dataset.replace('/', '-')}")
     builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     set_precision(values.precision)

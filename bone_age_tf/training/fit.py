@@ -112,8 +112,8 @@ def fit(
         len(pipeline.read_table(builder, parts["validation"])),
     )
     model.fit(
-        training.map(_with_targets(model.trained_outputs, config.augmentation.pairing > 0)),
-        validation_data=validation.map(_with_targets(model.trained_outputs)),
+        training.map(with_targets(model.trained_outputs, config.augmentation.pairing > 0)),
+        validation_data=validation.map(with_targets(model.trained_outputs)),
         epochs=schedule.epochs,
         initial_epoch=done,
         steps_per_epoch=schedule.steps_per_epoch,
@@ -291,7 +291,7 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
     return model
 
 
-def _with_targets(names: tuple[str, ...], with_ages: bool = False):
+def with_targets(names: tuple[str, ...], with_ages: bool = False):
     """Returns what gives each output with a loss its target, and the augmentation the ages."""
 
     def targets_fn(inputs, age, *weight):

@@ -1,7 +1,6 @@
 """What networks say of labels that they have not seen: the ground for doubting a label."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,7 +10,8 @@ import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.files import replace_file
-from bone_age_tf.training.fit import Schedule, compiled
+from bone_age_tf.training.fit import Schedule, compiled, with_targets
+from bone_age_tf.training.initial_weights import initialise
 
 
 def fold_of(image_id: str, folds: int) -> int:
@@ -76,9 +76,11 @@ def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     schedule = Schedule(config.epochs, max(1, len(images) // config.batch_size))
     model = compiled(config, schedule, seed)
+    initialise(model.network, config)
     rows = tf.data.Dataset.from_tensor_slices((images[..., None], sex, age_months))
     rows = rows.shuffle(len(images), seed=seed).repeat()
-    rows = rows.map(_row_fn(model.trained_outputs)).batch(config.batch_size, drop_remainder=True)
+    rows = rows.map(_inputs_and_age).batch(config.batch_size, drop_remainder=True)
+    rows = rows.map(with_targets(model.trained_outputs, config.augmentation.pairing > 0))
     model.fit(
         rows.prefetch(tf.data.AUTOTUNE),
         epochs=schedule.epochs,
@@ -90,15 +92,12 @@ def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
     return model.network
 
 
-def _row_fn(names: Sequence[str]):
-    def row_fn(image, sex, age_months):
-        inputs = {
-            schema.IMAGE: tf.cast(image, tf.float32),
-            schema.SEX: tf.cast(sex, tf.float32)[None],
-        }
-        return inputs, dict.fromkeys(names, tf.cast(age_months, tf.float32)[None])
-
-    return row_fn
+def _inputs_and_age(image, sex, age_months):
+    inputs = {
+        schema.IMAGE: tf.cast(image, tf.float32),
+        schema.SEX: tf.cast(sex, tf.float32)[None],
+    }
+    return inputs, tf.cast(age_months, tf.float32)[None]
 
 
 def _ask(network: keras.Model, config, images, sex) -> np.ndarray:
