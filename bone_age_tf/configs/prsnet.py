@@ -25,6 +25,6 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     config.part_loss_weight = 1.0
     config.ranking_loss_weight = 0.1
     config.second_view_weight = 1.0
-    config.apart_weight = 2.0
+    config.apart_weight = 0.5
     minutes_on_two_cores(config, dataset)
     return config

@@ -135,8 +135,8 @@ class PartBoxes(kl.Layer):
     ends between them where that fits better, and hands the gradient of what is read in its box back
     to the scores. A kind is the same part of every hand, since its scores are its own.
 
-    Each kind begins near a place of its own, in rows of two, and learns where that is; alike at
-    first, all would learn the same.
+    Each kind begins near a place of its own in the middle of the image, in rows of two, and learns
+    where that is; alike at first, all would learn the same.
 
     Args:
         reach: SD of a Gaussian about a kind's place, in parts of the image's side, that its weights
@@ -152,7 +152,7 @@ class PartBoxes(kl.Layer):
         kinds = input_shape[0][-1]
         rows = (kinds + 1) // 2
         places = [
-            (0.2 + 0.6 * (kind // 2 + 0.5) / rows, 0.3 + 0.4 * (kind % 2)) for kind in range(kinds)
+            (0.3 + 0.5 * (kind // 2 + 0.5) / rows, 0.42 + 0.16 * (kind % 2)) for kind in range(kinds)
         ]
 
         def begin(shape, dtype=None):
@@ -170,7 +170,9 @@ class PartBoxes(kl.Layer):
         centres = (anchors[0, :, :2] + anchors[0, :, 2:]) / 2
         sides = ops.log(anchors[0, :, 2:] - anchors[0, :, :2])
         away = ops.sum(ops.square(centres[:, None] - self.places[None]), axis=-1)
-        weights = ops.softmax(scores - away / (2 * self.reach**2), axis=1)
+        # By their area, since there are so many more small anchors than large ones
+        known = ops.sum(sides, axis=1)[:, None] - away / (2 * self.reach**2)
+        weights = ops.softmax(scores + known, axis=1)
         means = ops.matmul(
             ops.transpose(weights, (0, 2, 1)), ops.concatenate([centres, sides], axis=-1)
         )
