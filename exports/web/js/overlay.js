@@ -1,0 +1,65 @@
+// The film and the coloured map above it.
+
+// Nine places of viridis (van der Walt and Smith 2015), which colour-blind readers can read.
+const VIRIDIS = [
+  [68, 1, 84],
+  [71, 44, 122],
+  [59, 81, 139],
+  [44, 113, 142],
+  [33, 144, 141],
+  [39, 173, 129],
+  [92, 200, 99],
+  [170, 220, 50],
+  [253, 231, 37],
+];
+
+/** Returns the colour of a share, 0 to 1, as [red, green, blue]. */
+export function colourOf(share) {
+  const place = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1);
+  const low = Math.min(Math.floor(place), VIRIDIS.length - 2);
+  const part = place - low;
+  return VIRIDIS[low].map((value, i) => Math.round(value + (VIRIDIS[low + 1][i] - value) * part));
+}
+
+/** Draws a film { width, height, levels }. */
+export function drawFilm(canvas, { width, height, levels }) {
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  levels.forEach((level, at) => picture.data.set([level, level, level, 255], 4 * at));
+  context.putImageData(picture, 0, 0);
+}
+
+/**
+ * Draws a map { height, width, values } above a film.
+ *
+ * place: where in the model's square, of sizePx, the film lies; most: the value of the last colour.
+ */
+export function drawMap(canvas, film, map, place, sizePx, most) {
+  const small = new OffscreenCanvas(map.width, map.height);
+  const context = small.getContext("2d");
+  const picture = context.createImageData(map.width, map.height);
+  map.values.forEach((value, at) => {
+    picture.data.set([...colourOf(most > 0 ? value / most : 0), 255], 4 * at);
+  });
+  context.putImageData(picture, 0, 0);
+  Object.assign(canvas, { width: film.width, height: film.height });
+  const across = map.width / sizePx;
+  const down = map.height / sizePx;
+  const part = [place.left * across, place.top * down, place.width * across, place.height * down];
+  const large = canvas.getContext("2d");
+  large.imageSmoothingQuality = "high";
+  large.drawImage(small, ...part, 0, 0, film.width, film.height);
+}
+
+/** Writes what the colours mean. */
+export function drawLegend(host, words, from, to) {
+  const ramp = document.createElement("div");
+  ramp.className = "ramp";
+  const colours = VIRIDIS.map((colour) => `rgb(${colour.join(" ")})`);
+  ramp.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
+  const ends = document.createElement("div");
+  ends.className = "ends";
+  for (const end of [from, to]) ends.append(Object.assign(document.createElement("span"), { textContent: end }));
+  host.replaceChildren(Object.assign(document.createElement("p"), { textContent: words }), ramp, ends);
+}
