@@ -135,6 +135,12 @@ def define_flags() -> flags.FlagValues:
         flag_values=values,
     )
     text("variant", "float32", "predict, calibrate, web: which file, float32 or int8.")
+    text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
+    _define_web_flags(values)
+    return values
+
+
+def _define_web_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "serve", True, "web: serve the page on this machine once it is built.", flag_values=values
     )
@@ -146,8 +152,6 @@ def define_flags() -> flags.FlagValues:
         upper_bound=65535,
         flag_values=values,
     )
-    text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
-    return values
 
 
 def help_text(values: flags.FlagValues) -> str:
