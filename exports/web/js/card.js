@@ -90,6 +90,7 @@ export class Card {
     const copy = document.getElementById("answer").content.cloneNode(true);
     const root = copy.querySelector("section");
     const { age, lower, upper } = prediction;
+    Object.assign(root.dataset, { age, lower, upper }); // unrounded, for programs
     const years = inYears(age).replace(" y ", " years ").replace(" m", " months");
     root.querySelector("h4").textContent = `Bone age, read as ${sex}`;
     root.querySelector(".age").textContent = years;
