@@ -55,7 +55,7 @@ def browser():
 
 
 @contextlib.contextmanager
-def served(folder):
+def _served(folder):
     server = make_server(folder, 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -65,6 +65,12 @@ def served(folder):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """Returns a function that serves a folder for the length of a with statement."""
+    return _served
 
 
 def _built(root, folder, **options):
@@ -83,7 +89,7 @@ def page_folder(modules, root, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def address(page_folder):
-    with served(page_folder) as url:
+    with _served(page_folder) as url:
         yield url
 
 
@@ -91,7 +97,7 @@ def address(page_folder):
 def trusting_address(modules, root, tmp_path_factory):
     """The page that reads every film."""
     folder = _built(root, tmp_path_factory.mktemp("web") / "page", check_films=False)
-    with served(folder) as url:
+    with _served(folder) as url:
         yield url
 
 

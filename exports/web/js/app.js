@@ -36,8 +36,9 @@ function ready(state, words) {
 }
 
 function listen() {
-  for (const id of ["choose", "photograph"]) {
-    byId(id).addEventListener("change", ({ target }) => {
+  for (const button of document.querySelectorAll("[data-opens]")) {
+    button.addEventListener("click", () => byId(button.dataset.opens).click());
+    byId(button.dataset.opens).addEventListener("change", ({ target }) => {
       add(target.files);
       target.value = "";
     });
@@ -61,11 +62,12 @@ function listen() {
   byId("print").addEventListener("click", () => window.print());
   byId("clear").addEventListener("click", () => {
     for (const item of [...items]) remove(item);
-    byId("choose").focus();
+    document.querySelector("[data-opens]").focus();
   });
   for (const button of document.querySelectorAll("#ask-all button")) {
     button.addEventListener("click", () => chooseForAll(button.dataset.sex));
   }
+  drop.dataset.listens = ""; // from here on nothing that is dropped or chosen is lost
 }
 
 function add(files) {

@@ -84,6 +84,8 @@ export class Card {
         this.addMap(`${map.name}${whose}`, { map, unit: metadata.outputs[map.name]?.unit });
       }
     }
+    const [first] = this.maps.keys();
+    if (first) this.showMap(first);
   }
 
   addAnswer(prediction, sex, metadata, settings) {
@@ -114,7 +116,6 @@ export class Card {
     this.maps.set(name, entry);
     this.find("select").append(new Option(name, name));
     this.find(".which").hidden = this.maps.size < 2;
-    this.showMap(name);
   }
 
   /** Shows how far the age moves when a place is covered. */
@@ -122,6 +123,7 @@ export class Card {
     this.find(".where").hidden = true;
     this.addMap(COVERED, { map, unit: "months" });
     this.find(`option[value=${COVERED}]`).textContent = "where it matters";
+    this.showMap(COVERED);
   }
 
   showMap(name) {

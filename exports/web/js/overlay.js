@@ -33,23 +33,41 @@ export function drawFilm(canvas, { width, height, levels }) {
 /**
  * Draws a map { height, width, values } above a film.
  *
+ * Values are interpolated, not colours, so that each colour means what the legend says.
+ *
  * place: where in the model's square, of sizePx, the film lies; most: the value of the last colour.
  */
 export function drawMap(canvas, film, map, place, sizePx, most) {
-  const small = new OffscreenCanvas(map.width, map.height);
-  const context = small.getContext("2d");
-  const picture = context.createImageData(map.width, map.height);
-  map.values.forEach((value, at) => {
-    picture.data.set([...colourOf(most > 0 ? value / most : 0), 255], 4 * at);
-  });
+  const { width, height } = film;
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  const columns = samples(width, place.left, place.width, sizePx, map.width);
+  const rows = samples(height, place.top, place.height, sizePx, map.height);
+  let at = 0;
+  for (const row of rows) {
+    const upper = row.low * map.width;
+    const lower = row.high * map.width;
+    for (const { low, high, part } of columns) {
+      const above = map.values[upper + low] * (1 - part) + map.values[upper + high] * part;
+      const below = map.values[lower + low] * (1 - part) + map.values[lower + high] * part;
+      const value = above * (1 - row.part) + below * row.part;
+      picture.data.set(colourOf(most > 0 ? value / most : 0), at);
+      picture.data[at + 3] = 255;
+      at += 4;
+    }
+  }
   context.putImageData(picture, 0, 0);
-  Object.assign(canvas, { width: film.width, height: film.height });
-  const across = map.width / sizePx;
-  const down = map.height / sizePx;
-  const part = [place.left * across, place.top * down, place.width * across, place.height * down];
-  const large = canvas.getContext("2d");
-  large.imageSmoothingQuality = "high";
-  large.drawImage(small, ...part, 0, 0, film.width, film.height);
+}
+
+/** Returns for each pixel of a line of the film between which cells of the map it lies. */
+function samples(pixels, start, length, sizePx, cells) {
+  return Array.from({ length: pixels }, (_, pixel) => {
+    const inSquare = start + ((pixel + 0.5) * length) / pixels;
+    const cell = Math.min(Math.max((inSquare * cells) / sizePx - 0.5, 0), cells - 1);
+    const low = Math.floor(cell);
+    return { low, high: Math.min(low + 1, cells - 1), part: cell - low };
+  });
 }
 
 /** Writes what the colours mean. */
