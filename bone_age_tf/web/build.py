@@ -91,14 +91,12 @@ def build_page(
         settings["film_check"] = _copy_model(checks[-1], "float32", folder) if checks else None
         settings["version"] = version = _hash(folder, settings)
         _write_json(folder / SETTINGS_FILE, settings)
-        first, later = _write_files_list(folder, version)
+        _write_files_list(folder, version)
         if compress:
             _compress(folder, output)
-        wanted = [*first, *later[-2:], FILES_FILE]  # one runtime, the largest
-        sizes = {path: sent_bytes(folder / path.replace("./", "index.html")) for path in wanted}
-        models = sum(size for path, size in sizes.items() if path.startswith(_MODELS))
+        sizes = {path: sent_bytes(folder / path) for path in _files(folder)}
         _move_into_place(folder, output)
-    return Page(output, version, sum(sizes.values()) - models, models)
+    return Page(output, version, *_first_load(sizes))
 
 
 def _check_output(output: Path) -> None:
@@ -164,20 +162,34 @@ def _files(folder: Path) -> list[str]:
     )
 
 
-def _write_files_list(folder: Path, version: str) -> tuple[list[str], list[str]]:
+def _write_files_list(folder: Path, version: str) -> None:
     """Writes what the service worker keeps: at once, and when a browser first asks for it."""
     # The page itself under its folder's address: some servers redirect index.html.
     unlisted = ("index.html", "sw.js", "LICENSE.txt")
     known = [path for path in _files(folder) if path not in unlisted]
-    later = [
-        f"{_RUNTIME}/wasm/{name}{suffix}"
-        for name in litert_js.RUNTIMES
-        for suffix in (".js", ".wasm")
-    ]
+    heavy = (f"{_RUNTIME}/wasm/", f"{_MODELS}/")
+    later = [path for path in known if path.startswith(heavy)]
     first = ["./", *(path for path in known if path not in later)]
     content = json.dumps({"version": version, "first": first, "later": later}, indent=2)
     (folder / FILES_FILE).write_text(f"self.PAGE = {content};\n", "utf-8")
-    return first, later
+
+
+def _first_load(sizes: dict[str, int]) -> tuple[int, int]:
+    """Returns what a browser loads first, without the models, and the models.
+
+    Args:
+        sizes: bytes sent by path; compressed files, which are counted by their originals, too.
+    """
+    counted = {path: size for path, size in sizes.items() if not path.endswith((".br", ".gz"))}
+    models = sum(size for path, size in counted.items() if path.startswith(f"{_MODELS}/"))
+    used = f"{_RUNTIME}/wasm/{litert_js.RUNTIMES[-1]}."  # one of them, here the largest
+    others = [
+        path
+        for path in counted
+        if path.startswith(f"{_RUNTIME}/wasm/") and not path.startswith(used)
+    ]
+    left_out = sum(counted[path] for path in [*others, "LICENSE.txt"])
+    return sum(counted.values()) - models - left_out, models
 
 
 def _write_json(path: Path, content: dict) -> None:

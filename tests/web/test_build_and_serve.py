@@ -39,7 +39,8 @@ def test_the_folder_holds_all_and_nothing_else(page_folder):
     kept = {*listed["first"], *listed["later"]}
     assert names - kept == {"index.html", "sw.js", "files.js", "LICENSE.txt"}
     assert kept - names == {"./"}
-    assert len(listed["later"]) == 6
+    assert {path.split("/")[0] for path in listed["later"]} == {"litert", "models"}
+    assert len(listed["later"]) == 6 + 4
     settings = json.loads((page_folder / "settings.json").read_text())
     assert settings["version"] == listed["version"]
     assert settings["model"] == {

@@ -1,6 +1,6 @@
 // Keeps the page for use without a network, through the service worker.
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 4_000;
 
 /**
  * Registers the service worker and waits until it answers for this page, so that what is loaded

@@ -26,7 +26,11 @@ export function drawFilm(canvas, { width, height, levels }) {
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
-  levels.forEach((level, at) => picture.data.set([level, level, level, 255], 4 * at));
+  const { data } = picture;
+  for (let i = 0, at = 0; i < levels.length; i++, at += 4) {
+    data[at] = data[at + 1] = data[at + 2] = levels[i];
+    data[at + 3] = 255;
+  }
   context.putImageData(picture, 0, 0);
 }
 

@@ -22,14 +22,17 @@ export class Pipeline {
   /** Loads what the page's folder holds; base is the page's address. */
   static async load(base) {
     const settings = await json(base, "settings.json");
-    const folders = [settings.model, settings.film_check];
-    const described = folders.map((it) => (it ? json(base, `${it.folder}/metadata.json`) : null));
-    const [metadata, checkMetadata] = await Promise.all(described);
+    const used = [settings.model, settings.film_check].filter(Boolean);
+    // All at once: what takes longest is the way here.
+    const described = used.map(({ folder }) => json(base, `${folder}/metadata.json`));
+    const contents = used.map(({ folder, file }) => content(base, `${folder}/${file}`));
     const litert = await loadRuntime(base);
-    const load = (it) =>
-      Model.load(litert, new URL(`${it.folder}/${it.file}`, base).href, settings.signature);
-    const model = await load(settings.model);
-    const check = settings.film_check ? await load(settings.film_check) : null;
+    const models = [];
+    for (const bytes of contents) {
+      models.push(await Model.compile(litert, await bytes, settings.signature));
+    }
+    const [metadata, checkMetadata = null] = await Promise.all(described);
+    const [model, check = null] = models;
     return new Pipeline(settings, model, check, metadata, checkMetadata);
   }
 
@@ -133,10 +136,18 @@ export class Pipeline {
   }
 }
 
-async function json(base, path) {
+async function get(base, path) {
   const answer = await fetch(new URL(path, base));
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
+  return answer;
+}
+
+async function json(base, path) {
+  return (await get(base, path)).json();
+}
+
+async function content(base, path) {
+  return new Uint8Array(await (await get(base, path)).arrayBuffer());
 }
 
 async function bytesOf(file) {

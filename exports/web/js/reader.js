@@ -20,6 +20,8 @@ export class Reader {
     const loaded = this.ask("load");
     this.start(loaded); // what was asked before waits for it
     this.ready = loaded;
+    // Behind what waits already, if anything does.
+    loaded.then(() => this.ask("warmUp")).catch(() => {});
     return loaded;
   }
 

@@ -45,10 +45,8 @@ export class Model {
     this.signature = signature;
   }
 
-  static async load(litert, url, signature) {
-    const answer = await fetch(url);
-    if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
-    const bytes = new Uint8Array(await answer.arrayBuffer());
+  /** bytes: of a LiteRT file. */
+  static async compile(litert, bytes, signature) {
     const compiled = await litert.loadAndCompile(bytes, { accelerator: "wasm" });
     return new Model(litert, compiled, signature);
   }

@@ -12,13 +12,13 @@ let queue = Promise.resolve();
 async function load() {
   const { Pipeline } = await import("./pipeline.js");
   pipeline = await Pipeline.load(base);
-  await pipeline.warmUp();
   const { settings, metadata } = pipeline;
   return { settings, metadata };
 }
 
 const tasks = {
   load,
+  warmUp: () => pipeline.warmUp(),
   read: ({ file }) => pipeline.read(file),
   predict: ({ fitted, sex }) => pipeline.predict(fitted, sex),
   occlude: ({ id, fitted, sexes }) =>
