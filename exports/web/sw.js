@@ -54,6 +54,12 @@ async function answer(address, request) {
   const found = await cache.match(address);
   if (found) return found;
   const fetched = await fetch(request);
-  if (fetched.ok) await cache.put(address, fetched.clone());
+  if (fetched.ok) {
+    try {
+      await cache.put(address, fetched.clone());
+    } catch {
+      // No room left: the page works all the same, online.
+    }
+  }
   return fetched;
 }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -167,3 +168,22 @@ def test_words_years_and_plot(visit, trusting_address, predictor, hands):
         f"90 % interval {lower} to {upper}\nRead by compact version"
     )
     assert copied.endswith("not a medical device.")
+
+
+def test_a_browser_without_relaxed_simd_gets_the_same_answer(
+    visit, serve, page_folder, predictor, checker, hands, tmp_path
+):
+    """Safari: no relaxed SIMD, so no threads, and another runtime."""
+    folder = shutil.copytree(page_folder, tmp_path / "page")
+    runtime = folder / "litert" / "index.js"
+    text = runtime.read_text()
+    probe = "WASM_RELAXED_SIMD_CHECK = new Uint8Array(["
+    assert probe in text
+    runtime.write_text(text.replace(probe, f"{probe}255, "))  # what it probes with is no module
+    with serve(folder) as url:
+        found = visit(url)
+        found.read(hands[2], sex="male")
+        loaded = {asked.rsplit("/", 1)[1] for asked in found.requests if "/wasm/" in asked}
+    assert loaded == {"litert_wasm_compat_internal.js", "litert_wasm_compat_internal.wasm"}
+    (row,) = rows_in_python(predictor, checker, [hands[2]], 1)
+    assert answers(found)[0, 0] == pytest.approx(row.prediction.age_months, abs=MONTHS)

@@ -7,6 +7,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+IS_WAITING = "navigator.serviceWorker.getRegistration().then((found) => found.waiting !== null)"
+"""Whether a new version is installed."""
+
 
 def test_no_request_after_load_and_none_to_others(visit, address, hands):
     found = visit(address)
@@ -63,18 +66,26 @@ def test_a_new_version_takes_over_whole(visit, serve, page_folder, tmp_path):
             text = (folder / name).read_text()
             (folder / name).write_text(re.sub(pattern, new, text))
         context = found.page.context
-        titles = []
-        for _ in range(2):
+
+        def reopened():
             found.page.close()  # the old version stays as long as one of its pages is open
             found.page = context.new_page()
             found.page.goto(url)
             found.wait(lambda: found.page.get_attribute("#ready", "data-state") == "ready")
-            titles.append(found.page.inner_text("h1"))
-            found.wait(lambda: "bone-age-newer" in found.page.evaluate("caches.keys()"))
-            found.page.wait_for_timeout(300)
-        assert titles == ["Bone age", "A newer page"]
+            return found.page.inner_text("h1")
+
+        assert reopened() == "Bone age"
+        found.wait(lambda: found.page.evaluate(IS_WAITING))
+        found.wait(lambda: reopened() == "A newer page")
         assert len(old) == 1
         assert found.page.evaluate("caches.keys()") == ["bone-age-newer"]
         context.set_offline(True)
         found.page.reload()
         found.wait(lambda: found.page.get_attribute("#ready", "data-state") == "ready")
+
+
+def test_where_nothing_can_be_kept_it_works_online(visit, address, hands):
+    found = visit(address, service_workers="block")
+    assert found.page.inner_text("#ready-text") == "Ready."
+    found.read(hands[0])
+    assert found.card().locator(".age").inner_text().endswith("months")

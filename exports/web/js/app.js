@@ -1,7 +1,7 @@
 // The page: takes files, asks for the sex, queues them for the reader and shows what it says.
 
 import { Card } from "./card.js";
-import { keepOffline } from "./offline.js";
+import { isKept, keepOffline } from "./offline.js";
 import { Reader } from "./reader.js";
 import { inWords, judge, rowsOf, toCsv } from "./table.js";
 
@@ -18,7 +18,7 @@ start();
 
 async function start() {
   listen();
-  const isKept = await keepOffline();
+  await keepOffline();
   try {
     model = await reader.load();
   } catch (error) {
@@ -26,7 +26,8 @@ async function start() {
     return;
   }
   describe(model);
-  ready("ready", isKept ? "Ready. Works offline." : "Ready.");
+  const { folder, file } = model.settings.model;
+  ready("ready", (await isKept(`${folder}/${file}`)) ? "Ready. Works offline." : "Ready.");
   showBar();
 }
 
@@ -180,7 +181,9 @@ function remove(item, movesFocus = false) {
 }
 
 function undecided() {
-  return items.filter((item) => !item.sexes && item.film?.status !== "failed" && item.film?.status !== "rejected");
+  return items.filter(
+    (item) => !item.sexes && item.film?.status !== "failed" && item.film?.status !== "rejected",
+  );
 }
 
 function answered() {
@@ -231,7 +234,10 @@ function describe({ settings, metadata }) {
   }
   const error = metrics?.mae_months;
   if (error) {
-    const ends = error.low === null ? "" : ` (95 % interval ${error.low.toFixed(1)} to ${error.high.toFixed(1)})`;
+    const ends =
+      error.low === null
+        ? ""
+        : ` (95 % interval ${error.low.toFixed(1)} to ${error.high.toFixed(1)})`;
     const where = data ? `, ${data.tested_on}` : "";
     facts.push([
       "Mean error",
@@ -241,7 +247,9 @@ function describe({ settings, metadata }) {
   facts.push(["Sees", `${preprocessing.size_px} x ${preprocessing.size_px} pixels of each image`]);
   facts.push([
     "Films",
-    settings.film_check ? `checked first by film_check, version ${settings.film_check.version}` : "not checked",
+    settings.film_check
+      ? `checked first by film_check, version ${settings.film_check.version}`
+      : "not checked",
   ]);
   if (site) facts.push(["Site", "corrected for one site, by its own cases"]);
   facts.push(["Use", metadata.intended_use ?? "Research only. Not a medical device."]);

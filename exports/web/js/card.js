@@ -103,13 +103,19 @@ export class Card {
     root.querySelector(".interval").textContent = `${months}\n${interval}${ends}`;
     this.find(".answers").append(root);
     const title = `Probability of each bone age, read as ${sex}: ${months}; ${interval}`;
-    drawPlot(root.querySelector(".plot"), prediction, axisOf(prediction, metadata, settings), title);
+    drawPlot(
+      root.querySelector(".plot"),
+      prediction,
+      axisOf(prediction, metadata, settings),
+      title,
+    );
   }
 
   forgetMaps() {
     this.maps.clear();
     this.find("select").replaceChildren();
-    for (const place of [".which", ".opacity", ".legend", ".map", ".working"]) this.find(place).hidden = true;
+    for (const place of [".which", ".opacity", ".legend", ".map", ".working"])
+      this.find(place).hidden = true;
   }
 
   addMap(name, entry) {
@@ -137,7 +143,12 @@ export class Card {
       const words = `How far the age moves when a place is covered, in months (${pieces})`;
       drawLegend(this.find(".legend"), words, "0", `${rounded(most, 1)} months`);
     } else {
-      drawLegend(this.find(".legend"), `What the model weighs${unit ? `, in ${unit}` : ""}`, "least", "most");
+      drawLegend(
+        this.find(".legend"),
+        `What the model weighs${unit ? `, in ${unit}` : ""}`,
+        "least",
+        "most",
+      );
     }
     this.find(".map").setAttribute("aria-label", `Overlay ${name} above ${this.item.name}`);
     for (const place of [".map", ".opacity", ".legend"]) this.find(place).hidden = false;

@@ -110,7 +110,7 @@ function isJpeg(bytes) {
 function readJpegHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let size = null;
-  for (let at = 2; at + 4 <= bytes.length; ) {
+  for (let at = 2; at + 4 <= bytes.length;) {
     if (bytes[at] !== 0xff) throw new Error("its markers are malformed");
     const marker = bytes[at + 1];
     if (marker === 0xff) {

@@ -3,17 +3,28 @@
 const PATIENCE_MS = 4_000;
 
 /**
- * Registers the service worker and waits until it answers for this page, so that what is loaded
- * next is kept. Returns whether the page will work offline.
+ * Registers the service worker and waits until it answers for this page, so that what is loaded next
+ * is kept.
  */
 export async function keepOffline() {
-  if (!navigator.serviceWorker) return false;
+  if (!navigator.serviceWorker) return;
   try {
-    await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
-    await Promise.race([controlled(), failAfter(PATIENCE_MS)]);
-    return true;
+    const { active, installing } = await navigator.serviceWorker.register("sw.js", {
+      updateViaCache: "none",
+    });
+    const isPassedBy = active && !installing; // by a forced reload, which it will not hear of
+    if (!isPassedBy) await Promise.race([controlled(), failAfter(PATIENCE_MS)]);
   } catch {
-    return false; // private windows and some settings forbid it; the page works all the same
+    // Private windows and some settings forbid it; the page works all the same, online.
+  }
+}
+
+/** Says whether a file of the page, by its path, is kept. */
+export async function isKept(path) {
+  try {
+    return Boolean(await caches.match(new URL(path, document.baseURI)));
+  } catch {
+    return false;
   }
 }
 

@@ -82,6 +82,11 @@ export function drawLegend(host, words, from, to) {
   ramp.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
   const ends = document.createElement("div");
   ends.className = "ends";
-  for (const end of [from, to]) ends.append(Object.assign(document.createElement("span"), { textContent: end }));
-  host.replaceChildren(Object.assign(document.createElement("p"), { textContent: words }), ramp, ends);
+  for (const end of [from, to])
+    ends.append(Object.assign(document.createElement("span"), { textContent: end }));
+  host.replaceChildren(
+    Object.assign(document.createElement("p"), { textContent: words }),
+    ramp,
+    ends,
+  );
 }

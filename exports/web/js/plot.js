@@ -19,7 +19,10 @@ export function drawPlot(host, prediction, axis, title) {
 }
 
 function plot({ age, lower, upper, distribution }, { first, step, last }, title, width) {
-  const inner = { width: width - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
+  const inner = {
+    width: width - MARGIN.left - MARGIN.right,
+    height: HEIGHT - MARGIN.top - MARGIN.bottom,
+  };
   const base = MARGIN.top + inner.height;
   const x = (months) => MARGIN.left + (inner.width * (months - first)) / (last - first);
   const most = distribution ? niceTop(100 * Math.max(...distribution)) : 1;
@@ -31,7 +34,10 @@ function plot({ age, lower, upper, distribution }, { first, step, last }, title,
     const right = Math.min(x(upper), width - MARGIN.right);
     const size = { width: Math.max(right - left, 1), height: inner.height };
     svg.append(node("rect", { class: "band", x: left, y: MARGIN.top, ...size }));
-    const middle = Math.min(Math.max((left + right) / 2, MARGIN.left + 40), width - MARGIN.right - 40);
+    const middle = Math.min(
+      Math.max((left + right) / 2, MARGIN.left + 40),
+      width - MARGIN.right - 40,
+    );
     svg.append(text("90 % interval", middle, MARGIN.top - 6, "middle", "strong"));
   }
   if (distribution) {
@@ -46,7 +52,9 @@ function plot({ age, lower, upper, distribution }, { first, step, last }, title,
     svg.append(text(`Probability of each ${step} months`, 0, 10, "start"));
   }
   svg.append(node("line", { class: "estimate", x1: x(age), x2: x(age), y1: MARGIN.top, y2: base }));
-  svg.append(node("line", { class: "axis", x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base }));
+  svg.append(
+    node("line", { class: "axis", x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base }),
+  );
   const years = yearStep(inner.width / ((last - first) / 12));
   for (let year = Math.ceil(first / 12 / years) * years; 12 * year <= last; year += years) {
     const at = x(12 * year);

@@ -28,7 +28,7 @@ export function isPng(bytes) {
 export function readChunks(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found = { data: [] };
-  for (let at = 8; ; ) {
+  for (let at = 8; ;) {
     if (at + 12 > bytes.length) throw new Error("the file ends too early");
     const length = view.getUint32(at);
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
@@ -109,7 +109,7 @@ class RowReader {
   }
 
   async fillSlowly(row) {
-    for (let filled = 0; filled < row.length; ) {
+    for (let filled = 0; filled < row.length;) {
       if (!this.rest.length) {
         const { done, value } = await this.reader.read();
         if (done) throw new Error("the file ends too early");

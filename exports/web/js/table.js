@@ -55,13 +55,15 @@ export function toCsv(rows, settings) {
 
 /** Writes the answers of one case as sentences. */
 export function inWords(item, settings) {
-  const lines = rowsOf(item, settings).map(([name, sex, age, lower, upper, status, reason], place) => {
-    if (status !== "ok") return `${name}  ${status}: ${reason}`;
-    const years = inYears(item.predictions[place].age);
-    const interval = lower === "" ? "" : `, 90 % interval ${lower} to ${upper}`;
-    const notes = reason.replace(settings.both_sexes, "").replace(/^; /, "");
-    const answer = `${name}  ${sex}  bone age ${age} months (${years})${interval}`;
-    return notes ? `${answer}; ${notes}` : answer;
-  });
+  const lines = rowsOf(item, settings).map(
+    ([name, sex, age, lower, upper, status, reason], place) => {
+      if (status !== "ok") return `${name}  ${status}: ${reason}`;
+      const years = inYears(item.predictions[place].age);
+      const interval = lower === "" ? "" : `, 90 % interval ${lower} to ${upper}`;
+      const notes = reason.replace(settings.both_sexes, "").replace(/^; /, "");
+      const answer = `${name}  ${sex}  bone age ${age} months (${years})${interval}`;
+      return notes ? `${answer}; ${notes}` : answer;
+    },
+  );
   return lines.join("\n");
 }
