@@ -45,21 +45,18 @@ self.addEventListener("fetch", (event) => {
   url.hash = "";
   if (url.href === `${ROOT}index.html`) url.href = ROOT;
   if (event.request.method === "GET" && kept.has(url.href)) {
-    event.respondWith(answer(url.href, event.request));
+    event.respondWith(answer(url.href, event));
   }
 });
 
-async function answer(address, request) {
+async function answer(address, event) {
   const cache = await caches.open(CACHE);
   const found = await cache.match(address);
   if (found) return found;
-  const fetched = await fetch(request);
+  const fetched = await fetch(event.request);
   if (fetched.ok) {
-    try {
-      await cache.put(address, fetched.clone());
-    } catch {
-      // No room left: the page works all the same, online.
-    }
+    // The page does not wait for it; where there is no room left, it works all the same, online.
+    event.waitUntil(cache.put(address, fetched.clone()).catch(() => {}));
   }
   return fetched;
 }

@@ -116,6 +116,9 @@ class Visit:
             assert time.monotonic() < end, "the page did not get there"
             self.page.wait_for_timeout(20)
 
+    def wait_until_kept(self):
+        self.wait(lambda: self.page.inner_text("#ready-text") == "Ready. Works offline.")
+
     def add(self, *paths):
         self.page.set_input_files("#choose", [str(path) for path in paths])
 

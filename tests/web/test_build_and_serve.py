@@ -194,3 +194,11 @@ def test_wrong_use_is_told_without_a_traceback(root, tmp_path, capsys):
     assert cli.main(["--mode=web", "--port=70000"]) == 2
     assert cli.main(["--mode=web", "--config.epochs=1"]) == 2
     assert "--config has no effect" in capsys.readouterr().err
+
+
+def test_without_brotli_gzip_alone_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(compression, "brotli", None)
+    path = tmp_path / "a.css"
+    path.write_bytes(b"a { color: red }\n" * 100)
+    compression.compress_files([path], {})
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.css", "a.css.gz"]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 
 import numpy as np
@@ -170,20 +171,41 @@ def test_words_years_and_plot(visit, trusting_address, predictor, hands):
     assert copied.endswith("not a medical device.")
 
 
-def test_a_browser_without_relaxed_simd_gets_the_same_answer(
-    visit, serve, page_folder, predictor, checker, hands, tmp_path
-):
-    """Safari: no relaxed SIMD, so no threads, and another runtime."""
-    folder = shutil.copytree(page_folder, tmp_path / "page")
+def _without_relaxed_simd(folder):
+    """As Safari: what LiteRT.js probes with is no module."""
     runtime = folder / "litert" / "index.js"
     text = runtime.read_text()
     probe = "WASM_RELAXED_SIMD_CHECK = new Uint8Array(["
     assert probe in text
-    runtime.write_text(text.replace(probe, f"{probe}255, "))  # what it probes with is no module
+    runtime.write_text(text.replace(probe, f"{probe}255, "))
+
+
+def _with_threads(folder):
+    """As for a large model."""
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["threads"] is False
+    (folder / "settings.json").write_text(json.dumps(settings | {"threads": True}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ([], "litert_wasm_internal"),
+        ([_with_threads], "litert_wasm_threaded_internal"),
+        ([_with_threads, _without_relaxed_simd], "litert_wasm_compat_internal"),
+    ],
+)
+def test_every_runtime_gives_the_same_answer(
+    visit, serve, page_folder, predictor, checker, hands, tmp_path, changes, name
+):
+    folder = shutil.copytree(page_folder, tmp_path / "page")
+    for change in changes:
+        change(folder)
     with serve(folder) as url:
         found = visit(url)
         found.read(hands[2], sex="male")
+        found.wait_until_kept()
         loaded = {asked.rsplit("/", 1)[1] for asked in found.requests if "/wasm/" in asked}
-    assert loaded == {"litert_wasm_compat_internal.js", "litert_wasm_compat_internal.wasm"}
+    assert loaded == {f"{name}.js", f"{name}.wasm"}
     (row,) = rows_in_python(predictor, checker, [hands[2]], 1)
     assert answers(found)[0, 0] == pytest.approx(row.prediction.age_months, abs=MONTHS)

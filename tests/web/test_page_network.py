@@ -13,6 +13,7 @@ IS_WAITING = "navigator.serviceWorker.getRegistration().then((found) => found.wa
 
 def test_no_request_after_load_and_none_to_others(visit, address, hands):
     found = visit(address)
+    found.wait_until_kept()
     assert found.requests and all(url.startswith(address) for url in found.requests)
     assert any("litert_wasm" in url for url in found.requests)
     before = len(found.requests)
@@ -43,7 +44,7 @@ def test_the_policy_stops_what_is_not_ours(visit, address):
 def test_it_works_offline_after_the_first_load(visit, serve, page_folder, hands):
     with serve(page_folder) as url:
         found = visit(url)
-        assert found.page.inner_text("#ready-text") == "Ready. Works offline."
+        found.wait_until_kept()
         found.read(hands[0])
         age = found.card().locator(".answer").get_attribute("data-age")
     found.page.context.set_offline(True)  # and the server is gone
@@ -58,6 +59,7 @@ def test_a_new_version_takes_over_whole(visit, serve, page_folder, tmp_path):
     folder = shutil.copytree(page_folder, tmp_path / "page")
     with serve(folder) as url:
         found = visit(url)
+        found.wait_until_kept()
         old = found.page.evaluate("caches.keys()")
         for name, pattern, new in (
             ("index.html", "<h1>.*?</h1>", "<h1>A newer page</h1>"),

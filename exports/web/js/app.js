@@ -11,7 +11,7 @@ const byId = (id) => document.getElementById(id);
 const reader = new Reader();
 const items = [];
 let last = 0;
-let model = null; // { settings, metadata } once loaded
+let model = null; // { settings, metadata, runtime } once loaded
 let reading = Promise.resolve();
 
 start();
@@ -26,9 +26,11 @@ async function start() {
     return;
   }
   describe(model);
-  const { folder, file } = model.settings.model;
-  ready("ready", (await isKept(`${folder}/${file}`)) ? "Ready. Works offline." : "Ready.");
+  ready("ready", "Ready.");
   showBar();
+  const { folder, file } = model.settings.model;
+  const kept = await Promise.all([model.runtime, `${folder}/${file}`].map(isKept));
+  if (kept.every(Boolean)) ready("ready", "Ready. Works offline.");
 }
 
 function ready(state, words) {

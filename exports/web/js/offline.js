@@ -19,13 +19,16 @@ export async function keepOffline() {
   }
 }
 
-/** Says whether a file of the page, by its path, is kept. */
+/** Waits until a file of the page, by its path, is kept; says whether it is. */
 export async function isKept(path) {
-  try {
-    return Boolean(await caches.match(new URL(path, document.baseURI)));
-  } catch {
-    return false;
+  if (!navigator.serviceWorker) return false;
+  const patience = navigator.serviceWorker.controller ? PATIENCE_MS : 0;
+  const end = performance.now() + patience;
+  while (!(await caches.match(new URL(path, document.baseURI)))) {
+    if (performance.now() > end) return false;
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  return true;
 }
 
 function controlled() {

@@ -14,8 +14,8 @@ export function isMap(name) {
 }
 
 export class Pipeline {
-  constructor(settings, model, check, metadata, checkMetadata) {
-    Object.assign(this, { settings, model, check, metadata, checkMetadata });
+  constructor(settings, runtime, model, check, metadata, checkMetadata) {
+    Object.assign(this, { settings, runtime, model, check, metadata, checkMetadata });
     this.sizePx = metadata.preprocessing.size_px;
   }
 
@@ -26,14 +26,14 @@ export class Pipeline {
     // All at once: what takes longest is the way here.
     const described = used.map(({ folder }) => json(base, `${folder}/metadata.json`));
     const contents = used.map(({ folder, file }) => content(base, `${folder}/${file}`));
-    const litert = await loadRuntime(base);
+    const { litert, file: runtime } = await loadRuntime(base, settings.threads);
     const models = [];
     for (const bytes of contents) {
       models.push(await Model.compile(litert, await bytes, settings.signature));
     }
     const [metadata, checkMetadata = null] = await Promise.all(described);
     const [model, check = null] = models;
-    return new Pipeline(settings, model, check, metadata, checkMetadata);
+    return new Pipeline(settings, runtime, model, check, metadata, checkMetadata);
   }
 
   /** Runs each network once on nothing, so that the first image does not wait for it. */

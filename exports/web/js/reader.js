@@ -9,7 +9,7 @@ export class Reader {
     this.ready = new Promise((resolve) => (this.start = resolve));
   }
 
-  /** Starts the worker and loads the models; returns { settings, metadata }. */
+  /** Starts the worker and loads the models; returns { settings, metadata, runtime }. */
   async load() {
     this.worker = new Worker(new URL("./worker.js", import.meta.url));
     this.worker.addEventListener("message", ({ data }) => this.hear(data));

@@ -2,39 +2,47 @@
 
 const WASM = "litert/wasm/";
 
-/** Loads LiteRT.js with threads where the browser allows them; call once, in a classic worker. */
-export async function loadRuntime(base) {
+/**
+ * Loads LiteRT.js; call once, in a classic worker.
+ *
+ * Returns { litert, file }: the library, and the path of the WebAssembly that it took, which depends
+ * on the browser and, where threads are wanted, on the page's headers.
+ */
+export async function loadRuntime(base, wantsThreads) {
   // The graphics processor is left alone: its answers differ from device to device.
   Object.defineProperty(navigator, "gpu", { value: null, configurable: true });
   const quiet = console.warn;
   console.warn = () => {}; // LiteRT.js warns that there is no WebGPU
   try {
     const litert = await import("../litert/index.js");
-    const folder = new URL(WASM, base).href;
-    const cores = navigator.hardwareConcurrency ?? 1;
-    if (crossOriginIsolated && cores > 1 && (await litert.supportsFeature("relaxedSimd"))) {
+    const canThread = crossOriginIsolated && (navigator.hardwareConcurrency ?? 1) > 1;
+    if (wantsThreads && canThread && (await litert.supportsFeature("relaxedSimd"))) {
       try {
-        await start(litert, folder, { threads: true });
-        return litert;
+        return { litert, file: await start(litert, base, { threads: true }) };
       } catch {
         litert.unloadLiteRt();
       }
     }
-    await start(litert, folder, {});
-    return litert;
+    return { litert, file: await start(litert, base, {}) };
   } finally {
     console.warn = quiet;
   }
 }
 
-async function start(litert, folder, options) {
+async function start(litert, base, options) {
+  const folder = new URL(WASM, base).href;
+  let file = null;
   self.Module = {
-    locateFile: (name) => folder + name,
+    locateFile: (name) => {
+      file = WASM + name;
+      return folder + name;
+    },
     mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js`,
     print: () => {},
     printErr: () => {}, // its notes come this way; errors are thrown
   };
   await litert.loadLiteRt(folder, options);
+  return file;
 }
 
 /** One LiteRT file and its signature. */

@@ -12,8 +12,8 @@ let queue = Promise.resolve();
 async function load() {
   const { Pipeline } = await import("./pipeline.js");
   pipeline = await Pipeline.load(base);
-  const { settings, metadata } = pipeline;
-  return { settings, metadata };
+  const { settings, metadata, runtime } = pipeline;
+  return { settings, metadata, runtime };
 }
 
 const tasks = {
