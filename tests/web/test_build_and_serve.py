@@ -33,7 +33,7 @@ def get(url, path, **headers):
     return answer.status, dict(answer.getheaders()), body
 
 
-def test_the_folder_holds_all_and_nothing_else(page_folder):
+def test_the_folder_holds_all_and_nothing_else(page_folder, exported):
     listed = json.loads((page_folder / "files.js").read_text().removeprefix("self.PAGE = ")[:-2])
     names = {path.relative_to(page_folder).as_posix() for path in page_folder.rglob("*.*")}
     kept = {*listed["first"], *listed["later"]}
@@ -46,7 +46,7 @@ def test_the_folder_holds_all_and_nothing_else(page_folder):
     assert settings["model"] == {
         "folder": "models/compact",
         "file": "model_float32.tflite",
-        "version": 1,
+        "version": int(exported.name),
     }
     text = (page_folder / "litert" / "index.js").read_text()
     assert 'from "./wasm-utils.js"' in text

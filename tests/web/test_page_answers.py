@@ -180,27 +180,27 @@ def _without_relaxed_simd(folder):
     runtime.write_text(text.replace(probe, f"{probe}255, "))
 
 
-def _with_threads(folder):
-    """As for a large model."""
+def _threads(folder, wanted):
+    """As for a large model, or a small one."""
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["threads"] is False
-    (folder / "settings.json").write_text(json.dumps(settings | {"threads": True}))
+    (folder / "settings.json").write_text(json.dumps(settings | {"threads": wanted}))
 
 
 @pytest.mark.parametrize(
-    ("changes", "name"),
+    ("threads", "relaxed_simd", "name"),
     [
-        ([], "litert_wasm_internal"),
-        ([_with_threads], "litert_wasm_threaded_internal"),
-        ([_with_threads, _without_relaxed_simd], "litert_wasm_compat_internal"),
+        (False, True, "litert_wasm_internal"),
+        (True, True, "litert_wasm_threaded_internal"),
+        (True, False, "litert_wasm_compat_internal"),
     ],
 )
 def test_every_runtime_gives_the_same_answer(
-    visit, serve, page_folder, predictor, checker, hands, tmp_path, changes, name
+    visit, serve, page_folder, predictor, checker, hands, tmp_path, threads, relaxed_simd, name
 ):
     folder = shutil.copytree(page_folder, tmp_path / "page")
-    for change in changes:
-        change(folder)
+    _threads(folder, threads)
+    if not relaxed_simd:
+        _without_relaxed_simd(folder)
     with serve(folder) as url:
         found = visit(url)
         found.read(hands[2], sex="male")

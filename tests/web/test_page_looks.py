@@ -71,7 +71,7 @@ def test_dark_mode_is_dark(visit, address):
     assert grounds[0] > 600 and grounds[1] < 120
 
 
-def test_it_says_what_it_is_not_and_what_reads(visit, address):
+def test_it_says_what_it_is_not_and_what_reads(visit, address, page_folder):
     found = visit(address)
     note = found.page.get_by_role("note")
     assert note.is_visible()
