@@ -28,8 +28,13 @@ MODES = (
     "transfer_check",
     "train_film_check",
     "audit",
+    "web",
 )
-OUTPUTS = {"predict": "predictions.csv", "calibrate": "site_calibration.json"}
+OUTPUTS = {
+    "predict": "predictions.csv",
+    "calibrate": "site_calibration.json",
+    "web": "build/web",
+}
 """What the modes that take `--output` write without it."""
 _CONFIG_PREFIX = "--config."
 
@@ -70,6 +75,9 @@ Correct a model for your own site, from 50 or more of its cases whose bone age i
   python run.py --mode=calibrate --input=site.csv     (columns image,sex,age_months)
   python run.py --mode=predict --input=hand.png --sex=female --calibration=site_calibration.json
   python run.py --mode=export --calibration=site_calibration.json     (into the exported files)
+
+Build the page that reads radiographs in the browser, without sending them, and open it here:
+  python run.py --mode=web                            (only build it: --noserve --output=FOLDER)
 """
 
 
@@ -84,8 +92,8 @@ def define_flags() -> flags.FlagValues:
     text(
         "model",
         "resnet50",
-        f"Which model: {', '.join(MODELS)}. Without it predict and calibrate take the one that is "
-        "shipped, or else the newest export, and audit takes cnn.",
+        f"Which model: {', '.join(MODELS)}. Without it predict, calibrate and web take the one "
+        "that is shipped, or else the newest export, and audit takes cnn.",
     )
     text(
         "dataset",
@@ -110,13 +118,13 @@ def define_flags() -> flags.FlagValues:
     text(
         "output",
         None,
-        f"What to write. predict: {OUTPUTS['predict']}; calibrate: {OUTPUTS['calibrate']}.",
+        "What to write. " + "; ".join(f"{mode}: {path}" for mode, path in OUTPUTS.items()) + ".",
     )
     flags.DEFINE_boolean(
         "check_films",
         True,
-        "predict, calibrate: refuse what is no whole hand; put right what is turned, mirrored or "
-        "inverted.",
+        "predict, calibrate, web: refuse what is no whole hand; put right what is turned, mirrored "
+        "or inverted.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -126,9 +134,24 @@ def define_flags() -> flags.FlagValues:
         lower_bound=0,
         flag_values=values,
     )
-    text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
+    text("variant", "float32", "predict, calibrate, web: which file, float32 or int8.")
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
+    _define_web_flags(values)
     return values
+
+
+def _define_web_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_boolean(
+        "serve", True, "web: serve the page on this machine once it is built.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "port",
+        8000,
+        "web: port of the server; 0 for one that is free.",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=values,
+    )
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -242,6 +265,18 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
 
         return calibrate_command(
             values.input, exports_dir, model, values.variant, output, values.check_films
+        )
+    if values.mode == "web":
+        from bone_age_tf.web.command import web_command
+
+        return web_command(
+            exports_dir,
+            model,
+            values.variant,
+            output,
+            values.check_films,
+            values.serve,
+            values.port,
         )
     from bone_age_tf.inference.command import predict_command
 

@@ -1,0 +1,193 @@
+"""How much the on-device page loads, and how soon it answers, in headless Chromium.
+
+python benchmarks/web_page.py --input=FOLDER
+
+Without `--input` the images are drawn hands of 768 px. Prints what the first load takes over the
+wire, the time from the opening of the page in a new profile to its first answer, the times of the
+next answers (a file given to its answer shown), beside the same work in Python, and of the map that
+shows where it matters. Needs Chromium, Node.js with npm, and the packages playwright and brotli.
+"""
+
+import argparse
+import base64
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from bone_age_tf.data import radiograph
+from bone_age_tf.inference.film_check import FilmChecker, load_checker
+from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.web.build import build_page
+from bone_age_tf.web.server import make_server
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+DRAWN, DRAWN_PX = 20, 768
+MEGABYTE = 1e6
+
+# Drops a file, says the sex and waits until the card has its answer; returns milliseconds.
+READ = """
+async ({ name, content }) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  const start = performance.now();
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer }));
+  const card = document.querySelector(".card:last-child");
+  card.querySelector("input[value=female]").click();
+  await new Promise((resolve) => {
+    const seen = () => !card.querySelector(".copy").hidden && resolve();
+    const options = { subtree: true, childList: true, attributes: true };
+    new MutationObserver(seen).observe(card, options);
+  });
+  return [performance.now() - start, card.querySelector(".answer") !== null];
+}
+"""
+# Notes when the first card has its answer, in milliseconds from the start of the navigation.
+WATCH = """
+new MutationObserver(() => {
+  if (document.querySelector("#cards .copy:not([hidden])")) window.answered ??= performance.now();
+}).observe(document, { subtree: true, childList: true, attributes: true });
+"""
+COVER = """
+async () => {
+  const card = [...document.querySelectorAll(".card")].find((it) => it.querySelector(".answer"));
+  const start = performance.now();
+  card.querySelector(".where").click();
+  while (card.querySelector(".map").hidden) await new Promise((next) => setTimeout(next, 5));
+  return performance.now() - start;
+}
+"""
+
+
+def draw_hands(folder: Path) -> list[Path]:
+    """Draws phantoms as PNG files."""
+    from bone_age_datasets.hand_phantom.examples import make_example
+    from bone_age_datasets.hand_phantom.population import PhantomSettings
+
+    settings = PhantomSettings(image_size_px=DRAWN_PX)
+    for place in range(DRAWN):
+        image, _ = make_example(settings, "test", place)
+        Image.fromarray(np.asarray(image)[..., 0]).save(folder / f"hand_{place:02d}.png")
+    return sorted(folder.iterdir())
+
+
+def sent_over_the_wire(browser: Browser, url: str) -> dict[str, float]:
+    """Returns the bytes of a first load, of the models and of the rest."""
+    context = browser.new_context(service_workers="block")  # it would ask for some files again
+    page = context.new_page()
+    sizes = {"page": 0.0, "models": 0.0}
+
+    def count(request: Any) -> None:
+        kind = "models" if ".tflite" in request.url else "page"
+        found = request.sizes()
+        sizes[kind] += found["responseBodySize"] + found["responseHeadersSize"]
+
+    requests: list[Any] = []
+    context.on("requestfinished", lambda request: requests.append(request))
+    page.goto(url)
+    page.locator("#ready[data-state=ready]").wait_for()
+    for request in requests:
+        count(request)
+    context.close()
+    return sizes
+
+
+def first_answer(browser: Browser, url: str, path: Path) -> float:
+    """Returns seconds from the opening of the page in a new profile to an answer."""
+    context = browser.new_context()
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    page.goto(url, wait_until="domcontentloaded")
+    page.locator("#add[data-listens]").wait_for()
+    page.set_input_files("#choose", str(path))
+    page.locator("input[value=female]").check()
+    page.locator(".card .copy:visible").wait_for()
+    seconds = page.evaluate("window.answered") / 1000
+    context.close()
+    return seconds
+
+
+def next_answers(browser: Browser, url: str, paths: list[Path]) -> tuple[list[float], float, int]:
+    """Returns milliseconds of each file, of a map, and how many films were read."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    page.locator("#ready[data-state=ready]").wait_for()
+    found = []
+    for path in paths:
+        content = base64.b64encode(path.read_bytes()).decode()
+        found.append(page.evaluate(READ, {"name": path.name, "content": content}))
+    covering = page.evaluate(COVER)
+    context.close()
+    return [took for took, _ in found], covering, sum(read for _, read in found)
+
+
+def in_python(predictor: Predictor, checker: FilmChecker, paths: list[Path]) -> list[float]:
+    """Returns milliseconds of the same work without a browser."""
+    times = []
+    for path in paths:
+        start = time.perf_counter()
+        film = checker.look(radiograph.read_radiograph(path))
+        if film.image is not None:
+            predictor.predict(film.image, 0)
+        times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def main() -> None:
+    """Builds the page, measures it and prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input", type=Path, help="folder of PNG or JPEG files")
+    parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
+    parser.add_argument("--model")
+    parser.add_argument("--variant", default="float32")
+    parser.add_argument("--visits", type=int, default=5, help="new profiles for the first answer")
+    options = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        parser.error("no Chromium on this machine; Debian: apt-get install chromium")
+    folder = choose_version(options.exports_dir, options.model)
+    checker = load_checker(options.exports_dir)
+    if checker is None:
+        parser.error(f"{options.exports_dir} has no film_check")
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        films = Path(temporary) / "films"
+        films.mkdir()
+        paths = draw_hands(films) if options.input is None else sorted(options.input.iterdir())
+        page = build_page(options.exports_dir, folder, Path(temporary) / "page", options.variant)
+        server = make_server(page.folder, 0)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://localhost:{server.server_port}/"
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        sizes = sent_over_the_wire(browser, url)
+        firsts = [first_answer(browser, url, paths[0]) for _ in range(options.visits)]
+        times, covering, read = next_answers(browser, url, paths)
+        browser.close()
+        server.shutdown()
+        python = in_python(Predictor.load(folder, options.variant), checker, paths)
+    print(f"{folder}, {options.variant}; {len(paths)} images; {os.cpu_count()} cores")
+    page_size, models_size = (sizes[key] / MEGABYTE for key in ("page", "models"))
+    print(f"first load   {page_size:.2f} MB, models {models_size:.2f} MB")
+    print(f"first answer {_spread(firsts)} s, {options.visits} new profiles")
+    print(f"next answers {_spread(times)} ms, {read} of {len(paths)} read, the others refused")
+    ratio = statistics.median(times) / statistics.median(python)
+    print(f"in Python    {_spread(python)} ms: the page takes {ratio:.1f} times as long")
+    print(f"map          {covering:.0f} ms")
+
+
+def _spread(values: list[float]) -> str:
+    digits = 2 if max(values) < 20 else 0
+    return f"median {statistics.median(values):.{digits}f}, maximum {max(values):.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The page as one folder of static files: its sources, LiteRT.js and an exported model."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bone_age_tf import schema
+from bone_age_tf.data import radiograph
+from bone_age_tf.inference import film_check
+from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
+from bone_age_tf.inference.predictor import METADATA_FILE, SIGNATURE, Predictor, exported_versions
+from bone_age_tf.web import litert_js
+from bone_age_tf.web.compression import compress_files, sent_bytes
+from bone_age_tf.web.litert_js import PageError
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "exports" / "web"
+"""Lie in a clone, not in an installed package."""
+
+SETTINGS_FILE, FILES_FILE = "settings.json", "files.js"
+_STATIC = ("index.html", "style.css", "sw.js", "manifest.webmanifest", "icon.svg")
+_RUNTIME = "litert"
+_MODELS = "models"
+
+MOST_PIXELS = 64_000_000
+"""A film of 40 cm scanned at 50 um; what is larger takes more memory than a browser tab has."""
+MOST_FILE_BYTES = 200_000_000
+
+THREADS_FROM_BYTES = 16_000_000
+"""A smaller model answers within a fifth of a second in one thread, whose runtime starts sooner."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A built page.
+
+    Attributes:
+        folder: where it lies.
+        version: hash of all that it consists of.
+        first_load_bytes: what a browser fetches before its first answer, without the models, in the
+            smallest form there is.
+        models_bytes: the same of the models.
+    """
+
+    folder: Path
+    version: str
+    first_load_bytes: int
+    models_bytes: int
+
+
+def build_page(
+    exports_dir: Path,
+    model_folder: Path,
+    output: Path,
+    variant: str = "float32",
+    check_films: bool = True,
+    compress: bool = True,
+) -> Page:
+    """Builds the page; an earlier one in the same place is replaced as a whole.
+
+    Args:
+        exports_dir: the folder with `film_check/<version>/`.
+        model_folder: the model's export, `<model>/<version>`.
+        output: folder of the page; folders above it are made.
+        variant: which of the export's files.
+        check_films: whether the page refuses films and puts them right, where there is a network
+            for it.
+        compress: whether each file is written compressed too.
+
+    Raises:
+        PageError: the sources or npm are missing, or the output is something else than a page.
+        ModelError: the export cannot be used.
+        OSError: the folder cannot be written.
+    """
+    if not (SOURCES / "index.html").is_file():
+        raise PageError(f"{SOURCES}: the page's sources are not there; run this in a clone")
+    _check_output(output)
+    predictor = Predictor.load(model_folder, variant)
+    if check_films:
+        film_check.load_checker(exports_dir)  # refuses one that cannot be used
+    modules = litert_js.install(SOURCES)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=output.parent) as temporary:
+        folder = Path(temporary) / "page"
+        _copy_sources(folder)
+        litert_js.copy_runtime(modules, folder / _RUNTIME)
+        settings = _settings(predictor, check_films)
+        settings["model"] = copied = _copy_model(model_folder, variant, folder)
+        model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
+        settings["threads"] = model_bytes >= THREADS_FROM_BYTES
+        checks = exported_versions(exports_dir).get(schema.FILM_CHECK, []) if check_films else []
+        settings["film_check"] = _copy_model(checks[-1], "float32", folder) if checks else None
+        settings["version"] = version = _hash(folder, settings)
+        _write_json(folder / SETTINGS_FILE, settings)
+        _write_files_list(folder, version)
+        if compress:
+            _compress(folder, output)
+        sizes = {path: sent_bytes(folder / path) for path in _files(folder)}
+        _move_into_place(folder, output)
+    return Page(output, version, *_first_load(sizes))
+
+
+def _check_output(output: Path) -> None:
+    if not output.exists() or (output / FILES_FILE).is_file():
+        return
+    if not output.is_dir() or any(output.iterdir()):
+        raise PageError(f"{output}: there is something else than a page; name another --output")
+
+
+def _copy_sources(folder: Path) -> None:
+    folder.mkdir()
+    for name in _STATIC:
+        shutil.copyfile(SOURCES / name, folder / name)
+    shutil.copytree(SOURCES / "js", folder / "js")
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE.txt")
+
+
+def _copy_model(source: Path, variant: str, page: Path) -> dict:
+    """Copies one file of an export with its metadata; returns what the page must know of it."""
+    metadata = json.loads((source / METADATA_FILE).read_text("utf-8"))
+    name, file = source.parent.name, metadata["files"][variant]
+    folder = page / _MODELS / name
+    folder.mkdir(parents=True)
+    for each in (METADATA_FILE, file):
+        shutil.copyfile(source / each, folder / each)
+    return {"folder": f"{_MODELS}/{name}", "file": file, "version": metadata["version"]}
+
+
+def _settings(predictor: Predictor, check_films: bool) -> dict:
+    """What the page's code needs to do the same as the Python code."""
+    return {
+        "signature": SIGNATURE,
+        "variant": predictor.variant,
+        "refuses_unfamiliar": check_films,
+        "columns": HEADER,
+        "both_sexes": BOTH_SEXES,
+        "luma": radiograph.LUMA,
+        "black": radiograph.BLACK,
+        "thin_edge": radiograph.THIN_EDGE,
+        "resize_aspects": schema.RESIZE_ASPECTS,
+        "least_side_px": film_check.LEAST_SIDE_PX,
+        "least_range": film_check.LEAST_RANGE,
+        "levels_side_px": film_check.LEVELS_SIDE_PX,
+        "sure": film_check.SURE,
+        "refusals": film_check.REFUSALS,
+        "least_age_months": schema.MIN_AGE_MONTHS,
+        "most_age_months": schema.MAX_AGE_MONTHS,
+        "most_pixels": MOST_PIXELS,
+        "most_file_bytes": MOST_FILE_BYTES,
+    }
+
+
+def _hash(folder: Path, settings: dict) -> str:
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in _files(folder):
+        found.update(path.encode() + b"\0" + (folder / path).read_bytes())
+    return found.hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def _write_files_list(folder: Path, version: str) -> None:
+    """Writes what the service worker keeps: at once, and when a browser first asks for it."""
+    # The page itself under its folder's address: some servers redirect index.html.
+    unlisted = ("index.html", "sw.js", "LICENSE.txt")
+    known = [path for path in _files(folder) if path not in unlisted]
+    heavy = (f"{_RUNTIME}/wasm/", f"{_MODELS}/")
+    later = [path for path in known if path.startswith(heavy)]
+    first = ["./", *(path for path in known if path not in later)]
+    content = json.dumps({"version": version, "first": first, "later": later}, indent=2)
+    (folder / FILES_FILE).write_text(f"self.PAGE = {content};\n", "utf-8")
+
+
+def _first_load(sizes: dict[str, int]) -> tuple[int, int]:
+    """Returns what a browser loads first, without the models, and the models.
+
+    Args:
+        sizes: bytes sent by path; compressed files, which are counted by their originals, too.
+    """
+    counted = {path: size for path, size in sizes.items() if not path.endswith((".br", ".gz"))}
+    models = sum(size for path, size in counted.items() if path.startswith(f"{_MODELS}/"))
+    used = f"{_RUNTIME}/wasm/{litert_js.RUNTIMES[-1]}."  # one of them, here the largest
+    others = [
+        path
+        for path in counted
+        if path.startswith(f"{_RUNTIME}/wasm/") and not path.startswith(used)
+    ]
+    left_out = sum(counted[path] for path in [*others, "LICENSE.txt"])
+    return sum(counted.values()) - models - left_out, models
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def _compress(folder: Path, output: Path) -> None:
+    """Compresses a page's files, or takes what an earlier page in its place has of the same."""
+    paths = [folder / path for path in _files(folder)]
+    earlier = {}
+    for path in paths:
+        before = output / path.relative_to(folder)
+        if before.is_file() and before.read_bytes() == path.read_bytes():
+            earlier[path] = before
+    compress_files(paths, earlier)
+
+
+def _move_into_place(folder: Path, output: Path) -> None:
+    if output.exists():
+        os.replace(output, folder.with_name("earlier"))  # goes with the temporary folder
+    os.replace(folder, output)

@@ -1,0 +1,173 @@
+// Files to grey images, as read_radiograph in bone_age_tf/data/radiograph.py.
+
+import { turned } from "./image.js";
+import { decodePixels, isPng, orientationOf, readChunks } from "./png.js";
+
+const MEGABYTE = 1e6;
+const STRIP_ROWS = 256;
+
+/** A file that cannot be read; the message says what is wrong and what helps. */
+export class ImageError extends Error {}
+
+// What people drop by mistake, by the bytes that such files begin with.
+const OTHER_KINDS = [
+  [128, "DICM", "a DICOM file; save the image as PNG in your viewer"],
+  [0, "II*\0", "a TIFF file; save it as PNG"],
+  [0, "MM\0*", "a TIFF file; save it as PNG"],
+  [0, "GIF8", "a GIF file; save it as PNG"],
+  [0, "BM", "a BMP file; save it as PNG"],
+  [8, "WEBP", "a WebP file; save it as PNG"],
+  [4, "ftyp", "a HEIC, AVIF or video file; save the picture as JPEG"],
+  [0, "\0\0\0\u000cjP", "a JPEG 2000 file; save it as PNG"],
+  [0, "%PDF", "a PDF file; save its picture as PNG"],
+  [0, "PK", "a ZIP or Office file; take the images out of it"],
+];
+
+/**
+ * Decodes a PNG or JPEG file.
+ *
+ * Colour becomes grey, transparent parts black, 16 bits are scaled by the image's own range, and
+ * EXIF orientation is applied.
+ *
+ * Returns { width, height, pixels }, pixels a Float32Array of height x width, 0 to 255.
+ */
+export async function decode(bytes, settings) {
+  if (!bytes.length) throw new ImageError("the file is empty");
+  const read = isPng(bytes) ? decodePng : isJpeg(bytes) ? decodeJpeg : null;
+  if (!read) throw new ImageError(`not a PNG or JPEG image${otherKind(bytes)}`);
+  try {
+    return await read(bytes, settings);
+  } catch (error) {
+    if (error instanceof ImageError) throw error;
+    if (error instanceof RangeError) {
+      throw new ImageError("too large for this browser's memory; reduce it first");
+    }
+    throw new ImageError(`the image is damaged (${error.message || error})`);
+  }
+}
+
+/** Checks a file before its bytes are read. */
+export function checkSize(bytes, settings) {
+  if (bytes > settings.most_file_bytes) {
+    const size = Math.round(bytes / MEGABYTE);
+    const most = Math.round(settings.most_file_bytes / MEGABYTE);
+    throw new ImageError(`${size} MB is too large; at most ${most} MB are read here`);
+  }
+}
+
+function otherKind(bytes) {
+  const head = String.fromCharCode(...bytes.subarray(0, 140));
+  const found = OTHER_KINDS.find(([place, mark]) => head.startsWith(mark, place));
+  return found ? ` but ${found[2]}` : "";
+}
+
+function checkPixels(width, height, settings) {
+  if (width * height > settings.most_pixels) {
+    throw new ImageError(`${width} x ${height} pixels is too large; reduce it first`);
+  }
+}
+
+async function decodePng(bytes, settings) {
+  const chunks = readChunks(bytes);
+  const { width, height, depth } = chunks.header;
+  checkPixels(width, height, settings);
+  const pixels = await decodePixels(chunks, settings.luma);
+  if (depth === 16) scaleOwnRange(pixels);
+  return upright({ width, height, pixels }, orientationOf(chunks.exif));
+}
+
+function scaleOwnRange(pixels) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of pixels) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const factor = 255 / Math.max(high - low, 1);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = (pixels[i] - low) * factor;
+}
+
+// Transposed, then mirrored left to right, then top to bottom.
+const ORIENTATIONS = {
+  2: [false, true, false],
+  3: [false, true, true],
+  4: [false, false, true],
+  5: [true, false, false],
+  6: [true, true, false],
+  7: [true, true, true],
+  8: [true, false, true],
+};
+
+function upright(image, orientation) {
+  return orientation === 1 ? image : turned(image, ...ORIENTATIONS[orientation]);
+}
+
+function isJpeg(bytes) {
+  return bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
+}
+
+/** Returns { width, height, scan }: the size and where the coded pixels begin. */
+function readJpegHeader(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let size = null;
+  for (let at = 2; at + 4 <= bytes.length;) {
+    if (bytes[at] !== 0xff) throw new Error("its markers are malformed");
+    const marker = bytes[at + 1];
+    if (marker === 0xff) {
+      at += 1;
+      continue;
+    }
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (isFrame && at + 9 <= bytes.length) {
+      size = { height: view.getUint16(at + 5), width: view.getUint16(at + 7) };
+    }
+    if (marker === 0xda) {
+      if (!size?.width || !size.height) break;
+      return { ...size, scan: at };
+    }
+    at += 2 + view.getUint16(at + 2);
+  }
+  throw new Error("the file ends too early");
+}
+
+async function decodeJpeg(bytes, settings) {
+  const { width, height, scan } = readJpegHeader(bytes);
+  checkPixels(width, height, settings);
+  if (!endsAfter(bytes, scan)) throw new Error("the file ends too early");
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }), {
+    imageOrientation: "from-image",
+    colorSpaceConversion: "none",
+    premultiplyAlpha: "none",
+  });
+  try {
+    return greyOf(bitmap, settings.luma);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** Says whether the end of the image follows; browsers show the rest of a cut file as grey. */
+function endsAfter(bytes, scan) {
+  for (let at = bytes.length - 2; at > scan; at--) {
+    if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
+  }
+  return false;
+}
+
+/** Reads a bitmap in strips, since a canvas of a whole scan is more than some phones have. */
+function greyOf(bitmap, [red, green, blue]) {
+  const { width, height } = bitmap;
+  const pixels = new Float32Array(width * height);
+  const canvas = new OffscreenCanvas(width, Math.min(height, STRIP_ROWS));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new RangeError("no canvas of this width");
+  for (let top = 0; top < height; top += STRIP_ROWS) {
+    const rows = Math.min(STRIP_ROWS, height - top);
+    context.drawImage(bitmap, 0, top, width, rows, 0, 0, width, rows);
+    const { data } = context.getImageData(0, 0, width, rows);
+    for (let i = 0, at = top * width; i < data.length; i += 4, at++) {
+      pixels[at] = red * data[i] + green * data[i + 1] + blue * data[i + 2];
+    }
+  }
+  return { width, height, pixels };
+}

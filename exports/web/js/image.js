@@ -1,0 +1,152 @@
+// Grey images { width, height, pixels }: turned, trimmed and resized.
+//
+// The same steps as bone_age_tf/data/radiograph.py, which resizes with Pillow's BILINEAR filter: a
+// triangle, widened where the image shrinks, in two passes, columns first.
+
+/** Returns an image transposed, then mirrored left to right, then mirrored top to bottom. */
+export function turned(image, transpose, mirror, flip) {
+  const { width, height, pixels } = image;
+  const across = transpose ? height : width;
+  const down = transpose ? width : height;
+  const result = new Float32Array(across * down);
+  for (let y = 0, at = 0; y < down; y++) {
+    const row = flip ? down - 1 - y : y;
+    for (let x = 0; x < across; x++, at++) {
+      const column = mirror ? across - 1 - x : x;
+      result[at] = transpose ? pixels[column * width + row] : pixels[row * width + column];
+    }
+  }
+  return { width: across, height: down, pixels: result };
+}
+
+/** Returns an image without black edges, all of it where all is black. */
+export function trimBlack(image, settings) {
+  const { width, height, pixels } = image;
+  const rows = new Uint8Array(height);
+  const columns = new Uint8Array(width);
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (pixels[at] > settings.black) {
+        rows[y] = 1;
+        columns[x] = 1;
+      }
+    }
+  }
+  const [top, bottom] = litPiece(rows, settings.thin_edge);
+  const [left, right] = litPiece(columns, settings.thin_edge);
+  return cut(image, top, bottom, left, right);
+}
+
+function litPiece(lit, thinEdge) {
+  const first = lit.indexOf(1);
+  if (first < 0) return [0, lit.length];
+  const end = lit.lastIndexOf(1) + 1;
+  const thin = thinEdge * lit.length;
+  return [first >= thin ? first : 0, lit.length - end >= thin ? end : lit.length];
+}
+
+function cut(image, top, bottom, left, right) {
+  const { width, height, pixels } = image;
+  if (bottom - top === height && right - left === width) return image;
+  const across = right - left;
+  const result = new Float32Array(across * (bottom - top));
+  for (let y = top; y < bottom; y++) {
+    result.set(pixels.subarray(y * width + left, y * width + right), (y - top) * across);
+  }
+  return { width: across, height: bottom - top, pixels: result };
+}
+
+/** Returns [height, width] of an image within a square whose frame has this width over height. */
+export function fittedSize(height, width, sizePx, aspect = 1) {
+  const scale = sizePx / Math.max(height, width / aspect);
+  const side = (length) => Math.max(1, Math.floor(length * scale + 0.5));
+  return [side(height), side(width / aspect)];
+}
+
+/**
+ * Resizes to a square of sizePx.
+ *
+ * Returns { square, shown, place }: the square, an image; the part of the image that is in it; and
+ * where in the square that lies, { top, left, height, width }.
+ */
+export function fit(image, sizePx, mode, settings) {
+  if (mode === "stretch") {
+    const place = { top: 0, left: 0, height: sizePx, width: sizePx };
+    return { square: resized(image, sizePx, sizePx), shown: image, place };
+  }
+  const aspect = settings.resize_aspects[mode];
+  if (!aspect) throw new Error(`unknown way to resize: ${mode}`);
+  const shown = mode === "portrait" ? trimBlack(image, settings) : image;
+  const [height, width] = fittedSize(shown.height, shown.width, sizePx, aspect);
+  const top = Math.floor((sizePx - height) / 2);
+  const left = Math.floor((sizePx - width) / 2);
+  const pixels = new Float32Array(sizePx * sizePx);
+  const small = resized(shown, height, width);
+  for (let y = 0; y < height; y++) {
+    pixels.set(small.pixels.subarray(y * width, (y + 1) * width), (top + y) * sizePx + left);
+  }
+  const square = { width: sizePx, height: sizePx, pixels };
+  return { square, shown, place: { top, left, height, width } };
+}
+
+/** Shrinks so that the longer side has at most longerSidePx; a smaller image stays as it is. */
+export function shrunk(image, longerSidePx) {
+  if (Math.max(image.height, image.width) <= longerSidePx) return image;
+  return resized(image, ...fittedSize(image.height, image.width, longerSidePx));
+}
+
+/** Resizes with an antialiased triangle filter. */
+export function resized(image, height, width) {
+  let now = image;
+  if (now.width !== width) now = resizedAcross(now, width);
+  if (now.height !== height) now = resizedDown(now, height);
+  return now;
+}
+
+/** Returns for each pixel of a line where its weights begin, and the weights. */
+function weightsOf(from, to) {
+  const scale = from / to;
+  const reach = Math.max(scale, 1);
+  return Array.from({ length: to }, (_, place) => {
+    const centre = (place + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
+    const end = Math.min(from, Math.floor(centre + reach + 0.5));
+    const weights = new Float64Array(end - first);
+    let sum = 0;
+    for (let i = 0; i < weights.length; i++) {
+      weights[i] = Math.max(0, 1 - Math.abs((i + first - centre + 0.5) / reach));
+      sum += weights[i];
+    }
+    return { first, weights: weights.map((weight) => weight / sum) };
+  });
+}
+
+function resizedAcross({ width, height, pixels }, target) {
+  const result = new Float32Array(target * height);
+  const places = weightsOf(width, target);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < target; x++) {
+      const { first, weights } = places[x];
+      let sum = 0;
+      for (let i = 0, at = y * width + first; i < weights.length; i++, at++) {
+        sum += pixels[at] * weights[i];
+      }
+      result[y * target + x] = sum;
+    }
+  }
+  return { width: target, height, pixels: result };
+}
+
+function resizedDown({ width, height, pixels }, target) {
+  const result = new Float32Array(width * target);
+  const sums = new Float64Array(width);
+  weightsOf(height, target).forEach(({ first, weights }, y) => {
+    sums.fill(0);
+    weights.forEach((weight, i) => {
+      const at = (first + i) * width;
+      for (let x = 0; x < width; x++) sums[x] += pixels[at + x] * weight;
+    });
+    result.set(sums, y * width);
+  });
+  return { width, height: target, pixels: result };
+}

@@ -1,0 +1,164 @@
+// From a file's bytes to an answer: decoded, looked at, fitted, read. Runs in the worker.
+
+import { checkSize, decode, ImageError } from "./decode.js";
+import { look } from "./film_check.js";
+import { fit, shrunk } from "./image.js";
+import { loadRuntime, Model } from "./runtime.js";
+
+const PREVIEW_PX = 640;
+const COVER_CELLS = 8;
+
+/** Says whether an output of a model is a map of where it looks. */
+export function isMap(name) {
+  return name === "map" || name.startsWith("attention_");
+}
+
+export class Pipeline {
+  constructor(settings, runtime, model, check, metadata, checkMetadata) {
+    Object.assign(this, { settings, runtime, model, check, metadata, checkMetadata });
+    this.sizePx = metadata.preprocessing.size_px;
+  }
+
+  /** Loads what the page's folder holds; base is the page's address. */
+  static async load(base) {
+    const settings = await json(base, "settings.json");
+    const used = [settings.model, settings.film_check].filter(Boolean);
+    // All at once: what takes longest is the way here.
+    const described = used.map(({ folder }) => json(base, `${folder}/metadata.json`));
+    const contents = used.map(({ folder, file }) => content(base, `${folder}/${file}`));
+    const { litert, file: runtime } = await loadRuntime(base, settings.threads);
+    const models = [];
+    for (const bytes of contents) {
+      models.push(await Model.compile(litert, await bytes, settings.signature));
+    }
+    const [metadata, checkMetadata = null] = await Promise.all(described);
+    const [model, check = null] = models;
+    return new Pipeline(settings, runtime, model, check, metadata, checkMetadata);
+  }
+
+  /** Runs each network once on nothing, so that the first image does not wait for it. */
+  async warmUp() {
+    await this.predict(new Float32Array(this.sizePx ** 2), 0);
+    if (this.check) await this.ask(new Float32Array(this.checkMetadata.size_px ** 2));
+  }
+
+  /**
+   * Reads a file and makes it ready for the model.
+   *
+   * Returns { status, reason, preview, fitted, place }: status ok, failed or rejected; preview, what
+   * to show, { width, height, levels }; fitted, what the model takes, and where in it the preview
+   * lies, { top, left, height, width }.
+   */
+  async read(file) {
+    let film;
+    try {
+      checkSize(file.size, this.settings);
+      film = await decode(await bytesOf(file), this.settings);
+    } catch (error) {
+      if (error instanceof ImageError) return { status: "failed", reason: error.message };
+      if (error instanceof RangeError) {
+        return { status: "failed", reason: "too large for this browser's memory; reduce it first" };
+      }
+      throw error;
+    }
+    let reason = "";
+    let image = film;
+    if (this.check) {
+      const found = await look(film, this.checkMetadata, this.settings, (it) => this.ask(it));
+      ({ image, reason } = found);
+      if (!image) return { status: "rejected", reason, preview: previewOf(film) };
+    }
+    const mode = this.metadata.preprocessing.resize;
+    const { square, shown, place } = fit(image, this.sizePx, mode, this.settings);
+    return { status: "ok", reason, preview: previewOf(shown), fitted: square.pixels, place };
+  }
+
+  async ask(pixels) {
+    const side = this.checkMetadata.size_px;
+    const said = await this.check.run({ image: { data: pixels, shape: [1, side, side, 1] } });
+    return Object.fromEntries(Object.entries(said).map(([name, { data }]) => [name, data]));
+  }
+
+  /** Estimates the age in a fitted image; sex: 0 female, 1 male, as the metadata says. */
+  async predict(fitted, sex) {
+    const side = this.sizePx;
+    const found = await this.model.run({
+      image: { data: fitted, shape: [1, side, side, 1] },
+      sex: { data: Float32Array.of(sex), shape: [1, 1] },
+    });
+    const interval = found.interval_90_months?.data;
+    const maps = Object.entries(found).filter(([name]) => isMap(name));
+    return {
+      age: found.age_months.data[0],
+      lower: interval ? interval[0] : null,
+      upper: interval ? interval[1] : null,
+      distribution: found.distribution?.data ?? null,
+      unfamiliarity: found.unfamiliarity?.data[0] ?? null,
+      maps: maps.map(([name, { data, shape }]) => ({
+        name,
+        height: shape[1],
+        width: shape[2],
+        values: data,
+      })),
+    };
+  }
+
+  /**
+   * Covers the image piece by piece with its mean grey and asks how far the age moves (occlusion
+   * sensitivity, Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53). Needs no gradient.
+   *
+   * Returns { height, width, values }: the change in months, of either sign, averaged over sexes.
+   */
+  async occlude(fitted, sexes, progress, isStopped) {
+    const side = this.sizePx;
+    const cells = Math.min(COVER_CELLS, side);
+    const values = new Float32Array(cells * cells);
+    const mean = fitted.reduce((sum, value) => sum + value, 0) / fitted.length;
+    const edges = Array.from({ length: cells + 1 }, (_, i) => Math.round((i * side) / cells));
+    const whole = [];
+    for (const sex of sexes) whole.push((await this.predict(fitted, sex)).age);
+    for (let cell = 0; cell < cells * cells; cell++) {
+      const row = Math.floor(cell / cells);
+      const column = cell % cells;
+      const covered = fitted.slice();
+      for (let y = edges[row]; y < edges[row + 1]; y++) {
+        covered.fill(mean, y * side + edges[column], y * side + edges[column + 1]);
+      }
+      for (const [place, sex] of sexes.entries()) {
+        const { age } = await this.predict(covered, sex);
+        values[cell] += Math.abs(age - whole[place]) / sexes.length;
+      }
+      progress((cell + 1) / (cells * cells));
+      await new Promise((resolve) => setTimeout(resolve)); // so that a stop is heard
+      if (isStopped()) return null;
+    }
+    return { height: cells, width: cells, values };
+  }
+}
+
+async function get(base, path) {
+  const answer = await fetch(new URL(path, base));
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer;
+}
+
+async function json(base, path) {
+  return (await get(base, path)).json();
+}
+
+async function content(base, path) {
+  return new Uint8Array(await (await get(base, path)).arrayBuffer());
+}
+
+async function bytesOf(file) {
+  try {
+    return new Uint8Array(await file.arrayBuffer());
+  } catch {
+    throw new ImageError("cannot be read; is it a folder, or was it moved or changed?");
+  }
+}
+
+function previewOf(image) {
+  const { width, height, pixels } = shrunk(image, PREVIEW_PX);
+  return { width, height, levels: Uint8ClampedArray.from(pixels) };
+}

@@ -1,0 +1,69 @@
+// Answers as rows, words and CSV, as --mode=predict writes them.
+
+export const SEX_NAMES = ["female", "male"];
+
+/** Rounds to a number of digits; exact halves go to the even neighbour, as in Python. */
+export function rounded(value, digits) {
+  const scaled = value * 10 ** digits;
+  const low = Math.floor(scaled);
+  const isHalf = scaled - low === 0.5;
+  const whole = isHalf ? low + (low % 2 === 0 ? 0 : 1) : Math.round(scaled);
+  return (whole / 10 ** digits).toFixed(digits);
+}
+
+/** Writes months as years and months. */
+export function inYears(months) {
+  const whole = Math.max(0, Number(rounded(months, 0)));
+  return `${Math.floor(whole / 12)} y ${whole % 12} m`;
+}
+
+/**
+ * Returns the status and reason of predictions, refused where the image is unlike all that the model
+ * has learned from. film: { status, reason } of what was read; predictions: by sex code.
+ */
+export function judge(film, predictions, refusesUnfamiliar) {
+  if (film.status !== "ok") return { status: film.status, reason: film.reason };
+  const far = Math.max(0, ...predictions.map(({ unfamiliarity }) => unfamiliarity ?? 0));
+  if (refusesUnfamiliar && far > 1) {
+    const times = `${rounded(far, 1)} times the distance it knows`;
+    return { status: "rejected", reason: `unlike what the model has learned from: ${times}` };
+  }
+  return { status: "ok", reason: film.reason };
+}
+
+/** Returns the rows of one case, each with the texts of the settings' columns. */
+export function rowsOf(item, settings) {
+  const { name, sexes, verdict, predictions } = item;
+  if (!verdict) return [];
+  if (verdict.status !== "ok") {
+    const sex = sexes?.length === 1 ? SEX_NAMES[sexes[0]] : "";
+    return [[name, sex, "", "", "", verdict.status, verdict.reason]];
+  }
+  const both = sexes.length > 1 ? settings.both_sexes : "";
+  const reason = [both, verdict.reason].filter(Boolean).join("; ");
+  return predictions.map(({ age, lower, upper }, place) => {
+    const numbers = [age, lower, upper].map((it) => (it === null ? "" : rounded(it, 1)));
+    return [name, SEX_NAMES[sexes[place]], ...numbers, "ok", reason];
+  });
+}
+
+/** Writes rows as CSV. */
+export function toCsv(rows, settings) {
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return [settings.columns, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
+}
+
+/** Writes the answers of one case as sentences. */
+export function inWords(item, settings) {
+  const lines = rowsOf(item, settings).map(
+    ([name, sex, age, lower, upper, status, reason], place) => {
+      if (status !== "ok") return `${name}  ${status}: ${reason}`;
+      const years = inYears(item.predictions[place].age);
+      const interval = lower === "" ? "" : `, 90 % interval ${lower} to ${upper}`;
+      const notes = reason.replace(settings.both_sexes, "").replace(/^; /, "");
+      const answer = `${name}  ${sex}  bone age ${age} months (${years})${interval}`;
+      return notes ? `${answer}; ${notes}` : answer;
+    },
+  );
+  return lines.join("\n");
+}

@@ -1,0 +1,236 @@
+"""The page decodes and resizes as the Python code does, on the same files."""
+
+import base64
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from bone_age_tf.data import radiograph
+
+pytestmark = pytest.mark.slow
+
+EXACT = 2e-3
+"""Of 255: sums in another order."""
+JPEG_COLOUR = 1.0
+"""Of 255: browsers may turn colour differences to RGB in other steps than Pillow."""
+
+DECODE = """
+async (data) => {
+  const { decode } = await import("/js/decode.js");
+  const settings = await (await fetch("/settings.json")).json();
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const { width, height, pixels } = await decode(bytes, settings);
+  const raw = new Uint8Array(pixels.buffer);
+  let text = "";
+  for (let at = 0; at < raw.length; at += 8192) {
+    text += String.fromCharCode(...raw.subarray(at, at + 8192));
+  }
+  return { width, height, pixels: btoa(text) };
+}
+"""
+FIT = """
+async ({ data, width, height, size, mode }) => {
+  const { fit } = await import("/js/image.js");
+  const settings = await (await fetch("/settings.json")).json();
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const pixels = new Float32Array(bytes.buffer);
+  return Array.from(fit({ width, height, pixels }, size, mode, settings).square.pixels);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def page(browser, address):
+    page = browser.new_page()
+    page.goto(address)
+    yield page
+    page.close()
+
+
+def decode(page, data):
+    found = page.evaluate(DECODE, base64.b64encode(data).decode())
+    pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.float32)
+    return pixels.reshape(found["height"], found["width"])
+
+
+def _smooth(random, shape):
+    return cv2.GaussianBlur(random.uniform(0, 255, shape), (0, 0), 2).clip(0, 255)
+
+
+def _noise(channels=None, depth=8, seed=0):
+    shape = (37, 53) if channels is None else (37, 53, channels)
+    kind = np.uint8 if depth == 8 else np.uint16
+    return np.random.default_rng(seed).integers(0, 2**depth, shape).astype(kind)
+
+
+def _saved(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _with_chunk(png, kind, body):
+    """A PNG with one more chunk behind its header."""
+    return png[:33] + _chunk(kind, body) + png[33:]
+
+
+def _raw_png(rows, width, height, depth, colour, interlaced=0, extra=b""):
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    body = _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + extra + body
+
+
+def _interlaced(pixels):
+    """A grey PNG of 8 or 16 bits in the seven passes of Adam7."""
+    depth = 8 * pixels.dtype.itemsize
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
+    passes += [(1, 0, 2, 2), (0, 1, 1, 2)]
+    rows = b""
+    for left, top, across, down in passes:
+        for row in pixels[top::down, left::across]:
+            if row.size:
+                rows += b"\0" + row.astype(f">u{depth // 8}").tobytes()
+    return _raw_png(rows, pixels.shape[1], pixels.shape[0], depth, 0, 1)
+
+
+def _packed(depth):
+    """A grey PNG of less than 8 bits a pixel."""
+    values = _noise()[:, :53] >> (8 - depth)
+    rows = b""
+    for row in values:
+        bits = np.unpackbits(row[:, None], axis=1)[:, 8 - depth :].ravel()
+        rows += b"\0" + np.packbits(bits).tobytes()
+    return _raw_png(rows, 53, 37, depth, 0)
+
+
+def _with_profile(kind):
+    """A colour file whose profile swaps red and green: colour management would show it."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace(b"rXYZ", b"____").replace(b"gXYZ", b"rXYZ").replace(b"____", b"gXYZ")
+    rgb = Image.fromarray(_smooth(np.random.default_rng(4), (40, 60, 3)).astype(np.uint8))
+    return _saved(rgb, kind, icc_profile=profile)
+
+
+def _jpeg(pixels, orientation=1, **options):
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return _saved(image, "JPEG", exif=exif, **options)
+
+
+def _png_files():
+    grey, deep = _noise(), _noise(depth=16)
+    twelve = (_noise(depth=16, seed=1) >> 4) + 100
+    palette = Image.fromarray(_noise(3)).quantize(16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    comment = PngImagePlugin.PngInfo()
+    comment.add_text("Comment", "a film")
+    smooth = _smooth(np.random.default_rng(3), (90, 70)).astype(np.uint8)
+    return {
+        "grey": _saved(Image.fromarray(grey)),
+        "grey, every filter": _saved(Image.fromarray(smooth), optimize=True),
+        "grey, comment": _saved(Image.fromarray(grey), pnginfo=comment),
+        "grey, interlaced": _interlaced(grey),
+        "grey, 3 pixels, interlaced": _interlaced(grey[:1, :3]),
+        "grey, one value transparent": _saved(Image.fromarray(grey), transparency=int(grey[0, 0])),
+        "grey, gamma": _with_chunk(
+            _saved(Image.fromarray(grey)), b"gAMA", struct.pack(">I", 100000)
+        ),
+        "1 bit": _packed(1),
+        "2 bits": _packed(2),
+        "4 bits": _packed(4),
+        "16 bits": _saved(Image.fromarray(deep)),
+        "12 bits in 16": _saved(Image.fromarray(twelve)),
+        "16 bits, interlaced": _interlaced(deep),
+        "16 bits, flat": _saved(Image.fromarray(np.full((9, 9), 700, np.uint16))),
+        "16 bits, one value transparent": _with_chunk(
+            _saved(Image.fromarray(twelve)), b"tRNS", struct.pack(">H", int(twelve[0, 0]))
+        ),
+        "colour": _saved(Image.fromarray(_noise(3))),
+        "colour and alpha": _saved(Image.fromarray(_noise(4))),
+        "grey and alpha": _saved(Image.fromarray(_noise(2), "LA")),
+        "16 bits colour": cv2.imencode(".png", _noise(3, 16))[1].tobytes(),
+        "16 bits colour and alpha": cv2.imencode(".png", _noise(4, 16))[1].tobytes(),
+        "palette": _saved(palette),
+        "palette, 4 bits": _saved(palette, bits=4),
+        "palette, transparent": _saved(palette, transparency=bytes(range(0, 160, 10))),
+        "turned by EXIF": _saved(Image.fromarray(grey), exif=exif),
+        "foreign profile": _with_profile("PNG"),
+    }
+
+
+@pytest.mark.parametrize("name", _png_files())
+def test_png_to_grey(page, name):
+    data = _png_files()[name]
+    expected = radiograph.read_radiograph(data)
+    found = decode(page, data)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=EXACT)
+
+
+def test_large_png_in_many_pieces(page):
+    deep = (_smooth(np.random.default_rng(5), (700, 900)) * 200).astype(np.uint16)
+    data = _saved(Image.fromarray(deep))
+    assert len(data) > 100_000
+    np.testing.assert_allclose(decode(page, data), radiograph.read_radiograph(data), atol=EXACT)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_grey_jpeg_in_every_orientation(page, orientation):
+    # Taller than the strips that a bitmap is read in.
+    data = _jpeg(_smooth(np.random.default_rng(1), (560, 40)).astype(np.uint8), orientation)
+    expected = radiograph.read_radiograph(data)
+    found = decode(page, data)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=EXACT)
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
+def test_colour_jpeg(page, options):
+    pixels = _smooth(np.random.default_rng(2), (60, 80, 3)).astype(np.uint8)
+    data = _jpeg(pixels, quality=90, **options)
+    found = decode(page, data)
+    np.testing.assert_allclose(found, radiograph.read_radiograph(data), atol=JPEG_COLOUR)
+
+
+def test_jpeg_with_a_foreign_profile(page):
+    data = _with_profile("JPEG")
+    found = decode(page, data)
+    np.testing.assert_allclose(found, radiograph.read_radiograph(data), atol=JPEG_COLOUR)
+
+
+def _framed(height, width):
+    """A film with black frames, one of them thin enough to stay."""
+    film = _smooth(np.random.default_rng(height), (height, width)).astype(np.float32)
+    film[: height // 5] = 3
+    film[:, -1:] = 0
+    film[:, : width // 8] = 4
+    return film
+
+
+@pytest.mark.parametrize("mode", ["pad", "portrait", "stretch"])
+@pytest.mark.parametrize("shape", [(300, 211), (150, 400), (64, 64), (31, 20), (1, 7)])
+@pytest.mark.parametrize("size", [100, 64, 33])
+def test_resizing(page, mode, shape, size):
+    film = _framed(*shape)
+    data = base64.b64encode(film.tobytes()).decode()
+    case = {"data": data, "height": shape[0], "width": shape[1], "size": size, "mode": mode}
+    found = np.reshape(page.evaluate(FIT, case), (size, size))
+    np.testing.assert_allclose(found, radiograph.resize(film, size, mode), atol=EXACT)
+
+
+def test_a_black_film_stays_whole(page):
+    film = np.zeros((20, 30), np.float32)
+    data = base64.b64encode(film.tobytes()).decode()
+    case = {"data": data, "height": 20, "width": 30, "size": 8, "mode": "portrait"}
+    assert page.evaluate(FIT, case) == [0] * 64
