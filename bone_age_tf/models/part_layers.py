@@ -152,7 +152,8 @@ class PartBoxes(kl.Layer):
         kinds = input_shape[0][-1]
         rows = (kinds + 1) // 2
         places = [
-            (0.3 + 0.5 * (kind // 2 + 0.5) / rows, 0.42 + 0.16 * (kind % 2)) for kind in range(kinds)
+            (0.3 + 0.5 * (kind // 2 + 0.5) / rows, 0.42 + 0.16 * (kind % 2))
+            for kind in range(kinds)
         ]
 
         def begin(shape, dtype=None):
