@@ -208,9 +208,9 @@ class RandomMarks(keras.layers.Layer):
 class RandomPairing(keras.layers.Layer):
     """Averages some images with another of the batch (SamplePairing; Inoue 2018, arXiv 1801.02929).
 
-    The label stays the first image's. Theirs are pairs of any classes; ages of unlike hands would be
-    wrong labels, so here a partner has the same sex and nearly the same age, where the batch holds
-    one. Theirs stops now and then and at the end; this does not.
+    The label stays the first image's. Theirs are pairs of any classes; ages of unlike hands would
+    be wrong labels, so here a partner has the same sex and nearly the same age, where the batch
+    holds one. Theirs stops now and then and at the end; this does not.
 
     Args:
         rate: share of images that are averaged, of those that have a partner.
