@@ -115,8 +115,8 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_boolean(
         "check_films",
         True,
-        "predict, calibrate: refuse what is no whole hand; put right what is turned, mirrored or "
-        "inverted.",
+        "predict, calibrate, export (into the SavedModel): refuse what is no whole hand; put right "
+        "what is turned, mirrored or inverted.",
         flag_values=values,
     )
     flags.DEFINE_integer(

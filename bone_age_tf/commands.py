@@ -25,10 +25,10 @@ from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.explain import grad_cam
 from bone_age_tf.export import parity, publish
-from bone_age_tf.export.film_check import publish_film_check
+from bone_age_tf.export.film_check import load_film_check, publish_film_check
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX
-from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.prepare import draw_films, prepare_dataset
 from bone_age_tf.runs import Run, evaluate, familiarity, interval_table, predictions_of
 from bone_age_tf.training import film_check
 from bone_age_tf.training import fit as fitting
@@ -40,6 +40,7 @@ USERS_ERRORS = (BadRowsError, TrainingDivergedError, parity.ParityError, ValueEr
 DEFAULT_DATASET = "hand_phantom"
 AUDIT_MODEL = "cnn"
 FILM_STEPS, FILM_TESTS, HANDS_PX = 4000, 10_000, 100
+WARM_UP_AGES_MONTHS = (30.0, 84.0, 144.0, 192.0)
 RUNS = Path("runs")
 
 
@@ -61,7 +62,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         evaluate(current)
     elif values.mode == "export":
         path = values.calibration
-        export(current, None if path is None else read_site_calibration(Path(path)))
+        site = None if path is None else read_site_calibration(Path(path))
+        export(current, site, values.check_films)
     else:
         explain(current)
     return 0
@@ -243,8 +245,12 @@ def _open_run(values: flags.FlagValues) -> Run:
     return Run(workdir, config, builder, parts, record["seed"], Path(values.exports_dir))
 
 
-def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
+def export(
+    current: Run, calibration: SiteCalibration | None = None, check_films: bool = True
+) -> dict:
     """Exports the best checkpoint as a new version and prints the parity of its forms.
+
+    The SavedModel takes the newest film check of the exports along, if there is one.
 
     Raises:
         ConfigError: the site's calibration was not made with this run's export.
@@ -266,7 +272,9 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
         "metrics": {"n": metrics["n"], **metrics["overall"]},
         "training": {"seed": current.seed, "config": configs.flat(config)},
     }
-    print("exporting: SavedModel, LiteRT float32 and int8")
+    film_check = load_film_check(current.exports_dir) if check_films else None
+    checked = "films are checked" if film_check else "films are not checked"
+    print(f"exporting: SavedModel ({checked}), LiteRT float32 and int8")
     folder, measured = publish.publish(
         current.network(),
         config,
@@ -277,6 +285,8 @@ def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
         table,
         calibration,
         familiarity(current),
+        film_check,
+        draw_films(WARM_UP_AGES_MONTHS),
     )
     print(parity.parity_table(measured))
     print(f"export: {folder}")

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -19,7 +20,10 @@ from bone_age_tf.evaluation.familiarity import Familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, parity, saved_model
+from bone_age_tf.export.film_graph import FilmCheck
+from bone_age_tf.export.warm_up import write_warm_up
 from bone_age_tf.models.build import build_model, build_served_model
+from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.training.precision import in_float32
 
 INTENDED_USE = (
@@ -41,6 +45,8 @@ def publish(
     interval: IntervalTable | None = None,
     site: SiteCalibration | None = None,
     familiarity: Familiarity | None = None,
+    film_check: FilmCheck | None = None,
+    films: Sequence[bytes] = (),
 ) -> tuple[Path, dict]:
     """Exports a trained network as the next version of its model.
 
@@ -54,6 +60,8 @@ def publish(
         interval: what stretches the model's own interval; the files hold it.
         site: a site's calibration, which the files then hold too.
         familiarity: of the model's features, so that the files tell what is unlike a hand.
+        film_check: looks at films inside the SavedModel; None reads them as they are.
+        films: drawn ones, PNG or JPEG, for the warm-up; none writes no warm-up.
 
     Returns:
         The version's folder and the parity measured.
@@ -74,7 +82,9 @@ def publish(
         )
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
-        saved_model.write_saved_model(static, config, folder)
+        signatures = saved_model.write_saved_model(static, config, folder, film_check)
+        if films:
+            write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
         plain.save(folder / KERAS_FILE)
         single = Path(temporary) / "single_case"
         saved_model.write_single_case_model(static, config.image_size_px, single)
@@ -87,19 +97,26 @@ def publish(
         learned = {
             "interval": None if interval is None else interval.as_json(),
             "site_calibration": None if site is None else site.as_json(),
+            "film_check": None if film_check is None else film_check.version,
             "parity": measured,
         }
-        metadata = _metadata(static, config, version, files, facts | learned)
+        metadata = _metadata(static, config, version, files, signatures, facts | learned)
         (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
         target = home / str(version)
         os.replace(folder, target)
     return target, measured
 
 
+def versions(home: Path) -> list[Path]:
+    """Returns the versions in the folder of a model, the highest last."""
+    found = [path for path in home.glob("*") if path.name.isdecimal()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def next_version(home: Path) -> int:
     """Returns the number after the highest in the folder of a model."""
-    taken = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
-    return max(taken, default=0) + 1
+    found = versions(home)
+    return int(found[-1].name) + 1 if found else 1
 
 
 def _metadata(
@@ -107,6 +124,7 @@ def _metadata(
     config: ml_collections.ConfigDict,
     version: int,
     files: dict[str, Path],
+    signatures: dict[str, dict],
     facts: dict,
 ) -> dict:
     size_px = config.image_size_px
@@ -143,11 +161,12 @@ def _metadata(
             "pad_value": 0,
             "grey": "0.299 R + 0.587 G + 0.114 B, transparent parts black",
             "sixteen_bit": "scaled from the image's own range to 0 to 255",
-            "exif_orientation": "applied to files in Python; not read by the SavedModel",
+            "exif_orientation": "applied to files, by the SavedModel too",
+            "most_pixels": MOST_PIXELS,
         },
-        "signatures": {
-            saved_model.BYTES_SIGNATURE: [saved_model.IMAGE_BYTES, schema.SEX],
-            saved_model.TENSOR_SIGNATURE: [schema.IMAGE, schema.SEX],
+        "signatures": signatures,
+        "reasons": {
+            int(reason): {"status": status_of(reason), "text": TEXTS[reason]} for reason in Reason
         },
         "files": {name: path.name for name, path in files.items()},
         "versions": {

@@ -17,6 +17,7 @@ from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
+from bone_age_tf.reasons import TEXTS, Reason
 
 HEADER = ("image", "sex", "bone_age_months", "lower_90", "upper_90", "status", "reason")
 OK = "ok"
@@ -234,6 +235,6 @@ def _familiar(rows: list[Row]) -> list[Row]:
     far = max((distance for distance in distances if distance is not None), default=0.0)
     if far <= 1:
         return rows
-    reason = f"unlike what the model has learned from: {far:.1f} times the distance it knows"
+    reason = f"{TEXTS[Reason.UNFAMILIAR]}: {far:.1f} times the distance it knows"
     first = rows[0]
     return [Row(first.image, first.sex if len(rows) == 1 else "", None, reason, rejected=True)]
