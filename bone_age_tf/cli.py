@@ -58,6 +58,7 @@ Predict; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
   python run.py --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   python run.py --mode=predict --input=cases.csv      (columns image,sex and, if known, age_months)
+  python run.py --mode=predict --input=cases.csv --server=grpc://HOST:8500/MODEL | http://HOST:8501/MODEL
 
 Look at every image and label of a dataset, and train without what is wrong:
   python run.py --mode=audit --dataset=rsna_bone_age --manual_dir=FOLDER       (quick: --folds=0)
@@ -127,6 +128,20 @@ def define_flags() -> flags.FlagValues:
         flag_values=values,
     )
     text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
+    text(
+        "server",
+        None,
+        "predict: a TensorFlow Serving that reads the films, grpc://HOST:PORT/MODEL or "
+        "http://HOST:PORT/MODEL (grpcs, https with TLS), with /versions/N or /labels/NAME behind "
+        "it if you like.",
+    )
+    flags.DEFINE_float(
+        "timeout_s",
+        30.0,
+        "predict with --server: seconds to wait for an answer.",
+        lower_bound=0.1,
+        flag_values=values,
+    )
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
     return values
 
@@ -213,8 +228,22 @@ def _check(values: flags.FlagValues) -> None:
         raise ConfigError("--mode=calibrate needs --input=CSV with columns image,sex,age_months")
     if values.folds == 1:
         raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
+    if values.server:
+        _check_server(values)
     if values.calibration and values.mode not in ("predict", "export"):
         raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
+
+
+def _check_server(values: flags.FlagValues) -> None:
+    """Refuses flags that the server decides itself."""
+    if values.mode != "predict":
+        raise ConfigError(f"--server has no effect on --mode={values.mode}")
+    for name in ("model", "variant", "calibration", "check_films"):
+        if values[name].present:
+            raise ConfigError(
+                f"--{name} has no effect with --server: what the server's model was exported with "
+                "holds; the address names the model"
+            )
 
 
 def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
@@ -242,6 +271,12 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
 
         return calibrate_command(
             values.input, exports_dir, model, values.variant, output, values.check_films
+        )
+    if values.server:
+        from bone_age_tf.inference.server_command import predict_on_server_command
+
+        return predict_on_server_command(
+            values.input, values.sex, values.server, output, values.timeout_s
         )
     from bone_age_tf.inference.command import predict_command
 

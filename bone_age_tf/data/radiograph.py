@@ -57,17 +57,7 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.n
         RadiographError: the file is missing, empty, truncated, not PNG or JPEG, or too large.
     """
     name = name or ("image" if isinstance(source, bytes) else str(source))
-    if isinstance(source, bytes):
-        data = source
-    else:
-        try:
-            data = Path(source).read_bytes()
-        except FileNotFoundError:
-            raise RadiographError(name, "no such file") from None
-        except OSError as error:
-            raise RadiographError(name, f"cannot be read ({error.strerror})") from None
-        except ValueError:  # a NUL in the path
-            raise RadiographError(name, "not a possible file name") from None
+    data = source if isinstance(source, bytes) else read_file(source, name)
     if not data:
         raise RadiographError(name, TEXTS[Reason.EMPTY_FILE])
     try:
@@ -85,6 +75,22 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.n
         if isinstance(error, RadiographError):
             raise
         raise RadiographError(name, f"{TEXTS[Reason.DAMAGED]} ({error})") from None
+
+
+def read_file(path: str | Path, name: str) -> bytes:
+    """Returns a file's bytes.
+
+    Raises:
+        RadiographError: it is missing or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise RadiographError(name, "no such file") from None
+    except OSError as error:
+        raise RadiographError(name, f"cannot be read ({error.strerror})") from None
+    except ValueError:  # a NUL in the path
+        raise RadiographError(name, "not a possible file name") from None
 
 
 def _to_grey(image: Image.Image, data: bytes) -> np.ndarray:

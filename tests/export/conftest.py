@@ -5,22 +5,10 @@ import io
 import keras
 import numpy as np
 import pytest
+from made_films import encode, sharpen
 from PIL import Image
 
 AGES = (30.0, 84.0, 144.0, 192.0)
-
-
-def sharpen(model):
-    """Makes a fresh model's answers differ from image to image, as a trained one's do."""
-    logits = model.get_layer("age_logits" if "distribution" in model.output else "age_share")
-    rng = np.random.default_rng(0)
-    logits.set_weights([rng.normal(0, 3, w.shape).astype(np.float32) for w in logits.get_weights()])
-
-
-def encode(pixels, kind="PNG", **options):
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, kind, **options)
-    return encoded.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from made_films import sharpen
 
 from bone_age_tf import commands
 from bone_age_tf.config import served_resize
@@ -32,13 +33,6 @@ def cases_of(phantoms, config, part):
             parity.Case(row["image"], image.numpy(), int(row["sex"]), float(row["age_months"]))
         )
     return found
-
-
-def sharpen(model):
-    """Makes a fresh model's answers differ from image to image, as a trained one's do."""
-    logits = model.get_layer("age_logits" if "distribution" in model.output else "age_share")
-    rng = np.random.default_rng(0)
-    logits.set_weights([rng.normal(0, 3, w.shape).astype(np.float32) for w in logits.get_weights()])
 
 
 @pytest.fixture(scope="module", params=[("distribution", ""), ("regression", "portrait")])

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import encode
+from made_films import encode
 from PIL import Image
 
 from bone_age_tf import config as configs
