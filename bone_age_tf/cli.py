@@ -16,6 +16,7 @@ from bone_age_tf.config import (
     load_config,
     require_known,
 )
+from bone_age_tf.export.formats import DEFAULT_FORMATS, FORMATS
 from bone_age_tf.models.catalog import MODELS
 
 MODES = (
@@ -53,6 +54,9 @@ Start from other weights, and check that it helps: the same budget from random o
 
 Do one thing with a finished run (the newest of the model unless --workdir names one):
   python run.py --mode=evaluate | export | explain --workdir=runs/NAME
+
+Files for devices, compared with Keras and timed:
+  python run.py --mode=export --workdir=runs/NAME --formats=float32,float16,dynamic,int8,uint8,onnx
 
 Predict; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
@@ -127,7 +131,13 @@ def define_flags() -> flags.FlagValues:
         lower_bound=0,
         flag_values=values,
     )
-    text("variant", "float32", "predict, calibrate: which file, float32 or int8.")
+    text("variant", "float32", "predict, calibrate: which LiteRT file of the export.")
+    flags.DEFINE_list(
+        "formats",
+        list(DEFAULT_FORMATS),
+        f"export: which files to write beside the SavedModel, of {', '.join(FORMATS)}.",
+        flag_values=values,
+    )
     text(
         "server",
         None,
@@ -226,6 +236,10 @@ def _check(values: flags.FlagValues) -> None:
         raise ConfigError("--mode=predict needs --input=IMAGE, FOLDER or CSV")
     if values.mode == "calibrate" and not values.input:
         raise ConfigError("--mode=calibrate needs --input=CSV with columns image,sex,age_months")
+    for form in values.formats:
+        require_known("format", form, FORMATS)
+    if values["formats"].present and values.mode != "export":
+        raise ConfigError(f"--formats has no effect on --mode={values.mode}")
     if values.folds == 1:
         raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
     if values.server:

@@ -78,13 +78,27 @@ def write_saved_model(
     return _describe(folder)
 
 
-def write_single_case_model(model: keras.Model, size_px: int, folder: Path) -> None:
-    """Writes the SavedModel that LiteRT files are converted from: pixels in, batch fixed at 1."""
+def write_single_case_model(
+    model: keras.Model, size_px: int, folder: Path, uint8: bool = False
+) -> None:
+    """Writes the SavedModel that LiteRT files are converted from: pixels in, batch fixed at 1.
+
+    Args:
+        model: built with a static image size.
+        size_px: that size.
+        folder: must not exist yet.
+        uint8: whether it takes the image as uint8 and not as float32.
+    """
     archive = keras.export.ExportArchive()
     archive.add_endpoint(
         BYTES_SIGNATURE,
-        lambda image, sex: model({schema.IMAGE: image, schema.SEX: sex}, training=False),
-        [_pixels(1, size_px), tf.TensorSpec([1, 1], tf.float32, name=schema.SEX)],
+        lambda image, sex: model(
+            {schema.IMAGE: tf.cast(image, tf.float32), schema.SEX: sex}, training=False
+        ),
+        [
+            _pixels(1, size_px, tf.uint8 if uint8 else tf.float32),
+            tf.TensorSpec([1, 1], tf.float32, name=schema.SEX),
+        ],
     )
     archive.write_out(folder, verbose=False)
 
@@ -110,5 +124,5 @@ def _describe(folder: Path) -> dict[str, dict]:
     }
 
 
-def _pixels(batch: int | None, size_px: int) -> tf.TensorSpec:
-    return tf.TensorSpec([batch, size_px, size_px, 1], tf.float32, name=schema.IMAGE)
+def _pixels(batch: int | None, size_px: int, dtype=tf.float32) -> tf.TensorSpec:
+    return tf.TensorSpec([batch, size_px, size_px, 1], dtype, name=schema.IMAGE)
