@@ -27,7 +27,7 @@ def write_onnx(model: keras.Model, metadata: dict, path: Path) -> None:
         ValueError: the extra is not installed.
     """
     tf2onnx, onnx = _require("tf2onnx"), _require("onnx")
-    size_px = model.input_shape[schema.IMAGE][1]
+    size_px = model.input[schema.IMAGE].shape[1]
 
     def serve(image, sex):
         return model({schema.IMAGE: image, schema.SEX: sex}, training=False)

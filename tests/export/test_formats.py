@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from made_films import encode, sharpen
@@ -13,11 +14,13 @@ from made_films import encode, sharpen
 from bone_age_tf import cli
 from bone_age_tf.data import radiograph
 from bone_age_tf.export import parity, publish
+from bone_age_tf.export.onnx import write_onnx
 from bone_age_tf.exporting import _by_age_and_sex
 from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.models.build import build_model
 
 FORMATS = ("float32", "float16", "dynamic", "int8", "uint8")
+"""Of LiteRT."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def exported(tmp_path_factory, drawn):
         for s in (0, 1)
     ]
     exports = tmp_path_factory.mktemp("formats")
-    return publish.publish(network, config, cases, cases, {}, exports, formats=FORMATS)
+    return publish.publish(network, config, cases, cases, {}, exports, formats=(*FORMATS, "onnx"))
 
 
 @pytest.mark.slow
@@ -49,7 +52,33 @@ def test_every_format_answers_as_keras_does(exported):
     sizes = [measured[f"litert_{form}"]["megabytes"] for form in FORMATS]
     assert sizes[0] > sizes[1] > min(sizes[2:])
     metadata = json.loads((folder / "metadata.json").read_text())
-    assert metadata["files"] == {form: f"model_{form}.tflite" for form in FORMATS}
+    files = {form: f"model_{form}.tflite" for form in FORMATS}
+    assert metadata["files"] == files | {"onnx": "model.onnx"}
+
+
+@pytest.mark.slow
+def test_onnx_runtime_answers_as_keras_does(exported, drawn):
+    folder, measured = exported
+    assert measured["onnx"]["max_months"] < 0.01
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    assert [one.name for one in session.get_inputs()] == ["image", "sex"]
+    metadata = json.loads(session.get_modelmeta().custom_metadata_map["metadata.json"])
+    assert metadata["name"] == "efficientnet_lite0"
+    films = [radiograph.resize(film.astype(np.float32), 32)[..., None] for film in drawn]
+    names = [one.name for one in session.get_outputs()]
+    sexes = np.array([[0], [1], [0], [1]], np.float32)
+    found = dict(zip(names, session.run(None, {"image": films, "sex": sexes}), strict=True))
+    here = Predictor.load(folder).predict_fitted(films[1][..., 0], 1)
+    assert found["age_months"][1, 0] == pytest.approx(here.age_months, abs=0.01)
+    np.testing.assert_allclose(found["distribution"][1], here.distribution, atol=1e-4)
+    ends = (here.lower_90, here.upper_90)
+    assert found["interval_90_months"][1] == pytest.approx(ends, abs=0.01)
+
+
+def test_onnx_without_its_extra_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ValueError, match=r"pip install 'bone-age-tf\[onnx\]'"):
+        write_onnx(None, {}, tmp_path / "model.onnx")
 
 
 @pytest.mark.slow
