@@ -165,11 +165,13 @@ class GrpcServer:
             return _too_slow(self._address, self._timeout_s)
         if code == self._codes.NOT_FOUND:
             return _not_found(self._address, details)
-        lasting = code in (
-            self._codes.UNIMPLEMENTED,
-            self._codes.UNAUTHENTICATED,
-            self._codes.PERMISSION_DENIED,
-        )
+        if code == self._codes.UNIMPLEMENTED:
+            return ServerError(
+                f"{self._address}: no TensorFlow Serving ({details}); KServe's own gRPC is another "
+                "protocol: use its http:// address",
+                lasting=True,
+            )
+        lasting = code in (self._codes.UNAUTHENTICATED, self._codes.PERMISSION_DENIED)
         return ServerError(f"{self._address}: {code.name}: {details}", lasting)
 
 
