@@ -132,18 +132,26 @@ def define_flags() -> flags.FlagValues:
         flag_values=values,
     )
     text("variant", "float32", "predict, calibrate: which LiteRT file of the export.")
+    text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
+    _define_file_flags(values)
+    return values
+
+
+def _define_file_flags(values: flags.FlagValues) -> None:
+    """Defines what export writes and what may read films in place of it."""
     flags.DEFINE_list(
         "formats",
         list(DEFAULT_FORMATS),
         f"export: which files to write beside the SavedModel, of {', '.join(FORMATS)}.",
         flag_values=values,
     )
-    text(
+    flags.DEFINE_string(
         "server",
         None,
         "predict: a TensorFlow Serving that reads the films, grpc://HOST:PORT/MODEL or "
         "http://HOST:PORT/MODEL (grpcs, https with TLS), with /versions/N or /labels/NAME behind "
         "it if you like.",
+        flag_values=values,
     )
     flags.DEFINE_float(
         "timeout_s",
@@ -152,8 +160,6 @@ def define_flags() -> flags.FlagValues:
         lower_bound=0.1,
         flag_values=values,
     )
-    text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
-    return values
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -161,7 +167,8 @@ def help_text(values: flags.FlagValues) -> str:
     lines = [_USAGE, "Flags:"]
     for name in sorted(values):
         flag = values[name]
-        default = "" if flag.default is None else f" [{flag.default}]"
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        default = "" if default is None else f" [{default}]"
         lines.append(f"  --{name}{default}\n      {flag.help}")
     lines.append(
         "\nSettings of the model, each as --config.KEY=VALUE (here resnet50's, for rsna_bone_age):"
