@@ -271,13 +271,15 @@ def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
 def test_a_broken_conversion_is_not_published(exported, monkeypatch):
     config, network, exports, folder, _, test = exported
 
-    def broken(answers, name, cases):
-        return np.full(len(cases), np.nan)
+    def broken(answers, cases, sexes):
+        return np.full(len(cases), np.nan), 0
 
     monkeypatch.setattr(parity, "_saved_model_months", broken)
     with pytest.raises(parity.ParityError, match="saved_model answers nan"):
         publish.publish(network, config, test, test, {}, exports)
-    monkeypatch.setattr(parity, "_saved_model_months", lambda *_: keras_months(network, test) + 2)
+    monkeypatch.setattr(
+        parity, "_saved_model_months", lambda *_: (keras_months(network, test) + 2, 0)
+    )
     with pytest.raises(parity.ParityError, match=r"2\.00 months .* nothing was published"):
         publish.publish(network, config, test, test, {}, exports)
     assert [path.name for path in (exports / "tiny").iterdir()] == [folder.name]

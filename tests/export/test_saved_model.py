@@ -12,7 +12,7 @@ from PIL import Image
 
 from bone_age_tf import config as configs
 from bone_age_tf.data import radiograph
-from bone_age_tf.export import publish, saved_model
+from bone_age_tf.export import parity, publish, saved_model
 from bone_age_tf.export.film_check import load_film_check
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import load_checker
@@ -159,6 +159,21 @@ def test_a_sex_is_never_guessed(serve, drawn, sex):
 def test_more_files_than_sexes_is_an_error_that_says_so(serve, drawn):
     with pytest.raises(tf.errors.InvalidArgumentError, match="different numbers of cases"):
         serve([encode(drawn[0])], np.zeros((2, 1)))
+
+
+def test_refused_films_do_not_spoil_the_parity(served, drawn):
+    folder = served[1]
+    half = radiograph.resize(drawn[0][:90].astype(np.float32), 32, "portrait")[..., None]
+    whole = radiograph.resize(drawn[2].astype(np.float32), 32, "portrait")[..., None]
+    cases = [
+        parity.Case(encode(drawn[0][:90]), half, 0, 30.0),
+        parity.Case(encode(drawn[2]), whole, 1, 144.0),
+    ]
+    months, from_bytes = parity._saved_model_months(folder, cases, np.array([[0.0], [1.0]], "f"))
+    assert from_bytes == 1
+    predictor = Predictor.load(folder)
+    expected = [predictor.predict_fitted(case.image[..., 0], case.sex).age_months for case in cases]
+    assert months == pytest.approx(expected, abs=0.05)
 
 
 def test_metadata_names_every_tensor_and_reason(served, serve):
