@@ -56,7 +56,7 @@ def export(
     folder, measured = publish.publish(
         current.network(),
         config,
-        _cases(current, "train", config.calibration_images, _by_age_and_sex),
+        _cases(current, "train", config.calibration_images, _for_calibration),
         _cases(current, "test", config.parity_images, _evenly),
         facts,
         current.exports_dir,
@@ -99,6 +99,13 @@ def _evenly(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
     """Chooses cases spread over a part as they come."""
     places = np.linspace(0, len(sex) - 1, count).round().astype(int)
     return [int(place) for place in places]
+
+
+def _for_calibration(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
+    """Chooses half by age and sex, so that none is missing, and half as they come."""
+    chosen = _by_age_and_sex(sex, age_months, count // 2)
+    others = np.setdiff1d(np.arange(len(sex)), chosen)
+    return chosen + [int(others[place]) for place in _evenly(others, others, count - len(chosen))]
 
 
 def _by_age_and_sex(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:

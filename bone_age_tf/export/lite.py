@@ -9,10 +9,12 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema_py
 from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import quantizer, recipe_manager
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
 
+_MOST_WEIGHTS = (TFLOperationName.CONV_2D, TFLOperationName.FULLY_CONNECTED)
 METADATA_ENTRY = "metadata.json"
 """Name of the metadata buffer in a LiteRT file."""
 
@@ -22,12 +24,20 @@ def convert_float32(saved_model: Path) -> bytes:
     return _converter(saved_model).convert()
 
 
-def convert_float16(saved_model: Path) -> bytes:
-    """The same with weights of 16 bits."""
-    converter = _converter(saved_model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
+def convert_float16(float32: bytes) -> bytes:
+    """Makes a file with weights of 16 bits.
+
+    Depthwise convolutions hold few weights, and rounding hurts them most: they stay as they are.
+
+    Args:
+        float32: made by `convert_float32`.
+    """
+    recipes = recipe_manager.RecipeManager()
+    for kind in _MOST_WEIGHTS:
+        recipes.add_weight_only_config(
+            ".*", kind, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING
+        )
+    return _quantize(float32, recipes)
 
 
 def convert_dynamic(float32: bytes) -> bytes:
@@ -39,8 +49,12 @@ def convert_dynamic(float32: bytes) -> bytes:
         float32: made by `convert_float32`.
     """
     recipes = recipe_manager.RecipeManager()
-    for kind in (TFLOperationName.CONV_2D, TFLOperationName.FULLY_CONNECTED):
+    for kind in _MOST_WEIGHTS:
         recipes.add_dynamic_config(".*", kind, num_bits=8)
+    return _quantize(float32, recipes)
+
+
+def _quantize(float32: bytes, recipes: recipe_manager.RecipeManager) -> bytes:
     recipe = recipes.get_quantization_recipe()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return bytes(quantizer.Quantizer(float32, recipe).quantize().quantized_model)

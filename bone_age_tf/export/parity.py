@@ -27,10 +27,11 @@ INTEGER_MAX_LIMIT_MONTHS = 3.0
 _INTEGER = (DYNAMIC, INT8, UINT8)
 _SINGLE_THREAD_CASES = 40
 _MEMORY = """
-import resource, sys
+import re, sys
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not of getrusage, which a child inherits from its parent.
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 before = peak()
 interpreter = Interpreter(sys.argv[1], num_threads=1)
 run = interpreter.get_signature_runner()

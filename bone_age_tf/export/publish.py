@@ -137,7 +137,7 @@ def _write_files(
             if form == FLOAT32:
                 data = float32
             elif form == FLOAT16:
-                data = lite.convert_float16(pixels[False])
+                data = lite.convert_float16(float32)
             elif form == DYNAMIC:
                 data = lite.convert_dynamic(float32)
             elif form == INT8:

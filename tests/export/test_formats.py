@@ -15,7 +15,7 @@ from bone_age_tf import cli
 from bone_age_tf.data import radiograph
 from bone_age_tf.export import parity, publish
 from bone_age_tf.export.onnx import write_onnx
-from bone_age_tf.exporting import _by_age_and_sex
+from bone_age_tf.exporting import _by_age_and_sex, _for_calibration
 from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.models.build import build_model
 
@@ -129,6 +129,10 @@ def test_calibration_has_all_ages_and_both_sexes():
     assert len(set(chosen)) == 60
     assert np.mean(sex[chosen]) == 0.5
     assert np.std(age[chosen]) > 1.2 * np.std(age)
+    mixed = _for_calibration(sex, age, 60)
+    assert len(set(mixed)) == 60
+    assert {0, 1} <= set(mixed)  # the youngest and the oldest
+    assert 0.5 < np.mean(sex[mixed]) < 0.8
 
 
 def test_an_unknown_format_is_told(capsys):
