@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference.cases import collect_cases
-from bone_age_tf.inference.film_check import LEAST_SIDE_PX, load_checker
+from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.predictor import Predictor, latest_version
+from bone_age_tf.reasons import LEAST_SIDE_PX
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff"}

@@ -16,6 +16,7 @@ from bone_age_tf.config import (
     load_config,
     require_known,
 )
+from bone_age_tf.export.formats import DEFAULT_FORMATS, FORMATS
 from bone_age_tf.models.catalog import MODELS
 
 MODES = (
@@ -59,10 +60,14 @@ Start from other weights, and check that it helps: the same budget from random o
 Do one thing with a finished run (the newest of the model unless --workdir names one):
   python run.py --mode=evaluate | export | explain --workdir=runs/NAME
 
+Files for devices, compared with Keras and timed:
+  python run.py --mode=export --workdir=runs/NAME --formats=float32,float16,dynamic,int8,uint8,onnx
+
 Predict; no training, no TensorFlow:
   python run.py --mode=predict --input=hand.png --sex=female
   python run.py --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   python run.py --mode=predict --input=cases.csv      (columns image,sex and, if known, age_months)
+  python run.py --mode=predict --input=cases.csv --server=grpc://HOST:8500/MODEL | http://HOST:8501/MODEL
 
 Look at every image and label of a dataset, and train without what is wrong:
   python run.py --mode=audit --dataset=rsna_bone_age --manual_dir=FOLDER       (quick: --folds=0)
@@ -123,8 +128,8 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_boolean(
         "check_films",
         True,
-        "predict, calibrate, web: refuse what is no whole hand; put right what is turned, mirrored "
-        "or inverted.",
+        "predict, calibrate, web, export (into the SavedModel): refuse what is no whole hand; put "
+        "right what is turned, mirrored or inverted.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -134,10 +139,36 @@ def define_flags() -> flags.FlagValues:
         lower_bound=0,
         flag_values=values,
     )
-    text("variant", "float32", "predict, calibrate, web: which file, float32 or int8.")
+    text("variant", "float32", "predict, calibrate, web: which LiteRT file of the export.")
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
+    _define_file_flags(values)
     _define_web_flags(values)
     return values
+
+
+def _define_file_flags(values: flags.FlagValues) -> None:
+    """Defines what export writes and what may read films in place of it."""
+    flags.DEFINE_list(
+        "formats",
+        list(DEFAULT_FORMATS),
+        f"export: which files to write beside the SavedModel, of {', '.join(FORMATS)}.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "server",
+        None,
+        "predict: a TensorFlow Serving that reads the films, grpc://HOST:PORT/MODEL or "
+        "http://HOST:PORT/MODEL (grpcs, https with TLS), with /versions/N or /labels/NAME behind "
+        "it if you like.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "timeout_s",
+        30.0,
+        "predict with --server: seconds to wait for an answer.",
+        lower_bound=0.1,
+        flag_values=values,
+    )
 
 
 def _define_web_flags(values: flags.FlagValues) -> None:
@@ -159,7 +190,8 @@ def help_text(values: flags.FlagValues) -> str:
     lines = [_USAGE, "Flags:"]
     for name in sorted(values):
         flag = values[name]
-        default = "" if flag.default is None else f" [{flag.default}]"
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        default = "" if default is None else f" [{default}]"
         lines.append(f"  --{name}{default}\n      {flag.help}")
     lines.append(
         "\nSettings of the model, each as --config.KEY=VALUE (here resnet50's, for rsna_bone_age):"
@@ -234,10 +266,28 @@ def _check(values: flags.FlagValues) -> None:
         raise ConfigError("--mode=predict needs --input=IMAGE, FOLDER or CSV")
     if values.mode == "calibrate" and not values.input:
         raise ConfigError("--mode=calibrate needs --input=CSV with columns image,sex,age_months")
+    for form in values.formats:
+        require_known("format", form, FORMATS)
+    if values["formats"].present and values.mode != "export":
+        raise ConfigError(f"--formats has no effect on --mode={values.mode}")
     if values.folds == 1:
         raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
+    if values.server:
+        _check_server(values)
     if values.calibration and values.mode not in ("predict", "export"):
         raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
+
+
+def _check_server(values: flags.FlagValues) -> None:
+    """Refuses flags that the server decides itself."""
+    if values.mode != "predict":
+        raise ConfigError(f"--server has no effect on --mode={values.mode}")
+    for name in ("model", "variant", "calibration", "check_films"):
+        if values[name].present:
+            raise ConfigError(
+                f"--{name} has no effect with --server: what the server's model was exported with "
+                "holds; the address names the model"
+            )
 
 
 def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
@@ -277,6 +327,12 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
             values.check_films,
             values.serve,
             values.port,
+        )
+    if values.server:
+        from bone_age_tf.inference.server_command import predict_on_server_command
+
+        return predict_on_server_command(
+            values.input, values.sex, values.server, output, values.timeout_s
         )
     from bone_age_tf.inference.command import predict_command
 

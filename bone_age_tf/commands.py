@@ -17,19 +17,20 @@ from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.audit import audit_dataset
 from bone_age_tf.config import ConfigError
-from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.data import pipeline
 from bone_age_tf.data.film_samples import make_film_samples
 from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE
 from bone_age_tf.evaluation.comparison import compare, transfer_report
-from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
+from bone_age_tf.evaluation.site_calibration import read_site_calibration
 from bone_age_tf.explain import grad_cam
-from bone_age_tf.export import parity, publish
+from bone_age_tf.export import parity
 from bone_age_tf.export.film_check import publish_film_check
+from bone_age_tf.exporting import export, numbered_cases
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
-from bone_age_tf.runs import Run, evaluate, familiarity, interval_table, predictions_of
+from bone_age_tf.runs import Run, evaluate, predictions_of
 from bone_age_tf.training import film_check
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.checkpoints import TrainingDivergedError
@@ -61,7 +62,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         evaluate(current)
     elif values.mode == "export":
         path = values.calibration
-        export(current, None if path is None else read_site_calibration(Path(path)))
+        site = None if path is None else read_site_calibration(Path(path))
+        export(current, site, values.check_films, values.formats)
     else:
         explain(current)
     return 0
@@ -244,70 +246,13 @@ def _open_run(values: flags.FlagValues) -> Run:
     return Run(workdir, config, builder, parts, record["seed"], Path(values.exports_dir))
 
 
-def export(current: Run, calibration: SiteCalibration | None = None) -> dict:
-    """Exports the best checkpoint as a new version and prints the parity of its forms.
-
-    Raises:
-        ConfigError: the site's calibration was not made with this run's export.
-    """
-    config = current.config
-    if calibration is not None:
-        _require_made_with(current, calibration)
-    publish.remove_leftovers(current.exports_dir, config.model)
-    table = interval_table(current)  # first: it may measure anew
-    metrics_file = current.workdir / "evaluation" / "metrics.json"
-    metrics = _once(metrics_file, lambda: evaluate(current))
-    facts = {
-        "data": {
-            "name": current.builder.info.full_name,
-            "train": str(current.parts["train"]),
-            "train_images": current.training_images(),
-            "tested_on": str(current.parts["test"]),
-        },
-        "metrics": {"n": metrics["n"], **metrics["overall"]},
-        "training": {"seed": current.seed, "config": configs.flat(config)},
-    }
-    print("exporting: SavedModel, LiteRT float32 and int8")
-    folder, measured = publish.publish(
-        current.network(),
-        config,
-        _cases(current, "train", config.calibration_images),
-        _cases(current, "test", config.parity_images),
-        facts,
-        current.exports_dir,
-        table,
-        calibration,
-        familiarity(current),
-    )
-    print(parity.parity_table(measured))
-    print(f"export: {folder}")
-    record = {"folder": str(folder), "parity": measured}
-    if calibration is None:  # the record is of the run's own answers
-        (current.workdir / "export.json").write_text(json.dumps(record, indent=2) + "\n")
-    return record
-
-
-def _require_made_with(current: Run, calibration: SiteCalibration) -> None:
-    """Checks that a site's calibration belongs to the network that is exported."""
-    record = current.workdir / "export.json"
-    folder = Path(json.loads(record.read_text())["folder"]) if record.exists() else None
-    exported = None if folder is None else (folder.parent.name, folder.name)
-    if exported != (calibration.model, str(calibration.version)):
-        here = "not exported yet" if exported is None else " version ".join(exported)
-        raise ConfigError(
-            f"the site calibration was made for {calibration.model} version {calibration.version}; "
-            f"the export of {current.workdir} is {here}. Name the right run with --workdir, or "
-            "calibrate again"
-        )
-
-
 def explain(current: Run) -> dict:
     """Draws Grad-CAM overlays of eight test cases that span ages and sexes."""
     table = pipeline.read_table(current.builder, current.parts["test"])
     chosen = grad_cam.choose_cases(table.sex, table.age_months)
     network = current.network()
     cases = []
-    for index, case in _numbered_cases(current, "test", chosen):
+    for index, case in numbered_cases(current, "test", chosen):
         image, sex = case.single
         outputs = network({schema.IMAGE: image, schema.SEX: sex}, training=False)
         months = float(np.ravel(outputs[schema.AGE_MONTHS])[0])
@@ -323,28 +268,6 @@ def explain(current: Run) -> dict:
     (folder / "cases.json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"explanations: {len(paths)} pictures in {folder}")
     return record
-
-
-def _cases(current: Run, part: str, count: int) -> list[parity.Case]:
-    """Cases spread evenly over a part."""
-    size = len(pipeline.read_table(current.builder, current.parts[part]))
-    places = np.linspace(0, size - 1, min(count, size)).round().astype(int)
-    return [case for _, case in _numbered_cases(current, part, [int(place) for place in places])]
-
-
-def _numbered_cases(current: Run, part: str, wanted: list[int]) -> list[tuple[int, parity.Case]]:
-    config, chosen = current.config, set(wanted)
-    found: dict[int, parity.Case] = {}
-    rows = pipeline.read_encoded(current.builder, current.parts[part])
-    for index, row in enumerate(rows.as_numpy_iterator()):
-        if index in chosen:
-            image = preprocessing.decode_and_resize(
-                row[schema.IMAGE], config.image_size_px, configs.served_resize(config)
-            )
-            found[index] = parity.Case(
-                row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])
-            )
-    return [(index, found[index]) for index in wanted]
 
 
 def _once(record: Path, make) -> dict:

@@ -6,11 +6,15 @@ they write is the contract.
 
 import hashlib
 import importlib
+import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from bone_age_tf.config import DATASETS, ConfigError, require_known
 
@@ -62,6 +66,25 @@ def prepare_dataset(
         record = {"manual_dir": str(manual_dir.resolve()), "skip_bad_rows": skip_bad_rows}
         (home / "source.json").write_text(json.dumps(record) + "\n")
     return builder
+
+
+def draw_films(ages_months: Sequence[float], size_px: int = 256, seed: int = 0) -> list[bytes]:
+    """Returns drawn hands, girls and boys by turns, as PNG files.
+
+    Args:
+        ages_months: of the hands.
+        size_px: height and width of each.
+        seed: of the children and of their films.
+    """
+    radiograph = importlib.import_module(f"{_BUILDERS}.hand_phantom.radiograph")
+    files = []
+    for place, age in enumerate(ages_months):
+        rng = np.random.default_rng([seed, place])
+        taken = radiograph.take_radiograph(age, place % 2, rng, size_px, variety=0.3)
+        encoded = io.BytesIO()
+        Image.fromarray(taken.image).save(encoded, "PNG")
+        files.append(encoded.getvalue())
+    return files
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:

@@ -52,7 +52,7 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
 ):
     done = walk(root, tmp_path, MODEL, *ARGUMENTS)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    for said in ("MAE", "constant", "report.md", "exports/resnet18/1", "Parity on 8 images"):
+    for said in ("MAE", "constant", "report.md", "exports/resnet18/1", "On 8 held-out images"):
         assert said in done.stdout
     check_what_it_left(tmp_path)
     check_it_is_not_done_twice(root, tmp_path)
@@ -142,7 +142,7 @@ def check_it_is_exported_for_a_site(root, place):
 def test_models_with_outputs_of_their_own_walk_the_same_road(root, tmp_path, model):
     done = walk(root, tmp_path, f"--model={model}", *ARGUMENTS)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert "Parity on 8 images" in done.stdout
+    assert "On 8 held-out images" in done.stdout
     Image.effect_noise((300, 400), 80).save(tmp_path / "noise.png")
     predict = ["--mode=predict", f"--model={model}", "--input=noise.png", "--sex=male"]
     predict.append("--nocheck_films")  # noise is no hand

@@ -44,9 +44,7 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
     return keras.Sequential(layers, name="augmentation")
 
 
-def build_pairing(
-    config: ml_collections.ConfigDict, seed: int
-) -> film_layers.RandomPairing | None:
+def build_pairing(config: ml_collections.ConfigDict, seed: int) -> film_layers.RandomPairing | None:
     """Returns the layer that averages images with others of their sex and age; None for none.
 
     Args:

@@ -1,12 +1,13 @@
 """The steps of `bone_age_tf.data.radiograph` as TensorFlow graph operations.
 
-For tf.data pipelines and for the SavedModel that takes encoded files. EXIF orientation is the one
-difference: a graph does not read it, so send upright images to the SavedModel.
+For tf.data pipelines and for the SavedModel that takes encoded files. `decode_radiograph` leaves
+EXIF orientation alone; `encoded_header.upright` follows it.
 """
 
 import tensorflow as tf
 
 from bone_age_tf import schema
+from bone_age_tf.data import encoded_header
 from bone_age_tf.data.radiograph import BLACK, LUMA, THIN_EDGE
 
 
@@ -22,32 +23,63 @@ def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
     """
-    return tf.cond(tf.io.is_jpeg(data), lambda: _decode_jpeg(data), lambda: _decode_png(data))
+    header = encoded_header.read_header(data)
+    pixels = decode_pixels(data, header["kind"])
+    return to_grey(pixels, header["kind"], header["white"])
 
 
-def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:
-    rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return _grey(tf.cast(rgb, tf.float32))
+def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
+    """Decodes one file to values that `to_grey` makes grey.
+
+    Args:
+        data: [] string, the file's bytes.
+        kind: of `encoded_header.read_header`.
+
+    Returns:
+        [H, W, C] uint16: one channel of a grey PNG, four of another, three of a JPEG.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
+    """
+
+    def any_png():
+        return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
+
+    def jpeg():
+        rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.cast(rgb, tf.uint16)
+
+    def grey_png():
+        return tf.cast(tf.io.decode_png(data, channels=1), tf.uint16)
+
+    # Bytes of another kind fail in the PNG decoder.
+    return tf.switch_case(kind, [any_png, grey_png, any_png, jpeg])
 
 
-def _decode_png(data: tf.Tensor) -> tf.Tensor:
-    # Read as 16 bits, an 8-bit value v becomes 257 v, so that division gives it back exactly.
-    rgba = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.float32)
-    grey = _grey(rgba[..., :3]) * (rgba[..., 3:] / 65535)
-    depth, colour_type = _png_header(data)
-    # Grey of 1, 2 or 4 bits arrives unscaled: white as 1, 3 or 15.
-    shallow = tf.logical_and(tf.equal(colour_type, 0), depth < 8)
-    white = tf.where(shallow, tf.cast(2**depth - 1, tf.float32), 255.0)
-    return tf.cond(
-        tf.equal(depth, 16), lambda: _scale_by_range(grey), lambda: grey / 257 * (255 / white)
-    )
+def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
+    """Makes decoded values grey.
 
+    Args:
+        pixels: of `decode_pixels`.
+        kind: of `encoded_header.read_header`.
+        white: of the same.
 
-def _png_header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns bits a channel and colour type (0 grey) from the start of a PNG file."""
-    start = tf.strings.substr(data, 0, 26)
-    header = tf.cast(tf.io.decode_raw(start, tf.uint8, fixed_length=26), tf.int32)
-    return header[24], header[25]
+    Returns:
+        [H, W, 1] float32, 0 to 255.
+    """
+    values = tf.cast(pixels, tf.float32)
+
+    def any_png():
+        grey = _grey(values[..., :3]) * (values[..., 3:] / 65535)
+        return tf.cond(white > 0, lambda: grey * (255 / white), lambda: _scale_by_range(grey))
+
+    def grey_png():
+        return values[..., :1]
+
+    def jpeg():
+        return _grey(values[..., :3])
+
+    return tf.switch_case(kind, [grey_png, grey_png, any_png, jpeg])
 
 
 def _grey(rgb: tf.Tensor) -> tf.Tensor:
@@ -89,10 +121,15 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
 
 def trim_black(image: tf.Tensor) -> tf.Tensor:
     """Cuts black edges off [H, W, 1]; see `bone_age_tf.data.radiograph.trim_black`."""
-    lit = image[..., 0] > tf.cast(BLACK, image.dtype)
-    top, bottom = _lit_piece(tf.reduce_any(lit, axis=1))
-    left, right = _lit_piece(tf.reduce_any(lit, axis=0))
+    top, bottom, left, right = tf.unstack(lit_box(image))
     return image[top:bottom, left:right]
+
+
+def lit_box(image: tf.Tensor) -> tf.Tensor:
+    """Returns what `trim_black` leaves of [H, W, 1]: top, bottom, left and right, [4] int32."""
+    lit = image[..., 0] > tf.cast(BLACK, image.dtype)
+    rows, columns = (_lit_piece(tf.reduce_any(lit, axis=axis)) for axis in (1, 0))
+    return tf.stack([*rows, *columns])
 
 
 def _lit_piece(lit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

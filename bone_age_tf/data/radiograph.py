@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from bone_age_tf import schema
+from bone_age_tf import reasons, schema
+from bone_age_tf.reasons import TEXTS, Reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings taken for radiographs when a folder is read."""
@@ -24,8 +25,6 @@ THIN_EDGE = 0.02
 """In parts of the image's side."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A radiograph film scanned at 100 um is about 4,000 x 4,000; ten times that is no radiograph.
-_MAX_PIXELS = 160_000_000
 
 
 class RadiographError(ValueError):
@@ -58,35 +57,40 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.n
         RadiographError: the file is missing, empty, truncated, not PNG or JPEG, or too large.
     """
     name = name or ("image" if isinstance(source, bytes) else str(source))
-    if isinstance(source, bytes):
-        data = source
-    else:
-        try:
-            data = Path(source).read_bytes()
-        except FileNotFoundError:
-            raise RadiographError(name, "no such file") from None
-        except OSError as error:
-            raise RadiographError(name, f"cannot be read ({error.strerror})") from None
-        except ValueError:  # a NUL in the path
-            raise RadiographError(name, "not a possible file name") from None
+    data = source if isinstance(source, bytes) else read_file(source, name)
     if not data:
-        raise RadiographError(name, "the file is empty")
+        raise RadiographError(name, TEXTS[Reason.EMPTY_FILE])
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise RadiographError(
-                    name, f"{image.width} x {image.height} pixels is too large; reduce it first"
-                )
+            if image.width * image.height > reasons.MOST_PIXELS:
+                size = f"{image.width} x {image.height}"
+                raise RadiographError(name, f"{size} {TEXTS[Reason.TOO_LARGE]}")
             image.load()
             return _upright(_to_grey(image, data), image)
     except UnidentifiedImageError:
-        raise RadiographError(name, "not a PNG or JPEG image") from None
+        raise RadiographError(name, TEXTS[Reason.NO_IMAGE]) from None
     except Image.DecompressionBombError:
         raise RadiographError(name, "too many pixels; reduce the image first") from None
     except (OSError, SyntaxError, EOFError, ValueError) as error:
         if isinstance(error, RadiographError):
             raise
-        raise RadiographError(name, f"the image is damaged ({error})") from None
+        raise RadiographError(name, f"{TEXTS[Reason.DAMAGED]} ({error})") from None
+
+
+def read_file(path: str | Path, name: str) -> bytes:
+    """Returns a file's bytes.
+
+    Raises:
+        RadiographError: it is missing or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise RadiographError(name, "no such file") from None
+    except OSError as error:
+        raise RadiographError(name, f"cannot be read ({error.strerror})") from None
+    except ValueError:  # a NUL in the path
+        raise RadiographError(name, "not a possible file name") from None
 
 
 def _to_grey(image: Image.Image, data: bytes) -> np.ndarray:

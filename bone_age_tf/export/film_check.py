@@ -14,7 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 import bone_age_tf
 from bone_age_tf import schema
 from bone_age_tf.export import lite, parity
-from bone_age_tf.export.publish import INTENDED_USE, next_version
+from bone_age_tf.export.film_graph import FilmCheck
+from bone_age_tf.export.publish import INTENDED_USE, KERAS_FILE, next_version, versions
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
 from bone_age_tf.models.film_check import build_film_check
 from bone_age_tf.training.film_check import FilmFigures
@@ -48,7 +49,6 @@ def publish_film_check(
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         saved, folder = Path(temporary) / "saved_model", Path(temporary) / "version"
         archive = keras.export.ExportArchive()
-        archive.track(plain)
         archive.add_endpoint(
             BYTES_SIGNATURE,
             lambda image: plain(image, training=False),
@@ -59,6 +59,7 @@ def publish_film_check(
         _check_parity(plain, data, images)
         folder.mkdir()
         (folder / "model_float32.tflite").write_bytes(data)
+        plain.save(folder / KERAS_FILE)
         version = next_version(home)
         metadata = {
             "name": schema.FILM_CHECK,
@@ -78,6 +79,29 @@ def publish_film_check(
         target = home / str(version)
         os.replace(folder, target)
     return target
+
+
+def load_film_check(exports_dir: Path) -> FilmCheck | None:
+    """Returns the newest exported film check for a SavedModel, None where there is none.
+
+    Raises:
+        ValueError: it cannot be used; the message says how to make it again.
+    """
+    folders = versions(exports_dir / schema.FILM_CHECK)
+    if not folders:
+        return None
+    folder = folders[-1]
+    try:
+        content = json.loads((folder / "metadata.json").read_text())
+        network = build_film_check(content["size_px"])
+        trained = keras.saving.load_model(folder / KERAS_FILE, compile=False)
+        network.set_weights(trained.get_weights())
+        return FilmCheck(network, float(content["hand_threshold"]), int(content["version"]))
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder}: not a usable film check ({type(error).__name__}: {error}); make it again "
+            "with: python run.py --mode=train_film_check, or export with --nocheck_films"
+        ) from None
 
 
 def _check_parity(network: keras.Model, data: bytes, images: np.ndarray) -> None:

@@ -1,8 +1,10 @@
 """How far each exported file is from the Keras model, in months, on real values."""
 
 import dataclasses
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -11,12 +13,35 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
-from bone_age_tf.export.saved_model import BYTES_SIGNATURE, IMAGE_BYTES
+from bone_age_tf.export.formats import DYNAMIC, INT8, ONNX, UINT8
+from bone_age_tf.export.lite_int8 import ask
+from bone_age_tf.export.onnx import months_of_onnx
+from bone_age_tf.export.saved_model import BYTES_SIGNATURE, IMAGE_BYTES, TENSOR_SIGNATURE
+from bone_age_tf.reasons import REASON_CODE, Reason
 
 FLOAT_LIMIT_MONTHS = 0.5
 """A float export that is further off than this anywhere is broken and is not published."""
-INT8_MEAN_LIMIT_MONTHS = 0.5
-INT8_MAX_LIMIT_MONTHS = 3.0
+INTEGER_MEAN_LIMIT_MONTHS = 0.5
+INTEGER_MAX_LIMIT_MONTHS = 3.0
+"""A file with weights of 8 bits that is further off is published with a warning."""
+_INTEGER = (DYNAMIC, INT8, UINT8)
+_SINGLE_THREAD_CASES = 40
+_MEMORY = """
+import re, sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+# Not of getrusage, which a child inherits from its parent.
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+interpreter = Interpreter(sys.argv[1], num_threads=1)
+run = interpreter.get_signature_runner()
+details = run.get_input_details()
+inputs = {name: np.zeros(one["shape"], one["dtype"]) for name, one in details.items()}
+for _ in range(2):
+    run(**inputs)
+print((peak() - before) / 1024)
+"""
+"""In a process of its own: megabytes that loading a file and asking it takes."""
 
 
 class ParityError(RuntimeError):
@@ -46,19 +71,22 @@ class Case:
 
 
 def measure_parity(
-    network: keras.Model, saved_model: Path, lite_files: dict[str, Path], cases: list[Case]
+    network: keras.Model, saved_model: Path, files: dict[str, Path], cases: list[Case]
 ) -> dict:
     """Runs the same cases through every form of the model.
 
     Args:
         network: the Keras model.
         saved_model: folder with the bytes signature.
-        lite_files: LiteRT files by name: `float32`, `int8`.
+        files: by format.
         cases: from images that were not trained on.
 
     Returns:
-        JSON-ready: `n`, and for each form the mean and maximum difference in months, the MAE
-        against the labels and, for LiteRT, milliseconds an image with two threads.
+        JSON-ready: `n`; and for each form the mean and maximum difference from Keras in months and
+        the MAE against the labels; for the SavedModel, how many films it read `from_bytes` (its
+        film check refused or turned the others, which gave pixels); for files their `megabytes`
+        too and, for LiteRT, milliseconds an image with two threads and with one, and the megabytes
+        of memory that it takes.
 
     Raises:
         ParityError: an answer is no number, or a float form is off by over `FLOAT_LIMIT_MONTHS`.
@@ -69,26 +97,27 @@ def measure_parity(
     keras_months = np.ravel(
         network.predict({schema.IMAGE: images, schema.SEX: sexes}, verbose=0)[schema.AGE_MONTHS]
     )
-    # Each form with its months and its milliseconds an image.
-    answers: dict[str, tuple[np.ndarray, float | None]] = {
-        "saved_model": (_saved_model_months(saved_model, cases, sexes), None)
-    }
-    runners = {name: _lite_runner(path) for name, path in lite_files.items()}
-    answers |= {f"litert_{name}": found for name, found in _lite_months(runners, cases).items()}
     found: dict = {
         "n": len(cases),
         "keras": {"mae_months": _mean_difference(keras_months, labels)},
     }
-    for name, (months, milliseconds) in answers.items():
-        found[name] = _compared(name, months, keras_months, labels)
-        if milliseconds is not None:
-            found[name]["milliseconds"] = milliseconds
-    if {"litert_float32", "litert_int8"} <= answers.keys():
-        found["int8_against_float32"] = _compared(
-            "int8", answers["litert_int8"][0], answers["litert_float32"][0], labels
-        ) | {
-            "latency_ratio": found["litert_int8"]["milliseconds"]
-            / found["litert_float32"]["milliseconds"]
+    served, from_bytes = _saved_model_months(saved_model, cases, sexes)
+    found["saved_model"] = _compared("saved_model", served, keras_months, labels)
+    found["saved_model"]["from_bytes"] = from_bytes
+    lite_files = {form: path for form, path in files.items() if form != ONNX}
+    answers = _lite_months(lite_files, cases, threads=2)
+    alone = _lite_months(lite_files, cases[:_SINGLE_THREAD_CASES], threads=1)
+    for form, (months, milliseconds) in answers.items():
+        found[f"litert_{form}"] = _compared(form, months, keras_months, labels) | {
+            "megabytes": lite_files[form].stat().st_size / 1e6,
+            "milliseconds": milliseconds,
+            "milliseconds_one_thread": alone[form][1],
+            "memory_megabytes": _memory(lite_files[form]),
+        }
+    if ONNX in files:
+        months = months_of_onnx(files[ONNX], images, sexes)
+        found[ONNX] = _compared(ONNX, months, keras_months, labels) | {
+            "megabytes": files[ONNX].stat().st_size / 1e6
         }
     return found
 
@@ -96,29 +125,38 @@ def measure_parity(
 def parity_table(found: dict) -> str:
     """Returns the measurement as lines of text for a terminal."""
     lines = [
-        f"Parity on {found['n']} images, in months",
-        f"{'':24}{'mean':>8}{'max':>8}{'MAE':>8}{'ms':>8}",
-        f"{'keras':24}{'':>16}{found['keras']['mae_months']:8.2f}",
+        f"On {found['n']} held-out images; difference from Keras and MAE in months, time of an "
+        "image in ms with 1 and 2 threads, size and memory in MB",
+        f"{'':18}{'size':>7}{'mean':>8}{'max':>8}{'MAE':>8}{'1 thr.':>8}{'2 thr.':>8}{'memory':>8}",
+        f"{'keras':18}{'':>23}{found['keras']['mae_months']:8.2f}",
     ]
+    warnings = []
     for name, row in found.items():
-        if isinstance(row, dict) and "max_months" in row:
-            time_text = f"{row['milliseconds']:8.1f}" if "milliseconds" in row else ""
-            lines.append(
-                f"{name:24}{row['mean_months']:8.3f}{row['max_months']:8.3f}"
-                f"{row['mae_months']:8.2f}{time_text}"
+        if not isinstance(row, dict) or "max_months" not in row:
+            continue
+        text = f"{name:18}" + _cell(row, "megabytes", 7, 1)
+        text += f"{row['mean_months']:8.3f}{row['max_months']:8.3f}{row['mae_months']:8.2f}"
+        for key in ("milliseconds_one_thread", "milliseconds", "memory_megabytes"):
+            text += _cell(row, key, 8, 1)
+        lines.append(text.rstrip())
+        far = row["mean_months"] > INTEGER_MEAN_LIMIT_MONTHS
+        if far or row["max_months"] > INTEGER_MAX_LIMIT_MONTHS:
+            warnings.append(
+                f"WARNING: {name} is further from Keras than mean {INTEGER_MEAN_LIMIT_MONTHS} or "
+                f"maximum {INTEGER_MAX_LIMIT_MONTHS} months; use another file"
             )
-    int8 = found.get("int8_against_float32")
-    if int8:
-        lines.append(f"int8 takes {int8['latency_ratio']:.2f} of float32's time")
-        if (
-            int8["mean_months"] > INT8_MEAN_LIMIT_MONTHS
-            or int8["max_months"] > INT8_MAX_LIMIT_MONTHS
-        ):
-            lines.append(
-                f"WARNING: int8 is further from float32 than mean {INT8_MEAN_LIMIT_MONTHS} or "
-                f"maximum {INT8_MAX_LIMIT_MONTHS} months; use the float32 file"
-            )
-    return "\n".join(lines)
+    return "\n".join(lines + warnings)
+
+
+def _cell(row: dict, key: str, width: int, digits: int) -> str:
+    return f"{row[key]:{width}.{digits}f}" if row.get(key) is not None else " " * width
+
+
+def _memory(path: Path) -> float | None:
+    """Returns megabytes, None where the system does not tell."""
+    command = [sys.executable, "-c", _MEMORY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
 def _compared(
@@ -127,7 +165,7 @@ def _compared(
     if not np.isfinite(months).all():
         raise ParityError(f"{name} answers {months[~np.isfinite(months)][0]} months")
     difference = np.abs(months - reference)
-    if "int8" not in name and difference.max() > FLOAT_LIMIT_MONTHS:
+    if name not in _INTEGER and difference.max() > FLOAT_LIMIT_MONTHS:
         raise ParityError(
             f"{name} is {difference.max():.2f} months from the Keras model; "
             f"at most {FLOAT_LIMIT_MONTHS} is allowed, so nothing was published"
@@ -143,38 +181,50 @@ def _mean_difference(months: np.ndarray, labels: np.ndarray) -> float:
     return float(np.abs(months - labels).mean())
 
 
-def _saved_model_months(folder: Path, cases: list[Case], sexes: np.ndarray) -> np.ndarray:
-    loaded = tf.saved_model.load(str(folder))  # must outlive its signature
-    serve = loaded.signatures[BYTES_SIGNATURE]
-    months = [
-        serve(
-            **{
-                IMAGE_BYTES: tf.constant([case.encoded for case in cases[first : first + 16]]),
-                schema.SEX: tf.constant(sexes[first : first + 16]),
-            }
-        )[schema.AGE_MONTHS].numpy()
-        for first in range(0, len(cases), 16)
-    ]
-    return np.ravel(np.concatenate(months))
+def _saved_model_months(
+    folder: Path, cases: list[Case], sexes: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Returns the ages of a SavedModel, and how many of them it found from bytes.
 
-
-def _lite_runner(path: Path) -> Callable:
-    return Interpreter(model_path=str(path), num_threads=2).get_signature_runner(BYTES_SIGNATURE)
+    A film that its film check refuses or turns is asked about by its pixels instead: what is
+    compared is the model, not the check.
+    """
+    loaded = tf.saved_model.load(str(folder))  # must outlive its signatures
+    from_bytes, tensors = (loaded.signatures[one] for one in (BYTES_SIGNATURE, TENSOR_SIGNATURE))
+    months, as_they_are = np.zeros(len(cases)), 0
+    for first in range(0, len(cases), 16):
+        batch, sex = cases[first : first + 16], tf.constant(sexes[first : first + 16])
+        files = tf.constant([case.encoded for case in batch])
+        answer = from_bytes(**{IMAGE_BYTES: files, schema.SEX: sex})
+        images = tf.constant(np.stack([case.image for case in batch]), tf.float32)
+        of_pixels = tensors(**{schema.IMAGE: images, schema.SEX: sex})[schema.AGE_MONTHS]
+        untouched = answer[REASON_CODE].numpy() == Reason.NONE
+        as_they_are += int(untouched.sum())
+        months[first : first + 16] = np.where(
+            untouched, np.ravel(answer[schema.AGE_MONTHS]), np.ravel(of_pixels)
+        )
+    return months, as_they_are
 
 
 def _lite_months(
-    runners: dict[str, Callable], cases: Iterable[Case]
+    files: dict[str, Path], cases: Iterable[Case], threads: int
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Takes the files in turn at each case, so that a noisy machine is noisy for all of them."""
-    months: dict[str, list[float]] = {name: [] for name in runners}
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    """Returns months and milliseconds an image, by format.
+
+    Takes the files in turn at each case, so that a noisy machine is noisy for all of them.
+    """
+    runners = {
+        form: Interpreter(str(path), num_threads=threads).get_signature_runner(BYTES_SIGNATURE)
+        for form, path in files.items()
+    }
+    months: dict[str, list[float]] = {form: [] for form in files}
+    seconds: dict[str, list[float]] = {form: [] for form in files}
     for case in cases:
-        image, sex = case.single
-        for name, runner in runners.items():
+        for form, runner in runners.items():
             start = time.perf_counter()
-            answer = runner(image=image, sex=sex)
-            seconds[name].append(time.perf_counter() - start)
-            months[name].append(float(np.ravel(answer[schema.AGE_MONTHS])[0]))
+            answer = ask(runner, case.single)
+            seconds[form].append(time.perf_counter() - start)
+            months[form].append(float(answer[schema.AGE_MONTHS].item()))
     return {
-        name: (np.array(months[name]), float(np.median(seconds[name]) * 1000)) for name in runners
+        form: (np.array(months[form]), float(np.median(seconds[form]) * 1000)) for form in files
     }

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,8 +19,21 @@ from bone_age_tf.config import served_resize
 from bone_age_tf.evaluation.familiarity import Familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
-from bone_age_tf.export import lite, parity, saved_model
+from bone_age_tf.export import lite, lite_int8, onnx, parity, saved_model
+from bone_age_tf.export.film_graph import FilmCheck
+from bone_age_tf.export.formats import (
+    DEFAULT_FORMATS,
+    DYNAMIC,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    ONNX,
+    file_name,
+)
+from bone_age_tf.export.warm_up import write_warm_up
 from bone_age_tf.models.build import build_model, build_served_model
+from bone_age_tf.models.layers import convolve_strided
+from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.training.precision import in_float32
 
 INTENDED_USE = (
@@ -41,6 +55,9 @@ def publish(
     interval: IntervalTable | None = None,
     site: SiteCalibration | None = None,
     familiarity: Familiarity | None = None,
+    film_check: FilmCheck | None = None,
+    films: Sequence[bytes] = (),
+    formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> tuple[Path, dict]:
     """Exports a trained network as the next version of its model.
 
@@ -54,6 +71,9 @@ def publish(
         interval: what stretches the model's own interval; the files hold it.
         site: a site's calibration, which the files then hold too.
         familiarity: of the model's features, so that the files tell what is unlike a hand.
+        film_check: looks at films inside the SavedModel; None reads them as they are.
+        films: drawn ones, PNG or JPEG, for the warm-up; none writes no warm-up.
+        formats: of `FORMATS`.
 
     Returns:
         The version's folder and the parity measured.
@@ -74,39 +94,80 @@ def publish(
         )
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
-        saved_model.write_saved_model(static, config, folder)
+        signatures = saved_model.write_saved_model(static, config, folder, film_check)
+        if films:
+            write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
         plain.save(folder / KERAS_FILE)
-        single = Path(temporary) / "single_case"
-        saved_model.write_single_case_model(static, config.image_size_px, single)
-        files = {name: folder / f"model_{name}.tflite" for name in ("float32", "int8")}
-        float32 = lite.convert_float32(single)
-        files["float32"].write_bytes(float32)
-        files["int8"].write_bytes(lite.convert_int8(float32, (case.single for case in calibration)))
-        measured = parity.measure_parity(static, folder, files, cases)
+        convolve_strided(static)  # after it was saved as it was trained
         version = next_version(home)
         learned = {
             "interval": None if interval is None else interval.as_json(),
             "site_calibration": None if site is None else site.as_json(),
-            "parity": measured,
+            "film_check": None if film_check is None else film_check.version,
         }
-        metadata = _metadata(static, config, version, files, facts | learned)
+        metadata = _metadata(static, config, version, formats, signatures, facts | learned)
+        single = [case.single for case in calibration]
+        files = _write_files(static, metadata, formats, single, folder)
+        measured = parity.measure_parity(static, folder, files, cases)
+        metadata["parity"] = measured
         (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
         target = home / str(version)
         os.replace(folder, target)
     return target, measured
 
 
+def _write_files(
+    static: keras.Model,
+    metadata: dict,
+    formats: Sequence[str],
+    calibration: Sequence[lite_int8.Case],
+    folder: Path,
+) -> dict[str, Path]:
+    """Writes a file for each format and returns their paths by format."""
+    size_px = metadata["preprocessing"]["size_px"]
+    files = {form: folder / file_name(form) for form in formats}
+    with tempfile.TemporaryDirectory() as temporary:
+        pixels = {uint8: Path(temporary) / f"uint8-{uint8}" for uint8 in (False, True)}
+        saved_model.write_single_case_model(static, size_px, pixels[False])
+        float32 = lite.convert_float32(pixels[False])
+        for form, path in files.items():
+            if form == ONNX:
+                onnx.write_onnx(static, metadata, path)
+                continue
+            if form == FLOAT32:
+                data = float32
+            elif form == FLOAT16:
+                data = lite.convert_float16(float32)
+            elif form == DYNAMIC:
+                data = lite.convert_dynamic(float32)
+            elif form == INT8:
+                data = lite_int8.convert_int8(float32, calibration)
+            else:
+                saved_model.write_single_case_model(static, size_px, pixels[True], uint8=True)
+                of_uint8 = lite.convert_float32(pixels[True])
+                data = lite_int8.convert_int8(of_uint8, calibration)
+            path.write_bytes(lite.with_metadata(data, metadata))
+    return files
+
+
+def versions(home: Path) -> list[Path]:
+    """Returns the versions in the folder of a model, the highest last."""
+    found = [path for path in home.glob("*") if path.name.isdecimal()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def next_version(home: Path) -> int:
     """Returns the number after the highest in the folder of a model."""
-    taken = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
-    return max(taken, default=0) + 1
+    found = versions(home)
+    return int(found[-1].name) + 1 if found else 1
 
 
 def _metadata(
     model: keras.Model,
     config: ml_collections.ConfigDict,
     version: int,
-    files: dict[str, Path],
+    formats: Sequence[str],
+    signatures: dict[str, dict],
     facts: dict,
 ) -> dict:
     size_px = config.image_size_px
@@ -143,13 +204,14 @@ def _metadata(
             "pad_value": 0,
             "grey": "0.299 R + 0.587 G + 0.114 B, transparent parts black",
             "sixteen_bit": "scaled from the image's own range to 0 to 255",
-            "exif_orientation": "applied to files in Python; not read by the SavedModel",
+            "exif_orientation": "applied to files, by the SavedModel too",
+            "most_pixels": MOST_PIXELS,
         },
-        "signatures": {
-            saved_model.BYTES_SIGNATURE: [saved_model.IMAGE_BYTES, schema.SEX],
-            saved_model.TENSOR_SIGNATURE: [schema.IMAGE, schema.SEX],
+        "signatures": signatures,
+        "reasons": {
+            int(reason): {"status": status_of(reason), "text": TEXTS[reason]} for reason in Reason
         },
-        "files": {name: path.name for name, path in files.items()},
+        "files": {form: file_name(form) for form in formats},
         "versions": {
             "bone_age_tf": bone_age_tf.__version__,
             "tensorflow": tf.__version__,

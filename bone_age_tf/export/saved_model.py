@@ -5,64 +5,124 @@ from pathlib import Path
 import keras
 import ml_collections
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from bone_age_tf import schema
 from bone_age_tf.config import served_resize
-from bone_age_tf.data import preprocessing
+from bone_age_tf.export import answers
+from bone_age_tf.export.film_graph import FilmCheck, look_at_files
 
 BYTES_SIGNATURE = "serving_default"
 TENSOR_SIGNATURE = "tensors"
+EXPLAIN_SIGNATURE = "explain"
 IMAGE_BYTES = "image_bytes"
 
 
-def write_saved_model(model: keras.Model, config: ml_collections.ConfigDict, folder: Path) -> None:
-    """Writes a SavedModel with two signatures, both of any batch size.
+def write_saved_model(
+    model: keras.Model,
+    config: ml_collections.ConfigDict,
+    folder: Path,
+    film_check: FilmCheck | None = None,
+) -> dict[str, dict]:
+    """Writes a SavedModel with its signatures, all of any batch size.
 
-    `serving_default` takes `image_bytes` [B] string, PNG or JPEG files, and `sex` [B, 1] float32
-    (0 female, 1 male), and does all decoding and resizing in the graph. `tensors` takes `image`
-    [B, size_px, size_px, 1] float32, 0 to 255, already resized, and `sex`. Both answer with the
-    outputs of the model's head.
+    `serving_default` takes `image_bytes` [B] string, PNG or JPEG files of any sizes, and `sex`
+    [B, 1] float32 (0 female, 1 male); decoding, the look at each film and resizing are in the
+    graph. It answers with the outputs of the model and, for each file, `status`, `reason` and
+    `reason_code`, see `answers.with_status`; one that cannot be read does not fail the others.
+    `explain`, where the model has an output `map`, takes the same and adds that map. `tensors`
+    takes `image` [B, size_px, size_px, 1] float32, 0 to 255, already put right and resized, and
+    `sex`, and answers with all outputs of the model.
 
     Args:
         model: built with a static image size.
         config: `image_size_px`, `resize` and `served_resize` are used.
         folder: must not exist yet.
-    """
-    size_px, mode = config.image_size_px, served_resize(config)
-    sex = tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
+        film_check: None reads every film as it is.
 
-    def from_bytes(image_bytes, sex):
-        image = tf.map_fn(
-            lambda data: preprocessing.decode_and_resize(data, size_px, mode),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec([size_px, size_px, 1], tf.float32),
-        )
-        return from_pixels(image, sex)
+    Returns:
+        JSON-ready, by signature: `inputs` and `outputs`, each by name with `shape` (-1 for the
+        batch) and `dtype`.
+    """
+    size_px = config.image_size_px
+    sex = tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
 
     def from_pixels(image, sex):
         # Named outright: Keras may otherwise trace a model in training mode.
         return model({schema.IMAGE: image, schema.SEX: sex}, training=False)
 
+    def from_bytes(image_bytes, sex, left_out):
+        tf.debugging.assert_equal(
+            tf.shape(image_bytes)[0],
+            tf.shape(sex)[0],
+            "image_bytes and sex have different numbers of cases",
+        )
+        films = look_at_files(image_bytes, size_px, served_resize(config), film_check)
+        known_sex = tf.where(answers.is_sex(sex), sex, 0.0)
+        outputs = from_pixels(films[schema.IMAGE], known_sex)
+        kept = {name: value for name, value in outputs.items() if name not in left_out}
+        return answers.with_status(films, sex, kept)
+
+    # It tracks what the endpoints use; `track` would store every variable a second time.
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    files = [tf.TensorSpec([None], tf.string, name=IMAGE_BYTES), sex]
     archive.add_endpoint(
-        BYTES_SIGNATURE, from_bytes, [tf.TensorSpec([None], tf.string, name=IMAGE_BYTES), sex]
+        BYTES_SIGNATURE, lambda image_bytes, sex: from_bytes(image_bytes, sex, (schema.MAP,)), files
     )
     archive.add_endpoint(TENSOR_SIGNATURE, from_pixels, [_pixels(None, size_px), sex])
+    if schema.MAP in model.output:
+        archive.add_endpoint(
+            EXPLAIN_SIGNATURE, lambda image_bytes, sex: from_bytes(image_bytes, sex, ()), files
+        )
     archive.write_out(folder, verbose=False)
+    return _describe(folder)
 
 
-def write_single_case_model(model: keras.Model, size_px: int, folder: Path) -> None:
-    """Writes the SavedModel that LiteRT files are converted from: pixels in, batch fixed at 1."""
+def write_single_case_model(
+    model: keras.Model, size_px: int, folder: Path, uint8: bool = False
+) -> None:
+    """Writes the SavedModel that LiteRT files are converted from: pixels in, batch fixed at 1.
+
+    Args:
+        model: built with a static image size.
+        size_px: that size.
+        folder: must not exist yet.
+        uint8: whether it takes the image as uint8 and not as float32.
+    """
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint(
         BYTES_SIGNATURE,
-        lambda image, sex: model({schema.IMAGE: image, schema.SEX: sex}, training=False),
-        [_pixels(1, size_px), tf.TensorSpec([1, 1], tf.float32, name=schema.SEX)],
+        lambda image, sex: model(
+            {schema.IMAGE: tf.cast(image, tf.float32), schema.SEX: sex}, training=False
+        ),
+        [
+            _pixels(1, size_px, tf.uint8 if uint8 else tf.float32),
+            tf.TensorSpec([1, 1], tf.float32, name=schema.SEX),
+        ],
     )
     archive.write_out(folder, verbose=False)
 
 
-def _pixels(batch: int | None, size_px: int) -> tf.TensorSpec:
-    return tf.TensorSpec([batch, size_px, size_px, 1], tf.float32, name=schema.IMAGE)
+def _describe(folder: Path) -> dict[str, dict]:
+    """Reads the signatures that were written, as a server will."""
+    proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signatures = proto.meta_graphs[0].signature_def
+
+    def tensors(described):
+        return {
+            name: {
+                "shape": [dim.size for dim in info.tensor_shape.dim],
+                "dtype": tf.dtypes.as_dtype(info.dtype).name,
+            }
+            for name, info in sorted(described.items())
+        }
+
+    return {
+        name: {"inputs": tensors(one.inputs), "outputs": tensors(one.outputs)}
+        for name, one in sorted(signatures.items())
+        if not name.startswith("__")  # TensorFlow's own
+    }
+
+
+def _pixels(batch: int | None, size_px: int, dtype=tf.float32) -> tf.TensorSpec:
+    return tf.TensorSpec([batch, size_px, size_px, 1], dtype, name=schema.IMAGE)

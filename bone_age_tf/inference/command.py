@@ -1,6 +1,7 @@
 """The prediction command: from what the user typed to what is printed and the exit code."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bone_age_tf.evaluation.site_calibration import CalibrationError, read_site_calibration
@@ -56,8 +57,7 @@ def predict_command(
         site = None if calibration is None else read_site_calibration(Path(calibration))
         folder = choose_version(exports_dir, model)
         predictor = Predictor.load(folder, variant, calibration=site)
-        if output_csv is not None:
-            _check_output(Path(output_csv), Path(input_path))
+        check_output(output_csv, input_path)
         checker = load_checker(exports_dir) if check_films else None
         summary = predict_cases(predictor, cases, output_csv, checker, check_films)
     except (
@@ -68,11 +68,22 @@ def predict_command(
     ) as error:  # OSError: the table cannot be written
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(describe(summary))
-    print(f"Read by {predictor.name} version {predictor.version}, {predictor.variant}")
+    by = [f"Read by {predictor.name} version {predictor.version}, {predictor.variant}"]
     if checker is None:
         why = f"{exports_dir} has no film_check" if check_films else "--nocheck_films"
-        print(f"Films were not checked: {why}")
+        by.append(f"Films were not checked: {why}")
+    return tell(summary, by, output_csv)
+
+
+def tell(summary: Summary, by: Sequence[str], output_csv: str | Path | None) -> int:
+    """Prints what came of a prediction and returns the exit code.
+
+    Args:
+        summary: of the cases.
+        by: lines on what read them.
+        output_csv: the table that was written, or None.
+    """
+    print("\n".join([describe(summary), *by]))
     if output_csv is not None:
         print(f"Written to {output_csv}")
     print(RESEARCH_USE)
@@ -126,10 +137,18 @@ def _counts(summary: Summary) -> list[str]:
     return lines
 
 
-def _check_output(output_csv: Path, input_path: Path) -> None:
-    """Fails before the work is done rather than after it."""
-    if output_csv.is_dir():
-        raise InputError(f"{output_csv}: this is a folder; name a CSV file for the predictions")
-    if output_csv.exists() and output_csv.samefile(input_path):
-        raise InputError(f"{output_csv}: this is the input; name another file for the predictions")
-    output_csv.parent.mkdir(parents=True, exist_ok=True)
+def check_output(output_csv: str | Path | None, input_path: str | Path) -> None:
+    """Fails before the work is done rather than after it.
+
+    Raises:
+        InputError: the table cannot be written there.
+        OSError: its folder cannot be made.
+    """
+    if output_csv is None:
+        return
+    output = Path(output_csv)
+    if output.is_dir():
+        raise InputError(f"{output}: this is a folder; name a CSV file for the predictions")
+    if output.exists() and output.samefile(input_path):
+        raise InputError(f"{output}: this is the input; name another file for the predictions")
+    output.parent.mkdir(parents=True, exist_ok=True)

@@ -16,22 +16,15 @@ from bone_age_tf.inference.predictor import (
     ModelError,
     exported_versions,
 )
-
-LEAST_SIDE_PX = 64
-"""Of the shorter side; below it no reader sees a growth plate."""
-LEAST_RANGE = 8.0
-"""Between the darkest and the brightest percent, of 255."""
-LEVELS_SIDE_PX = 128
-"""Enough pixels a side to tell the grey levels of a film."""
-SURE = 0.5
-"""A pose or an inversion that is less probable is left alone."""
-REFUSALS = {
-    "hand": "not clearly a whole hand",
-    "cut": "only a part of a hand; send the whole hand with the wrist",
-    "two": "two hands; send the left hand alone",
-    "other": "not a radiograph of a hand",
-}
-"""Why a film is refused, by what it shows."""
+from bone_age_tf.reasons import (
+    LEAST_RANGE,
+    LEAST_SIDE_PX,
+    LEVELS_SIDE_PX,
+    OF_KINDS,
+    SURE,
+    TEXTS,
+    Reason,
+)
 
 
 @dataclass(frozen=True)
@@ -99,15 +92,15 @@ class FilmChecker:
         if min(height, width) < LEAST_SIDE_PX:
             cut = "" if image.shape == whole else " without the black edges"
             reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
-            return Film(None, f"too small: {reason}")
+            return Film(None, f"{TEXTS[Reason.TOO_SMALL]}: {reason}")
         step = max(1, min(height, width) // LEVELS_SIDE_PX)
         low, high = np.percentile(image[::step, ::step], [1, 99])
         if high - low < LEAST_RANGE:
-            return Film(None, "blank: there is no contrast in it")
+            return Film(None, TEXTS[Reason.BLANK])
         said = self._ask(radiograph.resize(image, self._size_px, "pad"))
         kinds = said[schema.FILM_KIND][0]
         if kinds[0] < self._hand_threshold:
-            return Film(None, REFUSALS[schema.FILM_KINDS[int(kinds.argmax())]])
+            return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
         poses = said[schema.FILM_POSE][0]
         pose = int(poses.argmax()) if poses.max() > SURE else 0
         dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE)
@@ -115,7 +108,7 @@ class FilmChecker:
             return Film(image, "")
         right = put_right(image, pose, dark)
         words = [schema.FILM_POSES[pose]] * bool(pose) + ["inverted"] * dark
-        return Film(right, f"put right: the film was {' and '.join(words)}")
+        return Film(right, f"{TEXTS[Reason.PUT_RIGHT]} {' and '.join(words)}")
 
     def _ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
         with self._lock:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
+from bone_age_tf.reasons import TEXTS, Reason
 
 HEADER = ("image", "sex", "bone_age_months", "lower_90", "upper_90", "status", "reason")
 OK = "ok"
@@ -114,19 +115,34 @@ def predict_cases(
     Raises:
         OSError: the table cannot be written.
     """
+
+    def answered() -> Iterator[tuple[Case, list[Row]]]:
+        for case, look in _decoded(predictor, checker, cases):
+            rows = _predict_case(predictor, case, look)
+            yield case, _familiar(rows) if refuse_unfamiliar else rows
+
+    return summarise(answered(), len(cases), output_csv)
+
+
+def summarise(
+    answered: Iterable[tuple[Case, list[Row]]], count: int, output_csv: str | Path | None
+) -> Summary:
+    """Counts what came of each case, and writes the table at the end.
+
+    Args:
+        answered: each case with its rows.
+        count: how many cases there are; more than one shows a progress bar where standard error is
+            a terminal.
+        output_csv: as of `predict_cases`.
+
+    Raises:
+        OSError: the table cannot be written.
+    """
     rows: list[Row] = []
     errors: list[float] = []
     failed = rejected = without_sex = 0
-    bar = tqdm(
-        _decoded(predictor, checker, cases),
-        total=len(cases),
-        unit="image",
-        disable=None if len(cases) > 1 else True,
-    )
-    for case, look in bar:
-        case_rows = _predict_case(predictor, case, look)
-        if refuse_unfamiliar:
-            case_rows = _familiar(case_rows)
+    bar = tqdm(answered, total=count, unit="image", disable=None if count > 1 else True)
+    for case, case_rows in bar:
         rows.extend(case_rows)
         prediction = case_rows[0].prediction
         if case_rows[0].rejected:
@@ -141,7 +157,7 @@ def predict_cases(
         write_table(rows, Path(output_csv))
     return Summary(
         rows=tuple(rows),
-        images=len(cases),
+        images=count,
         failed=failed,
         rejected=rejected,
         without_sex=without_sex,
@@ -214,17 +230,25 @@ def _predict_case(predictor: Predictor, case: Case, look: _Look) -> list[Row]:
     sex_name = "" if case.sex is None else schema.SEX_NAMES[case.sex]
     if look.image is None:
         return [Row(case.image, sex_name, None, look.reason, look.rejected)]
-    sexes = list(range(len(schema.SEX_NAMES))) if case.sex is None else [case.sex]
-    reason = look.reason
-    if case.sex is None:
-        reason = "; ".join(filter(None, [BOTH_SEXES, look.reason]))
     try:
-        found = [predictor.predict_fitted(look.image, sex) for sex in sexes]
+        found = [predictor.predict_fitted(look.image, sex) for sex in sexes_of(case)]
     except PredictionError as error:
         return [Row(case.image, sex_name, None, str(error))]
+    return rows_of(case, found, look.reason)
+
+
+def sexes_of(case: Case) -> list[int]:
+    """Returns the sexes to predict a case for: its own, or both where it is not known."""
+    return list(range(len(schema.SEX_NAMES))) if case.sex is None else [case.sex]
+
+
+def rows_of(case: Case, found: Sequence[Prediction], reason: str) -> list[Row]:
+    """Returns a row for each of `sexes_of` a case, with its prediction."""
+    if case.sex is None:
+        reason = "; ".join(filter(None, [BOTH_SEXES, reason]))
     return [
         Row(case.image, schema.SEX_NAMES[sex], prediction, reason)
-        for sex, prediction in zip(sexes, found, strict=True)
+        for sex, prediction in zip(sexes_of(case), found, strict=True)
     ]
 
 
@@ -234,6 +258,6 @@ def _familiar(rows: list[Row]) -> list[Row]:
     far = max((distance for distance in distances if distance is not None), default=0.0)
     if far <= 1:
         return rows
-    reason = f"unlike what the model has learned from: {far:.1f} times the distance it knows"
+    reason = f"{TEXTS[Reason.UNFAMILIAR]}: {far:.1f} times the distance it knows"
     first = rows[0]
     return [Row(first.image, first.sex if len(rows) == 1 else "", None, reason, rejected=True)]

@@ -85,6 +85,8 @@ class Predictor:
     ):
         self._interpreter = interpreter
         self._runner = interpreter.get_signature_runner(SIGNATURE)
+        taken = self._runner.get_input_details()[schema.IMAGE]["dtype"]
+        self._takes_uint8 = np.dtype(taken) == np.uint8
         self.name = metadata.name
         self.version = metadata.version
         self.variant = variant
@@ -106,7 +108,7 @@ class Predictor:
 
         Args:
             folder: `exports/<model>/<version>`, with a metadata.json and LiteRT files.
-            variant: a key of `files` in the metadata.
+            variant: a key of `files` in the metadata, of a LiteRT file.
             threads: CPU threads of the interpreter.
             calibration: of a site, made for this export.
 
@@ -172,8 +174,11 @@ class Predictor:
         """
         if sex not in (schema.FEMALE, schema.MALE):
             raise ValueError(f"sex is {sex!r}; give {schema.FEMALE} (female) or {schema.MALE}")
+        pixels = image[np.newaxis, :, :, np.newaxis]
+        if self._takes_uint8:
+            pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         outputs = self._runner(
-            image=image[np.newaxis, :, :, np.newaxis],
+            image=pixels,
             sex=np.full((1, 1), sex, np.float32),
         )
         for name, values in outputs.items():
@@ -333,7 +338,8 @@ def _check_signature(interpreter: Interpreter, metadata: _Metadata, path: Path) 
     }
     for name, shape in shapes.items():
         found, dtype = details[name]["shape"].tolist(), np.dtype(details[name]["dtype"])
-        if found != shape or dtype != np.float32:
+        known = (np.float32, np.uint8) if name == schema.IMAGE else (np.float32,)
+        if found != shape or dtype not in known:
             raise ModelError(
                 f"{path}: input {name} is {found} {dtype}, not {shape} float32; "
                 f"{_remedy(path.parent)}"

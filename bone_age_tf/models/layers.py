@@ -5,6 +5,8 @@ from keras import ops
 
 # 2^-10 of the range of pixels: a quarter of a grey level.
 _BISECTIONS = 10
+_BEYOND, _STEEP = 1e6, 1e6
+"""A pixel that never counts as below a value, and how sure a difference is to be one."""
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
@@ -30,17 +32,19 @@ class PercentileStretch(keras.layers.Layer):
 
     def call(self, image):
         """Maps [B, H, W, 1], 0 to 255, to [B, H, W, 1] float32, 0 to 1."""
-        counted = ops.cast(image > self.border, "float32")
-        total = ops.sum(counted, axis=(1, 2, 3), keepdims=True) + 1e-3
-        low = ops.stop_gradient(self._percentile(image, counted, total, self.low))
-        high = ops.stop_gradient(self._percentile(image, counted, total, self.high))
+        counted = image > self.border
+        total = ops.sum(ops.cast(counted, "float32"), axis=(1, 2, 3), keepdims=True) + 1e-3
+        seen = ops.where(counted, image, _BEYOND)
+        low = ops.stop_gradient(self._percentile(seen, total, self.low))
+        high = ops.stop_gradient(self._percentile(seen, total, self.high))
         return ops.clip((image - low) / ops.maximum(high - low, 1.0), 0.0, 1.0)
 
-    def _percentile(self, image, counted, total, share):
+    def _percentile(self, seen, total, share):
         value = ops.full_like(total, 128.0)
         step = 64.0
         for _ in range(_BISECTIONS):
-            below = ops.cast(image < value, "float32") * counted
+            # As a comparison, in arithmetic: LiteRT has fast kernels for this and none for that.
+            below = ops.clip((value - seen) * _STEEP, 0.0, 1.0)
             too_low = ops.sum(below, axis=(1, 2, 3), keepdims=True) < share * total
             value = value + ops.where(too_low, step, -step)
             step /= 2
@@ -84,6 +88,19 @@ def subsample_before_convolving(model):
             and layer.groups == 1
         ):
             layer.__class__ = SubsampledConv2D
+
+
+def convolve_strided(model):
+    """Undoes `subsample_before_convolving` in a model that is only asked, never trained.
+
+    LiteRT has fast kernels for the strided form and none for taking every second pixel.
+
+    Args:
+        model: a functional Keras model, changed in place.
+    """
+    for layer in model.layers:
+        if type(layer) is SubsampledConv2D:
+            layer.__class__ = keras.layers.Conv2D
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bone_age_tf import schema
+from bone_age_tf import reasons, schema
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference import film_check
 from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
@@ -142,11 +142,11 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "black": radiograph.BLACK,
         "thin_edge": radiograph.THIN_EDGE,
         "resize_aspects": schema.RESIZE_ASPECTS,
-        "least_side_px": film_check.LEAST_SIDE_PX,
-        "least_range": film_check.LEAST_RANGE,
-        "levels_side_px": film_check.LEVELS_SIDE_PX,
-        "sure": film_check.SURE,
-        "refusals": film_check.REFUSALS,
+        "least_side_px": reasons.LEAST_SIDE_PX,
+        "least_range": reasons.LEAST_RANGE,
+        "levels_side_px": reasons.LEVELS_SIDE_PX,
+        "sure": reasons.SURE,
+        "refusals": {kind: reasons.TEXTS[reason] for kind, reason in reasons.OF_KINDS.items()},
         "least_age_months": schema.MIN_AGE_MONTHS,
         "most_age_months": schema.MAX_AGE_MONTHS,
         "most_pixels": MOST_PIXELS,

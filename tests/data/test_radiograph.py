@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf.data import radiograph
+from bone_age_tf import reasons
 from bone_age_tf.data.radiograph import RadiographError, read_radiograph
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG colour types
@@ -263,7 +263,7 @@ def test_file_that_cannot_be_read(tmp_path):
 
 
 def test_too_large_an_image(monkeypatch):
-    monkeypatch.setattr(radiograph, "_MAX_PIXELS", 5)
+    monkeypatch.setattr(reasons, "MOST_PIXELS", 5)
     with pytest.raises(RadiographError, match="3 x 2 pixels is too large; reduce it first"):
         read_radiograph(encoded(_UPRIGHT))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)

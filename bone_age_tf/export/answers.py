@@ -1,0 +1,100 @@
+"""What a SavedModel says beside the numbers: status, reason, and no number where there is none."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from bone_age_tf import schema
+from bone_age_tf.reasons import (
+    ERROR,
+    LEAST_SIDE_PX,
+    OK,
+    REASON,
+    REASON_CODE,
+    REJECTED,
+    STATUS,
+    TEXTS,
+    Reason,
+)
+
+
+def with_status(
+    films: Mapping[str, tf.Tensor], sex: tf.Tensor, outputs: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Adds status and reason to what the model says, and takes back what it should not have said.
+
+    Args:
+        films: of `film_graph.look_at_files`.
+        sex: [B, 1] as it was sent.
+        outputs: of the model by name, the batch first.
+
+    Returns:
+        The outputs by name, NaN where there is no answer (0 where the type has no NaN), and
+        `status` [B] string, `reason` [B] string and `reason_code` [B] int32.
+    """
+    reason = films["reason"]
+    reason = tf.where(tf.reduce_all(is_sex(sex), axis=1), reason, int(Reason.SEX))
+    was_read = reason < Reason.TOO_SMALL
+    reason = tf.where(was_read & ~_all_finite(outputs), int(Reason.NO_NUMBER), reason)
+    distance = outputs.get(schema.UNFAMILIARITY)
+    if distance is not None:
+        far = (reason < Reason.TOO_SMALL) & (distance[:, 0] > 1)
+        reason = tf.where(far, int(Reason.UNFAMILIAR), reason)
+    answered = reason < Reason.TOO_SMALL
+    known = answered | (reason == Reason.UNFAMILIAR)
+    found = {
+        name: _only(known if name == schema.UNFAMILIARITY else answered, value)
+        for name, value in outputs.items()
+    }
+    statuses = tf.where(answered, OK, tf.where(reason < Reason.EMPTY_FILE, REJECTED, ERROR))
+    texts = _texts(reason, films, distance)
+    return found | {STATUS: statuses, REASON: texts, REASON_CODE: reason}
+
+
+def is_sex(sex: tf.Tensor) -> tf.Tensor:
+    """Says whether each value is the code of a sex."""
+    codes = [float(code) for code in range(len(schema.SEX_NAMES))]
+    return tf.reduce_any(tf.equal(sex[..., tf.newaxis], codes), axis=-1)
+
+
+def _all_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Says of each case whether all numbers are."""
+    finite = [
+        tf.reduce_all(tf.reshape(tf.math.is_finite(value), [tf.shape(value)[0], -1]), axis=1)
+        for value in outputs.values()
+        if value.dtype.is_floating
+    ]
+    return tf.reduce_all(tf.stack(finite), axis=0)
+
+
+def _only(kept: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    """Returns the values of the cases that are kept, NaN or 0 for the others."""
+    shape = tf.concat([tf.shape(kept), tf.ones([value.shape.rank - 1], tf.int32)], axis=0)
+    none = tf.cast(float("nan") if value.dtype.is_floating else 0, value.dtype)
+    return tf.where(tf.reshape(kept, shape), value, none)
+
+
+def _texts(
+    reason: tf.Tensor, films: Mapping[str, tf.Tensor], distance: tf.Tensor | None
+) -> tf.Tensor:
+    """Returns the reasons in the words of local prediction."""
+    always = tf.constant([TEXTS.get(code, "") for code in range(max(Reason) + 1)])  # type: ignore[call-overload]
+    texts = tf.gather(always, reason)
+    size = [tf.as_string(films["width"]), " x ", tf.as_string(films["height"])]
+    cut = tf.where(films["trimmed"], " without the black edges", "")
+    small = ["; the shorter side needs ", str(LEAST_SIDE_PX), " or more"]
+    pose = tf.gather(tf.constant(["", *schema.FILM_POSES[1:]]), films["pose"])
+    dark = films["inverted"]
+    both = tf.where(dark & (films["pose"] > 0), " and ", "")
+    ways = [pose, both, tf.where(dark, "inverted", "")]
+    longer = {
+        Reason.PUT_RIGHT: [texts, " ", *ways],
+        Reason.TOO_SMALL: [texts, ": ", *size, " px", cut, *small],
+        Reason.TOO_LARGE: [*size, " ", texts],
+    }
+    if distance is not None:
+        times = tf.strings.as_string(distance[:, 0], precision=1)
+        longer[Reason.UNFAMILIAR] = [texts, ": ", times, " times the distance it knows"]
+    for code, parts in longer.items():
+        texts = tf.where(reason == code, tf.strings.join(parts), texts)
+    return texts

@@ -1,0 +1,212 @@
+"""Full-integer LiteRT files, tuned until they answer as the float32 file does.
+
+The backbone computes in int8: convolutions with weights for each channel, and what stands between
+them, so that nothing is turned back in between. The percentile stretch and the head stay in float32
+and cost next to nothing, and so inputs and outputs are float32 (or uint8, see `lite`). Rounding
+hurts few layers much: those are found on training images and left in float32, as many as it takes.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema_py
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_quantizer import quantizer, recipe_manager
+from ai_edge_quantizer.qtyping import TFLOperationName
+from ai_edge_quantizer.utils import tfl_flatbuffer_utils
+
+from bone_age_tf import schema
+from bone_age_tf.export.saved_model import BYTES_SIGNATURE
+
+Case = tuple[np.ndarray, np.ndarray]
+"""An image, [1, size_px, size_px, 1] float32, and a sex, [1, 1] float32."""
+
+RANGE_PERCENTILE = 95.0
+"""Of the extremes that the calibration images reach in a tensor. The largest of 200 images would
+set steps too coarse for all the others."""
+GOOD_MEAN_MONTHS, GOOD_MAX_MONTHS = 0.25, 1.4
+"""Of the difference from float32 on training images: below what is promised, since those that it
+is measured on are others."""
+_TUNING_CASES = 100
+_SENSITIVITY_CASES = 12
+_MOST_IN_FLOAT = 0.4
+"""Share of the convolutions."""
+
+_CONVOLUTIONS = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D)
+_BETWEEN = (
+    TFLOperationName.ADD,
+    TFLOperationName.MAX_POOL_2D,
+    TFLOperationName.AVERAGE_POOL_2D,
+    TFLOperationName.PAD,
+    TFLOperationName.STRIDED_SLICE,
+)
+"""Take int8 along from one convolution to the next."""
+
+
+@dataclass(frozen=True)
+class _Operation:
+    kind: TFLOperationName
+    output: str
+
+
+def convert_int8(float32: bytes, calibration: Sequence[Case]) -> bytes:
+    """Makes a file whose backbone computes in int8.
+
+    Args:
+        float32: made by `lite.convert_float32`, of an image in float32 or uint8.
+        calibration: from training images of all ages and both sexes, never from those that the
+            figures are measured on.
+
+    Raises:
+        ValueError: no calibration images, or no convolution.
+    """
+    if not calibration:
+        raise ValueError("int8 needs images to calibrate on; set --config.calibration_images=200")
+    operations = _backbone(float32)
+    ranges = activation_ranges(float32, calibration)
+    step = max(1, len(calibration) // _TUNING_CASES)
+    tuning = calibration[::step][:_TUNING_CASES]
+    expected = months_of(float32, tuning)
+
+    def quantize(chosen: Sequence[_Operation]) -> bytes:
+        return _quantize(float32, chosen, ranges)
+
+    data = quantize(operations)
+    best, off = data, _difference(data, tuning, expected)
+    if off[1] <= 1:
+        return best
+    order = _most_sensitive_first(operations, quantize, tuning, expected)
+    for count in _counts(len(order)):
+        in_float = set(order[:count])
+        data = quantize([one for one in operations if one not in in_float])
+        found = _difference(data, tuning, expected)
+        if found < off:
+            best, off = data, found
+        if found[1] <= 1:
+            return data
+    return best
+
+
+def _difference(data: bytes, tuning: Sequence[Case], expected: np.ndarray) -> tuple[float, float]:
+    """Returns how far a file is from float32: its mean in months, and how much that is too far.
+
+    The second is a share of what is good, at most 1 where mean and maximum are.
+    """
+    difference = np.abs(months_of(data, tuning) - expected)
+    share = max(difference.mean() / GOOD_MEAN_MONTHS, difference.max() / GOOD_MAX_MONTHS)
+    return float(difference.mean()), float(share)
+
+
+def _counts(convolutions: int) -> list[int]:
+    """Returns how many convolutions are left in float32 by turns."""
+    most = max(1, int(_MOST_IN_FLOAT * convolutions))
+    counts = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]
+    return [count for count in counts if count < most] + [most]
+
+
+def _most_sensitive_first(operations, quantize, tuning, expected) -> list[_Operation]:
+    """Orders convolutions by how far the age moves when each alone is in int8."""
+    few = slice(None, None, max(1, len(tuning) // _SENSITIVITY_CASES))
+    moved = {
+        one: np.abs(months_of(quantize([one]), tuning[few]) - expected[few]).mean()
+        for one in operations
+        if one.kind in _CONVOLUTIONS
+    }
+    return sorted(moved, key=lambda one: moved[one], reverse=True)
+
+
+def _backbone(float32: bytes) -> list[_Operation]:
+    """Returns the convolutions, and what of `_BETWEEN` stands between them."""
+    model = tfl_flatbuffer_utils.read_model(float32)
+    graph = model.subgraphs[0]
+    kinds = {code: kind for kind, code in tfl_flatbuffer_utils.TFL_OP_NAME_TO_CODE.items()}
+    found, in_backbone = [], set()
+    for operator in graph.operators:
+        kind = kinds.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+        output = operator.outputs[0]
+        inputs = [place for place in operator.inputs if _is_computed(graph.tensors[place], model)]
+        follows = kind in _BETWEEN and all(place in in_backbone for place in inputs)
+        if kind in _CONVOLUTIONS or follows:
+            in_backbone.add(output)
+            name = tfl_flatbuffer_utils.get_tensor_name(graph.tensors[output])
+            found.append(_Operation(kind, name))
+    if not any(one.kind in _CONVOLUTIONS for one in found):
+        raise ValueError("the network has no convolution that could be int8")
+    return found
+
+
+def _is_computed(tensor, model) -> bool:
+    """Says whether a tensor is computed, and no constant of the file."""
+    return model.buffers[tensor.buffer].data is None
+
+
+def activation_ranges(float32: bytes, calibration: Sequence[Case]) -> dict[str, dict]:
+    """Returns the ranges of every float32 tensor that is computed, as the quantizer takes them.
+
+    The quantizer's own calibration keeps a moving average of the extremes, which cuts half of the
+    images off, and takes minutes; so the tensors are read from one interpreter.
+    """
+    model = tfl_flatbuffer_utils.read_model(float32)
+    graph = model.subgraphs[0]
+    computed = {
+        tfl_flatbuffer_utils.get_tensor_name(tensor)
+        for tensor in graph.tensors
+        if tensor.type == schema_py.TensorType.FLOAT32 and _is_computed(tensor, model)
+    }
+    interpreter = Interpreter(
+        model_content=float32,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    run = interpreter.get_signature_runner(BYTES_SIGNATURE)
+    places = {
+        one["name"]: one["index"]
+        for one in interpreter.get_tensor_details()
+        if one["name"] in computed
+    }
+    ends: dict[str, list[tuple[float, float]]] = {name: [] for name in places}
+    for image, sex in calibration:
+        ask(run, (image, sex))
+        for name, place in places.items():
+            values = interpreter.tensor(place)()
+            ends[name].append((float(values.min()), float(values.max())))
+    return {
+        name: {
+            "min": np.percentile([low for low, _ in found], 100 - RANGE_PERCENTILE, keepdims=True),
+            "max": np.percentile([high for _, high in found], RANGE_PERCENTILE, keepdims=True),
+        }
+        for name, found in ends.items()
+    }
+
+
+def _quantize(float32: bytes, chosen: Sequence[_Operation], ranges: dict) -> bytes:
+    recipes = recipe_manager.RecipeManager()
+    for one in chosen:
+        recipes.add_static_config(
+            f"^{re.escape(one.output)};?$", one.kind, activation_num_bits=8, weight_num_bits=8
+        )
+    recipe = recipes.get_quantization_recipe()
+    known = {name: {end: np.float32(of[end]) for end in of} for name, of in ranges.items()}
+    # It draws progress bars.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return bytes(quantizer.Quantizer(float32, recipe).quantize(known).quantized_model)
+
+
+def months_of(data: bytes, cases: Sequence[Case]) -> np.ndarray:
+    """Returns the ages that a LiteRT file gives, [N] months."""
+    runner = Interpreter(model_content=data, num_threads=2).get_signature_runner(BYTES_SIGNATURE)
+    return np.array([ask(runner, case)[schema.AGE_MONTHS].item() for case in cases], float)
+
+
+def ask(runner, case: Case) -> dict[str, np.ndarray]:
+    """Returns what a LiteRT file answers; the image as its file takes it, float32 or uint8."""
+    image, sex = case
+    dtype = np.dtype(runner.get_input_details()[schema.IMAGE]["dtype"])
+    if dtype == np.uint8:
+        image = np.clip(np.rint(image), 0, 255)
+    return runner(image=image.astype(dtype), sex=sex.astype(np.float32))

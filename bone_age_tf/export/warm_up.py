@@ -1,0 +1,54 @@
+"""Requests that TensorFlow Serving replays before a new version answers anyone.
+
+Without them the first caller waits for what TensorFlow prepares once. The films are drawn: a file
+that travels with a model must hold no patient's.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from bone_age_tf import schema
+from bone_age_tf.export.saved_model import IMAGE_BYTES, TENSOR_SIGNATURE
+from bone_age_tf.serving_messages import predict_request, prediction_log
+
+FILE = "assets.extra/tf_serving_warmup_requests"
+"""Where TensorFlow Serving looks for them, below a version's folder."""
+BATCHES = (1, 4)
+
+
+def write_warm_up(
+    folder: Path, model: str, signatures: Sequence[str], size_px: int, films: Sequence[bytes]
+) -> Path:
+    """Writes requests to each signature, in batches of `BATCHES`, as a TFRecord of PredictionLog.
+
+    Args:
+        folder: of the version.
+        model: its name.
+        signatures: of the SavedModel.
+        size_px: side of the images that `tensors` takes.
+        films: PNG or JPEG files, drawn.
+    """
+    path = folder / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature in signatures:
+            for batch in BATCHES:
+                inputs = _inputs(signature, batch, size_px, films)
+                log = prediction_log(predict_request(model, inputs, signature))
+                writer.write(log.SerializeToString())
+    return path
+
+
+def _inputs(
+    signature: str, batch: int, size_px: int, films: Sequence[bytes]
+) -> Mapping[str, np.ndarray]:
+    sex = np.array([[place % 2] for place in range(batch)], np.float32)
+    if signature == TENSOR_SIGNATURE:
+        grey = np.linspace(0, 255, size_px, dtype=np.float32)
+        image = np.broadcast_to(grey[:, None, None], (batch, size_px, size_px, 1))
+        return {schema.IMAGE: image, schema.SEX: sex}
+    files = np.array([films[place % len(films)] for place in range(batch)], object)
+    return {IMAGE_BYTES: files, schema.SEX: sex}

@@ -1,0 +1,138 @@
+"""From a run to its exports: which cases calibrate and compare, what metadata says."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bone_age_tf import config as configs
+from bone_age_tf import schema
+from bone_age_tf.config import ConfigError
+from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.evaluation.site_calibration import SiteCalibration
+from bone_age_tf.export import parity, publish
+from bone_age_tf.export.film_check import load_film_check
+from bone_age_tf.export.formats import DEFAULT_FORMATS
+from bone_age_tf.prepare import draw_films
+from bone_age_tf.runs import Run, evaluate, familiarity, interval_table
+
+WARM_UP_AGES_MONTHS = (30.0, 84.0, 144.0, 192.0)
+
+
+def export(
+    current: Run,
+    calibration: SiteCalibration | None = None,
+    check_films: bool = True,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+) -> dict:
+    """Exports the best checkpoint as a new version and prints the parity of its forms.
+
+    The SavedModel takes the newest film check of the exports along, if there is one.
+
+    Raises:
+        ConfigError: the site's calibration was not made with this run's export.
+    """
+    config = current.config
+    if calibration is not None:
+        _require_made_with(current, calibration)
+    publish.remove_leftovers(current.exports_dir, config.model)
+    table = interval_table(current)  # first: it may measure anew
+    metrics_file = current.workdir / "evaluation" / "metrics.json"
+    metrics = json.loads(metrics_file.read_text()) if metrics_file.exists() else evaluate(current)
+    facts = {
+        "data": {
+            "name": current.builder.info.full_name,
+            "train": str(current.parts["train"]),
+            "train_images": current.training_images(),
+            "tested_on": str(current.parts["test"]),
+        },
+        "metrics": {"n": metrics["n"], **metrics["overall"]},
+        "training": {"seed": current.seed, "config": configs.flat(config)},
+    }
+    film_check = load_film_check(current.exports_dir) if check_films else None
+    checked = "films are checked" if film_check else "films are not checked"
+    print(f"exporting: SavedModel ({checked}), LiteRT {', '.join(formats)}")
+    folder, measured = publish.publish(
+        current.network(),
+        config,
+        _cases(current, "train", config.calibration_images, _for_calibration),
+        _cases(current, "test", config.parity_images, _evenly),
+        facts,
+        current.exports_dir,
+        table,
+        calibration,
+        familiarity(current),
+        film_check,
+        draw_films(WARM_UP_AGES_MONTHS),
+        formats,
+    )
+    print(parity.parity_table(measured))
+    print(f"export: {folder}")
+    record = {"folder": str(folder), "parity": measured}
+    if calibration is None:  # the record is of the run's own answers
+        (current.workdir / "export.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def _require_made_with(current: Run, calibration: SiteCalibration) -> None:
+    """Checks that a site's calibration belongs to the network that is exported."""
+    record = current.workdir / "export.json"
+    folder = Path(json.loads(record.read_text())["folder"]) if record.exists() else None
+    exported = None if folder is None else (folder.parent.name, folder.name)
+    if exported != (calibration.model, str(calibration.version)):
+        here = "not exported yet" if exported is None else " version ".join(exported)
+        raise ConfigError(
+            f"the site calibration was made for {calibration.model} version {calibration.version}; "
+            f"the export of {current.workdir} is {here}. Name the right run with --workdir, or "
+            "calibrate again"
+        )
+
+
+def _cases(current: Run, part: str, count: int, choose) -> list[parity.Case]:
+    table = pipeline.read_table(current.builder, current.parts[part])
+    wanted = choose(table.sex, table.age_months, min(count, len(table)))
+    return [case for _, case in numbered_cases(current, part, wanted)]
+
+
+def _evenly(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
+    """Chooses cases spread over a part as they come."""
+    places = np.linspace(0, len(sex) - 1, count).round().astype(int)
+    return [int(place) for place in places]
+
+
+def _for_calibration(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
+    """Chooses half by age and sex, so that none is missing, and half as they come."""
+    chosen = _by_age_and_sex(sex, age_months, count // 2)
+    others = np.setdiff1d(np.arange(len(sex)), chosen)
+    return chosen + [int(others[place]) for place in _evenly(others, others, count - len(chosen))]
+
+
+def _by_age_and_sex(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
+    """Chooses as many girls as boys, of all ages alike as far as there are any."""
+    chosen: list[int] = []
+    for code in range(len(schema.SEX_NAMES)):
+        left = list(np.flatnonzero(sex == code))
+        share = min(len(left), (count - len(chosen)) // (len(schema.SEX_NAMES) - code))
+        ages = age_months[left] if left else np.zeros(1)
+        for age in np.linspace(ages.min(), ages.max(), share):
+            nearest = min(left, key=lambda place: abs(age_months[place] - age))
+            left.remove(nearest)
+            chosen.append(int(nearest))
+    return chosen
+
+
+def numbered_cases(current: Run, part: str, wanted: list[int]) -> list[tuple[int, parity.Case]]:
+    """Returns the cases of a part at some places, each with its place."""
+    config, chosen = current.config, set(wanted)
+    found: dict[int, parity.Case] = {}
+    rows = pipeline.read_encoded(current.builder, current.parts[part])
+    for index, row in enumerate(rows.as_numpy_iterator()):
+        if index in chosen:
+            image = preprocessing.decode_and_resize(
+                row[schema.IMAGE], config.image_size_px, configs.served_resize(config)
+            )
+            found[index] = parity.Case(
+                row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])
+            )
+    return [(index, found[index]) for index in wanted]

@@ -1,0 +1,80 @@
+"""Why a film was put right, refused or not read: one table for prediction here and on a server.
+
+Standard library only. The codes are part of what a SavedModel answers: a code is never given
+another meaning.
+"""
+
+import enum
+from typing import Final
+
+OK: Final = "ok"
+REJECTED: Final = "rejected"
+ERROR: Final = "error"
+
+STATUS: Final = "status"
+REASON: Final = "reason"
+REASON_CODE: Final = "reason_code"
+
+LEAST_SIDE_PX: Final = 64
+"""Of the shorter side of a film; below it no reader sees a growth plate."""
+LEAST_RANGE: Final = 8.0
+"""Between the darkest and the brightest percent of a film, of 255."""
+LEVELS_SIDE_PX: Final = 64
+"""Enough pixels a side to tell the grey levels of a film."""
+SURE: Final = 0.5
+"""A pose or an inversion of a film that is less probable is left alone."""
+MOST_PIXELS: Final = 80_000_000
+"""A film of 35 x 43 cm scanned at 50 um has 60 million; above is no radiograph."""
+
+
+class Reason(enum.IntEnum):
+    """Codes: below 10 the film was read, below 20 it was refused, from 20 on it could not be."""
+
+    NONE = 0
+    PUT_RIGHT = 1
+    TOO_SMALL = 10
+    BLANK = 11
+    NOT_WHOLE = 12
+    CUT = 13
+    TWO_HANDS = 14
+    NO_HAND = 15
+    UNFAMILIAR = 16
+    EMPTY_FILE = 20
+    NO_IMAGE = 21
+    DAMAGED = 22
+    TOO_LARGE = 23
+    SEX = 24
+    NO_NUMBER = 25
+
+
+TEXTS: Final = {
+    Reason.NONE: "",
+    Reason.PUT_RIGHT: "put right: the film was",
+    Reason.TOO_SMALL: "too small",
+    Reason.BLANK: "blank: there is no contrast in it",
+    Reason.NOT_WHOLE: "not clearly a whole hand",
+    Reason.CUT: "only a part of a hand; send the whole hand with the wrist",
+    Reason.TWO_HANDS: "two hands; send the left hand alone",
+    Reason.NO_HAND: "not a radiograph of a hand",
+    Reason.UNFAMILIAR: "unlike what the model has learned from",
+    Reason.EMPTY_FILE: "the file is empty",
+    Reason.NO_IMAGE: "not a PNG or JPEG image",
+    Reason.DAMAGED: "the image is damaged",
+    Reason.TOO_LARGE: "pixels is too large; reduce it first",
+    Reason.SEX: "sex is neither 0 (female) nor 1 (male)",
+    Reason.NO_NUMBER: "the model's answer is not a finite number",
+}
+"""Each is the reason, or its part that is always the same."""
+
+OF_KINDS: Final = {
+    "hand": Reason.NOT_WHOLE,
+    "cut": Reason.CUT,
+    "two": Reason.TWO_HANDS,
+    "other": Reason.NO_HAND,
+}
+"""Of a refused film by its likeliest kind, one of `schema.FILM_KINDS`."""
+
+
+def status_of(reason: int) -> str:
+    """Returns `OK`, `REJECTED` or `ERROR`."""
+    return OK if reason < Reason.TOO_SMALL else REJECTED if reason < Reason.EMPTY_FILE else ERROR
