@@ -43,23 +43,18 @@ def grad_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
     Where nothing speaks for it, what speaks against it is shown, so that no map is empty.
     """
     one = network.of_sex(sex)
-    target = one.older if one.bins is None else one.bins
-    scores = one.run("scores", lambda x: target(x, training=False), images)
-    indices = np.argmax(scores, axis=1) if one.bins is not None else np.zeros(len(images), int)
-    found = []
-    for image, index in zip(images, indices, strict=True):
-        run = functools.partial(_grad_cam, one, target)
-        heat = one.run("grad_cam", run, image[None], index)
-        found.append(np.maximum(heat if heat.max() > 0 else -heat, 0.0))
-    return np.stack(found)
+    run = functools.partial(_grad_cam, one)
+    heats = np.stack([one.run("grad_cam", run, image[None]) for image in images])
+    for_it = heats.max(axis=(1, 2), keepdims=True) > 0
+    return np.maximum(np.where(for_it, heats, -heats), 0.0)
 
 
-def _grad_cam(one: OneInputNetwork, target, image, index):
+def _grad_cam(one: OneInputNetwork, image):
     with warnings.catch_warnings():
         # tf-explain wraps the list of inputs in another one, and Keras says so.
         warnings.filterwarnings("ignore", message="The structure of `inputs`")
         features, gradients = GradCAM.get_gradients_and_filters(
-            target, image, one.map_layer, index, use_guided_grads=False
+            one.best_logit, image, one.map_layer, 0, use_guided_grads=False
         )
     features, gradients = (tf.cast(maps, tf.float32) for maps in (features, gradients))
     return GradCAM.ponderate_output(features[0], gradients[0])

@@ -107,7 +107,7 @@ class OneInputNetwork:
             head has two classes, older and younger, and a cross-entropy has a gradient.
         shares: the same as probabilities.
         months: to the age [B, 1].
-        bins: to the logits of the age bins [B, K]; None for a regression.
+        best_logit: to [B, 1], the logit of the most probable age bin; of older in a regression.
         activations: what tf-explain makes of `map_layer`; None until it is asked.
     """
 
@@ -130,9 +130,11 @@ class OneInputNetwork:
         self.months = flat
         self.older = keras.Model(image, logits, name="older")
         self.shares = keras.Model(image, shares, name="shares")
-        self.bins = None
+        self.best_logit = self.older
         if any(layer.name == "age_logits" for layer in flat.layers):
-            self.bins = keras.Model(image, flat.get_layer("age_logits").output, name="bins")
+            # The largest, so that one pass finds the bin and its gradient.
+            best = _Largest(name="best_logit", dtype="float32")(flat.get_layer("age_logits").output)
+            self.best_logit = keras.Model(image, best, name="best_logit")
         self.activations: keras.Model | None = None
         self._pooled = pooled_map(flat)
         self._compiled: dict[str, Callable] = {}
@@ -189,6 +191,13 @@ class _VariableSex(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 1)
+
+
+class _Largest(keras.layers.Layer):
+    """From logits [B, K] to the largest [B, 1]."""
+
+    def call(self, logits):
+        return keras.ops.max(logits, axis=1, keepdims=True)
 
 
 class _TwoLogits(keras.layers.Layer):

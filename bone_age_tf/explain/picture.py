@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -37,23 +36,54 @@ def draw_case(case: ExplainedCase, methods: Sequence[str], path: Path) -> None:
         methods: up to three of the maps, in this order.
         path: of the PNG; its folder must be there.
     """
-    height = 3.3 / case.aspect + 2.9
-    figure = Figure(figsize=(13.2, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    rows: Any = figure.subfigures(2, 1, height_ratios=(height - 2.4, 2.2))
-    upper, lower = rows
-    panels = upper.subplots(1, 1 + len(methods), squeeze=False)[0]
-    _draw_film(panels[0], case)
+    page = _Page(case.aspect)
+    figure = page.figure
+    film = page.panel(0)
+    _draw_film(film, case)
     if case.boxes is not None:
-        _draw_boxes(panels[0], case.boxes)
-    for panel, name in zip(panels[1:], methods, strict=True):
-        _draw_map(upper, panel, case, name)
-    left, right = lower.subplots(1, 2, width_ratios=(1.25, 1))
-    _draw_distribution(left, case)
-    _draw_shares(right, case, methods)
-    figure.suptitle(_title(case), fontsize=12)
-    figure.text(0.995, 0.005, RESEARCH_USE, ha="right", va="bottom", fontsize=8, color="#555555")
+        _draw_boxes(film, case.boxes)
+    for place, name in enumerate(methods, start=1):
+        _draw_map(figure, page.panel(place), page.scale(place), case, name)
+    _draw_distribution(page.lower(0.55, 6.9), case)
+    _draw_shares(page.lower(8.1, 4.9), case, methods)
+    figure.text(0.5, 1 - 0.1 / page.height, _title(case), ha="center", va="top", fontsize=12)
+    figure.text(0.995, 0.06 / page.height, RESEARCH_USE, ha="right", fontsize=8, color="#555555")
     figure.savefig(path, dpi=100)
+
+
+class _Page:
+    """Places on the picture, in inches: a layout that is computed would take most of the time.
+
+    Args:
+        aspect: width over height of the panels.
+    """
+
+    _WIDTH, _PANEL, _GAP, _TITLE, _SCALE, _LOWER, _FOOT = 13.2, 3.0, 0.24, 0.85, 0.75, 1.75, 0.55
+
+    def __init__(self, aspect: float):
+        self._tall = self._PANEL / aspect
+        self.height = self._FOOT + self._LOWER + self._SCALE + self._tall + self._TITLE
+        self.figure = Figure(figsize=(self._WIDTH, self.height))
+        FigureCanvasAgg(self.figure)
+
+    def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        across, up = self._WIDTH, self.height
+        return self.figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+    def panel(self, place: int) -> Axes:
+        """Returns one of four panels in a row."""
+        left = self._GAP + place * (self._PANEL + self._GAP)
+        return self._axes(left, self._FOOT + self._LOWER + self._SCALE, self._PANEL, self._tall)
+
+    def scale(self, place: int) -> Axes:
+        """Returns the place of the colours under a panel."""
+        left = self._GAP + place * (self._PANEL + self._GAP) + 0.2
+        bottom = self._FOOT + self._LOWER + self._SCALE - 0.2
+        return self._axes(left, bottom, self._PANEL - 0.4, 0.12)
+
+    def lower(self, left: float, width: float) -> Axes:
+        """Returns a place in the lower row."""
+        return self._axes(left, self._FOOT, width, self._LOWER)
 
 
 def _title(case: ExplainedCase) -> str:
@@ -100,7 +130,7 @@ def _draw_boxes(panel: Axes, boxes: np.ndarray) -> None:
     )
 
 
-def _draw_map(figure, panel: Axes, case: ExplainedCase, name: str) -> None:
+def _draw_map(figure: Figure, panel: Axes, scale: Axes, case: ExplainedCase, name: str) -> None:
     method, one = METHODS[name], case.maps[name]
     _draw_film(panel, case)
     panel.imshow(
@@ -108,10 +138,10 @@ def _draw_map(figure, panel: Axes, case: ExplainedCase, name: str) -> None:
         interpolation="bilinear",
     )  # fmt: skip
     most = float(np.abs(one).max())
-    scale = most if method.unit else 1.0
-    norm = matplotlib.colors.Normalize(-scale if method.signed else 0.0, scale)
+    end = most if method.unit else 1.0
+    norm = matplotlib.colors.Normalize(-end if method.signed else 0.0, end)
     mappable = matplotlib.cm.ScalarMappable(norm, colours.colour_map(method.signed))
-    bar = figure.colorbar(mappable, ax=panel, orientation="horizontal", shrink=0.85, pad=0.02)
+    bar = figure.colorbar(mappable, cax=scale, orientation="horizontal")
     bar.ax.tick_params(labelsize=8)
     bar.set_label(scale_label(name), fontsize=8)
     panel.set_title(method.title, fontsize=11)
