@@ -1,12 +1,11 @@
 """What `--mode=train_region_detector` does: phantoms, annotated images, figures, export."""
 
-import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import region_boxes
 from bone_age_tf.data.region_boxes import RegionImages
@@ -85,7 +84,12 @@ def joined(parts: list[RegionImages]) -> RegionImages:
 
 
 def figures_text(figures: dict[str, DetectionFigures]) -> str:
-    """Returns what was measured as lines for a terminal."""
-    return json.dumps(
-        {name: dataclasses.asdict(found) for name, found in figures.items()}, indent=1
-    )
+    """Returns what was measured as a table for a terminal."""
+    groups = schema.REGION_GROUPS
+    head = f"{'n':>6}{'mAP@.5':>8}" + "".join(f"{name:>8}" for name in groups)
+    lines = [f"{'held out':32}{head}   mean centre error, % of the width"]
+    for name, found in figures.items():
+        cells = "".join(f"{found.by_group[group]:8.3f}" for group in groups)
+        error = 100 * found.centre_error
+        lines.append(f"{name:32}{found.images:6}{found.map_50:8.3f}{cells}   {error:.1f}")
+    return "\n".join(lines)

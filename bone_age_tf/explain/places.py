@@ -34,10 +34,9 @@ def hires_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.nda
 def grad_cam_fine(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
     """Grad-CAM of the age at a map of stride 8, without its rectifier: the sign is kept."""
     one = network.of_sex(sex)
-    model = one.with_map(one.fine_layer)
 
     def run(x):
-        features, gradients = _features_and_gradients(model, x)
+        features, gradients = _features_and_gradients(one.with_map(one.fine_layer), x)
         mean = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         return tf.reduce_sum(mean * features, axis=-1)
 
@@ -52,10 +51,10 @@ def path_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
     features that have done their work already.
     """
     one = network.of_sex(sex)
-    model, behind = one.with_map(one.fine_layer), one.behind(one.fine_layer)
     steps = (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS
 
     def run(x):
+        model, behind = one.with_map(one.fine_layer), one.behind(one.fine_layer)
         features = tf.cast(model(x, training=False)[0], tf.float32)
         total = tf.zeros_like(features)
         for share in steps:
@@ -73,10 +72,9 @@ def _first_order(
     network: ExplainedNetwork, images: np.ndarray, sex: int, layer: str | None
 ) -> np.ndarray:
     one = network.of_sex(sex)
-    model = one.with_map(layer)
 
-    def run(x):
-        features, gradients = _features_and_gradients(model, x)
+    def run(x):  # what it builds is built once, while it is compiled
+        features, gradients = _features_and_gradients(one.with_map(layer), x)
         return tf.reduce_sum(features * gradients, axis=-1)
 
     return one.run(f"first order {layer}", run, images)
