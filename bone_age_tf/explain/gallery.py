@@ -232,6 +232,6 @@ def _shares(case: ExplainedCase, methods: Sequence[str]) -> str:
         body = "".join(f"<td>{100 * shares[group]:.0f} %</td>" for group in GROUPS)
         tables.append(
             f'<div data-method="{name}"{hidden}><table><caption class="small">'
-            f"of the map{unit}</caption><tr>{head}</tr><tr>{body}</tr></table></div>"
+            f"shares of the map{unit}</caption><tr>{head}</tr><tr>{body}</tr></table></div>"
         )
     return "".join(tables)

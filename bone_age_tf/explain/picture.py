@@ -183,7 +183,8 @@ def _draw_distribution(panel: Axes, case: ExplainedCase) -> None:
     panel.set_xticks(np.arange(0, schema.MAX_AGE_MONTHS + 1, 24))
     panel.set_xlabel("months", fontsize=9)
     panel.tick_params(labelsize=8)
-    panel.legend(fontsize=8, frameon=False, loc="upper left")
+    young = case.predicted_months < schema.MAX_AGE_MONTHS / 2
+    panel.legend(fontsize=8, frameon=False, loc="upper right" if young else "upper left")
 
 
 def _draw_shares(panel: Axes, case: ExplainedCase, methods: Sequence[str]) -> None:
