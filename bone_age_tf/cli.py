@@ -28,6 +28,7 @@ MODES = (
     "calibrate",
     "transfer_check",
     "train_film_check",
+    "train_region_detector",
     "audit",
     "web",
 )
@@ -37,6 +38,8 @@ OUTPUTS = {
     "web": "build/web",
 }
 """What the modes that take `--output` write without it."""
+EXPLAINED = "explanations"
+"""The folder that explain writes for `--input` without `--output`."""
 _CONFIG_PREFIX = "--config."
 
 _USAGE = """\
@@ -75,6 +78,14 @@ Look at every image and label of a dataset, and train without what is wrong:
 
 Train the network that refuses films that are no whole hand and puts others right:
   python run.py --mode=train_film_check --dataset=rsna_bone_age --manual_dir=FOLDER
+
+Show what an answer rests on: a picture a case, a page of all of them, shares by region:
+  python run.py --mode=explain --input=hand.png --sex=female     (or a folder, or a CSV)
+  python run.py --mode=explain --input=cases.csv --methods=crm_months,occlusion --count=100
+
+Train the network that finds the regions of ossification, on phantoms and then on your annotations:
+  python run.py --mode=train_region_detector --dataset=rsna_bone_age --manual_dir=FOLDER \
+      --boxes=FOLDER
 
 Correct a model for your own site, from 50 or more of its cases whose bone age is known:
   python run.py --mode=calibrate --input=site.csv     (columns image,sex,age_months)
@@ -118,18 +129,24 @@ def define_flags() -> flags.FlagValues:
     text("exports_dir", "exports", "Where exported models are kept.")
     text("precision", "auto", f"Number format of training: {', '.join(PRECISIONS)}.")
     flags.DEFINE_integer("seed", 0, "Seed of every random choice.", flag_values=values)
-    text("input", None, "predict: an image, a folder or a CSV. calibrate: a CSV.")
-    text("sex", None, f"predict: {' or '.join(schema.SEX_NAMES)}; without it, both are given.")
+    text("input", None, "predict, explain: an image, a folder or a CSV. calibrate: a CSV.")
+    text(
+        "sex",
+        None,
+        f"predict, explain: {' or '.join(schema.SEX_NAMES)}; without it, both are given.",
+    )
     text(
         "output",
         None,
-        "What to write. " + "; ".join(f"{mode}: {path}" for mode, path in OUTPUTS.items()) + ".",
+        "What to write. "
+        + "; ".join(f"{mode}: {path}" for mode, path in OUTPUTS.items())
+        + f"; explain with --input: the folder {EXPLAINED}.",
     )
     flags.DEFINE_boolean(
         "check_films",
         True,
-        "predict, calibrate, web, export (into the SavedModel): refuse what is no whole hand; put "
-        "right what is turned, mirrored or inverted.",
+        "predict, calibrate, explain, web, export (into the SavedModel): refuse what is no whole "
+        "hand; put right what is turned, mirrored or inverted.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -143,6 +160,7 @@ def define_flags() -> flags.FlagValues:
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
     _define_file_flags(values)
     _define_web_flags(values)
+    _define_flags_of_explain(values)
     return values
 
 
@@ -181,6 +199,22 @@ def _define_web_flags(values: flags.FlagValues) -> None:
         "web: port of the server; 0 for one that is free.",
         lower_bound=0,
         upper_bound=65535,
+        flag_values=values,
+    )
+
+
+def _define_flags_of_explain(values: flags.FlagValues) -> None:
+    """Adds the flags of explain and of the region detector that its tables need."""
+    for name, meaning in (
+        ("methods", "explain: which maps, by commas, or all. Default: the three best."),
+        ("boxes", "train_region_detector: folder of Pascal VOC files named by image id."),
+    ):
+        flags.DEFINE_string(name, None, meaning, flag_values=values)
+    flags.DEFINE_integer(
+        "count",
+        None,
+        "explain: how many cases; default 8 of a run, all of --input.",
+        lower_bound=1,
         flag_values=values,
     )
 
@@ -274,6 +308,10 @@ def _check(values: flags.FlagValues) -> None:
         raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
     if values.server:
         _check_server(values)
+    only = {"methods": "explain", "count": "explain", "boxes": "train_region_detector"}
+    for name, mode in only.items():
+        if values[name].present and values.mode != mode:
+            raise ConfigError(f"--{name} has no effect on --mode={values.mode}")
     if values.calibration and values.mode not in ("predict", "export"):
         raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
 

@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 from absl import flags, logging
 
 from bone_age_tf import config as configs
-from bone_age_tf import schema
 from bone_age_tf.audit import audit_dataset
+from bone_age_tf.cli import EXPLAINED
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.film_samples import make_film_samples
@@ -23,13 +23,15 @@ from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE
 from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.site_calibration import read_site_calibration
-from bone_age_tf.explain import grad_cam
+from bone_age_tf.explanations import CASES_FILE, explain_input, explain_run
 from bone_age_tf.export import parity
 from bone_age_tf.export.film_check import publish_film_check
-from bone_age_tf.exporting import export, numbered_cases
+from bone_age_tf.exporting import export
+from bone_age_tf.inference.command import EXIT_OK, EXIT_SOME_FAILED
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.regions import train_and_publish
 from bone_age_tf.runs import Run, evaluate, predictions_of
 from bone_age_tf.training import film_check
 from bone_age_tf.training import fit as fitting
@@ -55,8 +57,12 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         return _train_film_check(values, overrides)
     if values.mode == "audit":
         return _audit(values, overrides)
+    if values.mode == "train_region_detector":
+        return train_and_publish(values, overrides)
     if overrides:
         raise ConfigError(f"--config changes a new run; --mode={values.mode} takes the run's own")
+    if values.mode == "explain" and values.input:
+        return _explain_input(values)
     current = _open_run(values)
     if values.mode == "evaluate":
         evaluate(current)
@@ -65,7 +71,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         site = None if path is None else read_site_calibration(Path(path))
         export(current, site, values.check_films, values.formats)
     else:
-        explain(current)
+        explain_run(current, values.methods, values.count)
     return 0
 
 
@@ -76,7 +82,7 @@ def _train(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     fitting.fit(config, current.builder, current.parts, current.workdir, values.seed)
     metrics = _once(current.workdir / "evaluation" / "metrics.json", lambda: evaluate(current))
     _once(current.workdir / "export.json", lambda: export(current))
-    _once(current.workdir / "explanations" / "cases.json", lambda: explain(current))
+    _once(current.workdir / "explanations" / CASES_FILE, lambda: explain_run(current))
     _say_where(current, metrics)
     return 0
 
@@ -157,6 +163,23 @@ def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]
     return 0
 
 
+def _explain_input(values: flags.FlagValues) -> int:
+    """Explains given images with an export; 0, or 1 where some have no answer, as predict does."""
+    if values.workdir:
+        raise ConfigError("--input is explained with an export: name it by --model, not --workdir")
+    answered = explain_input(
+        values.input,
+        values.sex,
+        Path(values.exports_dir),
+        values.model if values["model"].present else None,
+        Path(values.output or EXPLAINED),
+        values.methods,
+        values.count,
+        values.check_films,
+    )
+    return EXIT_OK if answered else EXIT_SOME_FAILED
+
+
 def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir: Path) -> Run:
     """Opens the folder of a run that is to train: a new one, or one that holds the same run."""
     dataset = values.dataset or DEFAULT_DATASET
@@ -206,7 +229,7 @@ def _require_same_run(workdir: Path, config: ml_collections.ConfigDict, record: 
             f"{workdir} holds another run; name a new --workdir, or repeat its settings:\n  "
             + "\n  ".join(changed)
         )
-    if (workdir / "explanations" / "cases.json").exists():
+    if (workdir / "explanations" / CASES_FILE).exists():
         print(f"{workdir} is finished and stays as it is; name another --workdir for a new run")
 
 
@@ -244,30 +267,6 @@ def _open_run(values: flags.FlagValues) -> Run:
         record["skip_bad_rows"],
     )
     return Run(workdir, config, builder, parts, record["seed"], Path(values.exports_dir))
-
-
-def explain(current: Run) -> dict:
-    """Draws Grad-CAM overlays of eight test cases that span ages and sexes."""
-    table = pipeline.read_table(current.builder, current.parts["test"])
-    chosen = grad_cam.choose_cases(table.sex, table.age_months)
-    network = current.network()
-    cases = []
-    for index, case in numbered_cases(current, "test", chosen):
-        image, sex = case.single
-        outputs = network({schema.IMAGE: image, schema.SEX: sex}, training=False)
-        months = float(np.ravel(outputs[schema.AGE_MONTHS])[0])
-        cases.append(
-            grad_cam.ExplainedCase(
-                table.image_id[index], case.image, case.sex, case.age_months, months
-            )
-        )
-    maps = grad_cam.grad_cam_maps(network, current.config, cases)
-    folder = current.workdir / "explanations"
-    paths = grad_cam.draw_overlays(cases, maps, folder)
-    record = {path.name: case.image_id for path, case in zip(paths, cases, strict=True)}
-    (folder / "cases.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(f"explanations: {len(paths)} pictures in {folder}")
-    return record
 
 
 def _once(record: Path, make) -> dict:

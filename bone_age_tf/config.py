@@ -4,7 +4,7 @@ import ast
 import difflib
 import importlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,31 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
         raise ConfigError(f"{path}: no such file; is its folder the --workdir of a run?") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not a saved config ({error})") from None
-    defaults = {}
+    return _completed(settings)
+
+
+def from_flat(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Returns a config from what `flat` made of it, such as an export's metadata holds.
+
+    A setting that came into being afterwards has its default.
+
+    Raises:
+        ConfigError: no model of this project is named.
+    """
+    require_known("model", settings.get("model", ""), MODELS)
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        *folders, leaf = key.split(".")
+        place = nested
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[leaf] = value
+    return _completed(nested)
+
+
+def _completed(settings: dict[str, Any]) -> ml_collections.ConfigDict:
+    """Returns saved settings, with the defaults of those that the model has since got."""
+    defaults: dict[str, Any] = {}
     if settings.get("model") in MODELS:
         defaults = _model_config(settings["model"], settings["dataset"]).to_dict()
     config = ml_collections.ConfigDict(

@@ -31,6 +31,10 @@ OUTPUTS: Final = (AGE_MONTHS, DISTRIBUTION, INTERVAL_90)
 `interval_90_months` [B, 2], its 5 % and 95 % quantiles. A regression head has only the first.
 Exports stretch the interval until it covers 90 % of held-out cases, and give a regression one."""
 
+MAP: Final = "map"
+"""Output of exports, [B, H, W], 0 to 1: how much each place of the image decides the age, see
+`models.removal`. Enlarge it to the image; the first row is its upper edge."""
+
 UNFAMILIARITY: Final = "unfamiliarity"
 """Output of exports, [B, 1]: how far an image's features lie from those of the training images, as
 a share of what is still familiar. Above 1 the age should not be trusted."""
@@ -90,6 +94,26 @@ FILM_POSES: Final = (
 )
 """How a left hand lies: pose p is the upright hand, mirrored from 4 on, then turned by p modulo 4
 quarters against the clock."""
+
+REGION_DETECTOR: Final = "region_detector"
+"""The network that finds the regions of ossification, beside the models in the exports too."""
+
+CHECKERS: Final = (FILM_CHECK, REGION_DETECTOR)
+"""Networks among the exports that do not read an age."""
+
+REGION_BOXES: Final = "region_boxes"
+REGION_SCORES: Final = "region_scores"
+REGIONS: Final = (
+    "DIP2", "DIP3", "DIP4", "DIP5", "PIP1", "PIP2", "PIP3", "PIP4", "PIP5", "MCP1", "MCP2", "MCP3",
+    "MCP4", "MCP5", "radius", "ulna", "wrist",
+)  # fmt: skip
+"""Regions that ossification is read from (Koitka et al. 2018), those of `hand_phantom` in its
+order; PIP1 is the thumb's interphalangeal joint. The detector answers with `region_boxes`
+[B, 17, 4], ymin, xmin, ymax, xmax as fractions of the image, and `region_scores` [B, 17], how well
+each box is likely to fit, 0 to 1."""
+
+REGION_GROUPS: Final = ("wrist", "radius", "ulna", "MCP", "PIP", "DIP")
+"""The regions by joint, as people speak of them."""
 
 RESIZE_ASPECTS: Final = {"pad": 1.0, "portrait": 0.785}
 """Width over height of the frame that an image is centred on, on black, before that frame becomes a

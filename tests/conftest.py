@@ -48,3 +48,13 @@ def tiny_config(monkeypatch):
     config.sex_units = 4
     config.lock()
     return config
+
+
+@pytest.fixture
+def eager():
+    """Runs graphs as plain Python: to compile one takes longer than to run it once."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

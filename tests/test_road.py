@@ -13,13 +13,15 @@ import time
 import pytest
 from PIL import Image
 
-from bone_age_tf import cli, commands
+from bone_age_tf import cli, commands, regions
 from bone_age_tf import config as configs
 from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, save_site_calibration
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.predictor import Predictor
+from bone_age_tf.inference.region_detector import load_detector
 from bone_age_tf.models.build import build_model
+from bone_age_tf.training import region_detector
 
 pytestmark = pytest.mark.slow
 MODEL = "--model=resnet18"
@@ -73,9 +75,12 @@ def check_what_it_left(place):
         "evaluation/metrics.json",
         "evaluation/predictions.csv",
         "evaluation/report.md",
-        "explanations/grad_cam_8.png",
+        "explanations/index.html",
     ):
         assert (run / name).exists(), name
+    pictures = json.loads((run / "explanations" / "cases.json").read_text())
+    assert len(pictures) == 8
+    assert all((run / "explanations" / name).exists() for name in pictures)
     version = place / "exports" / "resnet18" / "1"
     for name in (
         "saved_model.pb",
@@ -164,6 +169,20 @@ def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
     assert load_checker("exports") is not None
     assert cli.main(["--mode=train_film_check", "--config.epochs=2"]) == 2
     assert "no effect on --mode=train_film_check" in capsys.readouterr().err
+
+
+def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, eager):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(regions, "STEPS", (2, 0))
+    monkeypatch.setattr(region_detector, "BATCH", 4)
+    assert cli.main(["--mode=train_region_detector", "--dataset=hand_phantom/tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert "48 phantoms and 0 annotated images" in printed
+    assert "mAP@.5" in printed
+    assert "export: exports/region_detector/1" in printed
+    metadata = json.loads((tmp_path / "exports/region_detector/1/metadata.json").read_text())
+    assert metadata["figures"]["hand_phantom/tiny/2.1.0"]["images"] == 16
+    assert load_detector("exports") is not None
 
 
 def test_a_transfer_check_says_which_start_won(root, tmp_path):

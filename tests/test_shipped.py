@@ -67,7 +67,7 @@ def validation(root, tmp_path_factory):
 
 
 def test_they_fit_the_box_and_name_no_machine(exports):
-    shipped = [exports / "compact" / "1", exports / "film_check" / "1"]
+    shipped = [exports / name / "1" for name in ("compact", "film_check", "region_detector")]
     files = [path for folder in shipped for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     for folder in shipped:

@@ -57,7 +57,7 @@ def make_film_samples(
     for kind in kinds:
         film = _FILMS[schema.FILM_KINDS[kind]](hands, random)
         if kind != schema.FILM_KINDS.index("other"):
-            film = _exposed(film, random)
+            film = exposed(film, random)
         pose = 0 if random.random() < _UPRIGHT_SHARE else int(random.integers(8))
         dark = random.random() < _INVERTED_SHARE
         film = posed(255.0 - film if dark else film, pose)
@@ -275,7 +275,7 @@ def _shape(random: np.random.Generator) -> tuple[int, int]:
     )
 
 
-def _exposed(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def exposed(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Another tone, a veil, grain, sometimes a marker."""
     grey: np.ndarray = film / 255.0
     if random.random() < 0.7:

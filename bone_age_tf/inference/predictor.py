@@ -225,7 +225,7 @@ def latest_version(exports_dir: str | Path, model: str) -> Path:
     """
     known = exported_versions(exports_dir)
     if model not in known:
-        there = ", ".join(name for name in known if name != schema.FILM_CHECK) or "none"
+        there = ", ".join(name for name in known if name not in schema.CHECKERS) or "none"
         raise ModelError(
             f"{exports_dir}: no exported model {model!r} (exported: {there}); "
             f"make it with: python run.py --model={model}"
@@ -245,7 +245,7 @@ def choose_version(exports_dir: str | Path, model: str | None) -> Path:
     """
     if model is None:
         known = exported_versions(exports_dir)
-        folders = [known[name][-1] for name in known if name != schema.FILM_CHECK]
+        folders = [known[name][-1] for name in known if name not in schema.CHECKERS]
         if SHIPPED_MODEL in known or not folders:
             return latest_version(exports_dir, SHIPPED_MODEL)
         return max(folders, key=lambda folder: (folder / METADATA_FILE).stat().st_mtime)

@@ -38,6 +38,11 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return "block5c_add"
 
 
+def fine_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the last feature map of stride 8."""
+    return "block3b_add"
+
+
 def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     """The network from Keras tensors to Keras tensors.
 

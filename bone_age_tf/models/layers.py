@@ -172,12 +172,12 @@ class _Square(keras.layers.Layer):
         shape = ops.shape(features)
         height, width, channels = shape[1], shape[2], features.shape[-1]
         lines = ops.reshape(features, (-1, height, width * channels))
-        rows = ops.matmul(self._weights(height), lines)
+        rows = ops.matmul(self.weights_of(height), lines)
         columns = ops.reshape(rows, (-1, width, channels))
-        square = ops.matmul(self._weights(width), columns)
+        square = ops.matmul(self.weights_of(width), columns)
         return ops.reshape(square, (-1, self.side, self.side, channels))
 
-    def _weights(self, count):
+    def weights_of(self, count):
         """Returns [`side`, count], how much each place of a line counts; a sum of 1 each."""
         raise NotImplementedError
 
@@ -199,7 +199,7 @@ class GridMeans(_Square):
         side: cells a side.
     """
 
-    def _weights(self, count):
+    def weights_of(self, count):
         size = ops.cast(count, "float32") / self.side
         low = ops.arange(self.side, dtype="float32")[:, None] * size
         places = ops.arange(count, dtype="float32")
@@ -215,7 +215,7 @@ class BilinearSquare(_Square):
         side: of the square.
     """
 
-    def _weights(self, count):
+    def weights_of(self, count):
         size = ops.cast(count, "float32")
         wanted = (ops.arange(self.side, dtype="float32")[:, None] + 0.5) * size / self.side - 0.5
         distance = ops.abs(ops.clip(wanted, 0.0, size - 1.0) - ops.arange(count, dtype="float32"))

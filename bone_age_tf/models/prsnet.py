@@ -54,6 +54,11 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return EXPLAINED
 
 
+def fine_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the last feature map of stride 8 of the whole image."""
+    return "conv3_block2_out"
+
+
 def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     """The network from Keras tensors to Keras tensors.
 

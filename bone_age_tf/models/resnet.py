@@ -36,6 +36,7 @@ _LAST_OF_STRIDE_16 = {
     "resnet101": "conv4_block23_out",
     "resnet152": "conv4_block36_out",
 }
+_BLOCKS_OF_STRIDE_8 = {"resnet18": 2, "resnet34": 4, "resnet50": 4, "resnet101": 4, "resnet152": 8}
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:
@@ -44,6 +45,11 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     That of stride 32 has 4 places a side at 128 px, too few to point at a bone.
     """
     return _LAST_OF_STRIDE_16[config.model]
+
+
+def fine_layer(config: ml_collections.ConfigDict) -> str:
+    """Returns the last feature map of stride 8."""
+    return f"conv3_block{_BLOCKS_OF_STRIDE_8[config.model]}_out"
 
 
 def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:

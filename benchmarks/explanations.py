@@ -1,0 +1,302 @@
+"""Which explanation to believe: every method on every network, against the bones.
+
+python benchmarks/explanations.py phantoms
+python benchmarks/explanations.py real --boxes=../shared/ossification_roi --manual_dir=DIR
+python benchmarks/explanations.py table
+
+`phantoms` trains small networks on phantoms whose size tells nothing of their age, and explains
+held-out ones; `real` explains annotated radiographs by networks that learned from radiographs:
+exports/compact/1/model.keras and what `--networks` names (NAME=RUN, a run's folder). Columns:
+
+bones   pointing game (Zhang et al. 2016): share of images whose strongest place lies in one of the
+        17 regions. Chance: the share of the image that they cover, on the mean.
+mass    share of the map that lies in them, over chance.
+del     deletion: mean change of the age in months while the strongest 1, 2, 5, 10 and 20 % of the
+        pixels become black, over the same for pixels in random squares. Above 1: the map finds what
+        the answer rests on.
+ins     insertion: mean distance to the answer in months while the same pixels come into a blurred
+        image, over the same for random squares. Below 1 is good.
+sanity  rank correlation (Spearman) of the map's importance with that of the same network with new
+        weights everywhere (Adebayo et al. 2018), and SSIM. A method that shows the same whatever
+        the network has learned fails: above 0.5.
+time    of one map, over one forward pass of the same image, both compiled, batch of 1, in processor
+        time.
+
+Images that settings were tuned on (`--tuning`, other ids) are not those of the table.
+"""
+
+import argparse
+import functools
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import cv2
+import keras
+import numpy as np
+from compare_models import fit_steps
+from parts_and_attention import prepared
+from scipy.stats import spearmanr
+from seeds import measure_all, results
+
+from bone_age_tf import config as configs
+from bone_age_tf.data import pipeline, region_boxes
+from bone_age_tf.explain import methods
+from bone_age_tf.explain.network import ExplainedNetwork
+from bone_age_tf.explain.places import box_map
+from bone_age_tf.prepare import prepare_dataset
+
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
+FAILS = 0.5
+PHANTOM_NETWORKS = {
+    "compact": {"base_filters": 12},
+    "attention_vgg": {"base_filters": 8},
+    "prsnet": {"base_filters": 12},
+}
+STEPS = 2000
+
+
+def network_on_phantoms(options: argparse.Namespace, name: str):
+    """Returns a network that reads phantoms, trained once, and its config."""
+    settings = {"image_size_px": 128, **PHANTOM_NETWORKS[name]}
+    config, builder, parts = prepared(options, name, options.phantoms, **settings)
+    path = options.work_dir / f"{name}.keras"
+    if not path.exists():
+        network, _ = fit_steps(config, builder, parts, 0, options.steps)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        network.save(path)
+    return keras.saving.load_model(path, compile=False), config
+
+
+def phantom_cases(options: argparse.Namespace) -> dict:
+    """Returns images, sexes, ages and boxes of phantoms: validation to tune, test to report."""
+    builder = prepare_dataset(options.phantoms, options.data_dir, None)
+    split = "validation" if options.tuning else "test"
+    hands = region_boxes.read_phantoms(builder, split, 128, options.count)
+    table = pipeline.read_table(builder, pipeline.Part(split))
+    return {
+        "images": hands.images[..., None].astype(np.float32),
+        "sexes": table.sex[: len(hands)],
+        "ages": table.age_months[: len(hands)],
+        "boxes": hands.boxes,
+    }
+
+
+def real_cases(options: argparse.Namespace) -> dict:
+    """Returns the same of annotated radiographs: a third of the ids to tune, the rest to report."""
+    builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
+    hands = region_boxes.read_annotated(builder, options.boxes, 100)
+    tuning = region_boxes.held_out((f"tune {name}" for name in hands.image_id), len(hands) // 3)
+    chosen = np.array([(f"tune {name}" in tuning) == options.tuning for name in hands.image_id])
+    table = pipeline.read_table(builder, pipeline.Part("train"))
+    rows = {Path(name).stem: row for row, name in enumerate(table.image_id)}
+    places = [rows[name] for name in hands.image_id]
+    found = hands.chosen(chosen).chosen(np.arange(min(options.count, int(chosen.sum()))))
+    keep = np.flatnonzero(chosen)[: len(found)]
+    return {
+        "images": found.images[..., None].astype(np.float32),
+        "sexes": table.sex[places][keep],
+        "ages": table.age_months[places][keep],
+        "boxes": found.boxes,
+    }
+
+
+def inside(boxes: np.ndarray, size_px: int) -> np.ndarray:
+    """Returns [S, S] bool, the pixels in any of the boxes [17, 4]."""
+    known = boxes[np.isfinite(boxes[:, 0])]
+    return box_map(known, np.ones(len(known)), size_px) > 0
+
+
+def ranked(importance: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns the pixels of a map [S, S], the strongest first; ties in no order."""
+    noise = random.random(importance.size)
+    return np.lexsort((noise, -importance.ravel()))
+
+
+def random_squares(size_px: int, random: np.random.Generator) -> np.ndarray:
+    """Returns a map of no meaning, as smooth as the others."""
+    small = random.random((10, 10)).astype(np.float32)
+    return cv2.resize(small, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
+
+
+def curves(network: ExplainedNetwork, image: np.ndarray, sex: int, heat: np.ndarray, random):
+    """Returns deletion (the mean change of the age) and insertion (the mean distance to it)."""
+    order = ranked(heat, random)
+    blurred = cv2.GaussianBlur(image[..., 0], (0, 0), 0.06 * len(image))[..., None]
+    shown = [image]
+    for base, other in ((image, np.zeros_like(image)), (blurred, image)):
+        for share in SHARES:
+            changed = base.copy().reshape(-1)
+            places = order[: round(share * order.size)]
+            changed[places] = other.reshape(-1)[places]
+            shown.append(changed.reshape(image.shape))
+    months = network.months(np.stack(shown), np.full(len(shown), sex))
+    far = np.abs(months[1:] - months[0])
+    return far[: len(SHARES)].mean(), far[len(SHARES) :].mean()
+
+
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns the SSIM (Wang et al. 2004) of two maps, each scaled to a maximum of 1."""
+    one, other = (m / max(float(m.max()), 1e-20) for m in (one, other))
+
+    def mean(values):
+        return cv2.GaussianBlur(values, (0, 0), 1.5)
+
+    a, b = mean(one), mean(other)
+    va, vb, both = mean(one**2) - a**2, mean(other**2) - b**2, mean(one * other) - a * b
+    found = (2 * a * b + 1e-4) * (2 * both + 9e-4)
+    return float((found / ((a**2 + b**2 + 1e-4) * (va + vb + 9e-4))).mean())
+
+
+def times_of(calls: dict, times: int = 20) -> dict[str, float]:
+    """Returns the median processor time of each call; they take turns, the first ones are left out.
+
+    Processor time, so that what else the machine does counts for none of them.
+    """
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(times + 3):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            found[name].append(time.process_time() - start)
+    return {name: float(np.median(values[3:])) for name, values in found.items()}
+
+
+def measure(options: argparse.Namespace, load_network, load_cases, seed: int) -> dict:
+    """Returns the figures of every method on one network."""
+    trained, config = load_network()
+    cases = load_cases()
+    network = ExplainedNetwork(trained, config)
+    strange = network.randomised(seed + 1)
+    images, sexes = cases["images"], cases["sexes"]
+    months = network.months(network.stretched(images), sexes)
+    masks = [inside(boxes, network.size_px) for boxes in cases["boxes"]]
+    chance = float(np.mean([mask.mean() for mask in masks]))
+    random = np.random.default_rng(seed)
+    nothing = [random_squares(network.size_px, random) for _ in images]
+    found: dict = {
+        "n": len(images),
+        "chance": chance,
+        "mae": float(np.abs(months - cases["ages"]).mean()),
+    }
+    few = slice(0, options.few)
+    stretched = network.stretched(images[few])
+    blank = [
+        curves(network, *case, random)
+        for case in zip(stretched, sexes[few], nothing[few], strict=True)
+    ]
+    one, sex = network.stretched(images[:1]), int(sexes[0])
+    whole = network.of_sex(sex)
+    forward = functools.partial(
+        whole.run, "forward", lambda x: whole.months(x, training=False), one
+    )
+    wanted = [n for n in methods.available(network) if n in options.methods or not options.methods]
+    found["methods"] = {}
+    for name in wanted:
+        maps = methods.make_maps(name, network, images, sexes)
+        heats = methods.importance(name, maps)
+        tops = [np.unravel_index(heat.argmax(), heat.shape) for heat in heats]
+        hit = [bool(mask[top]) for mask, top in zip(masks, tops, strict=True)]
+        shares = [heat[mask].sum() / heat.sum() for heat, mask in zip(heats, masks, strict=True)]
+        own = [
+            curves(network, *case, random)
+            for case in zip(stretched, sexes[few], heats[few], strict=True)
+        ]
+        changed = np.mean(own, axis=0) / np.mean(blank, axis=0)
+        other = methods.importance(name, methods.make_maps(name, strange, images[few], sexes[few]))
+        ranks = [
+            spearmanr(cv2.resize(a, (32, 32)).ravel(), cv2.resize(b, (32, 32)).ravel()).statistic
+            for a, b in zip(heats[few], other, strict=True)
+        ]
+        ssim = [similarity(a, b) for a, b in zip(heats[few], other, strict=True)]
+        explain = functools.partial(methods.METHODS[name].maps_fn, network, one, sex)
+        took = times_of({"explain": explain, "forward": forward})
+        found["methods"][name] = {
+            "pointing": float(np.mean(hit)),
+            "mass": float(np.mean(shares)) / chance,
+            "deletion": float(changed[0]),
+            "insertion": float(changed[1]),
+            "rank": float(np.mean(ranks)),
+            "ssim": float(np.mean(ssim)),
+            "time": took["explain"] / took["forward"],
+        }
+        print(name, json.dumps(found["methods"][name]), flush=True)
+    return found
+
+
+def saved_network(path: Path):
+    """Returns a network and its config from an export's or a run's folder."""
+    metadata = path / "metadata.json"
+    if metadata.exists():
+        config = configs.from_flat(json.loads(metadata.read_text())["training"]["config"])
+        return keras.saving.load_model(path / "model.keras", compile=False), config
+    trained = keras.saving.load_model(path / "checkpoints" / "best.keras", compile=False)
+    return trained, configs.read_config(path / "config.json")
+
+
+def print_table(folder: Path) -> None:
+    """Prints a line a method and network, the best pointing first."""
+    print("| images | network | method | bones | mass | del | ins | sanity: rank, SSIM | time |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for title, by_seed in results(folder).items():
+        images, _, network = title.partition("-")
+        for found in by_seed.values():
+            rows = found["methods"].items()
+            for name, row in sorted(rows, key=lambda item: -item[1]["pointing"]):
+                fails = " fails" if max(row["rank"], row["ssim"]) > FAILS else ""
+                print(
+                    f"| {images} | `{network}` | `{name}` | {row['pointing']:.2f} | "
+                    f"{row['mass']:.2f} | {row['deletion']:.2f} | {row['insertion']:.2f} | "
+                    f"{row['rank']:.2f}, {row['ssim']:.2f}{fails} | {row['time']:.1f} |"
+                )
+            print(
+                f"| {images} | `{network}` | chance, n = {found['n']}, MAE {found['mae']:.1f} | "
+                f"{found['chance']:.2f} | 1 | 1 | 1 | | |"
+            )
+
+
+def main() -> None:
+    """Measures what is asked for and prints the table of all that is known."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="+", choices=("phantoms", "real", "table"))
+    parser.add_argument("--models", nargs="+", default=["compact"], choices=list(PHANTOM_NETWORKS))
+    parser.add_argument("--methods", nargs="+", default=[], choices=list(methods.METHODS))
+    parser.add_argument("--networks", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--phantoms", default="hand_phantom/only_bones")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the training on phantoms")
+    parser.add_argument("--count", type=int, default=200, help="images that are explained")
+    parser.add_argument("--few", type=int, default=40, help="of them, for curves and sanity")
+    parser.add_argument("--tuning", action="store_true", help="the images to choose settings on")
+    parser.add_argument("--boxes", type=Path, help="Pascal VOC files of annotated radiographs")
+    parser.add_argument("--manual_dir", type=Path, help="the RSNA files")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"))
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/explanations"))
+    options = parser.parse_args()
+    wanted = {}
+    if "phantoms" in options.what:
+        for name in options.models:
+            load = functools.partial(network_on_phantoms, options, name)
+            cases = functools.partial(phantom_cases, options)
+            wanted[f"phantoms {name}"] = functools.partial(measure, options, load, cases)
+    if "real" in options.what:
+        if options.boxes is None:
+            parser.error("real needs --boxes=FOLDER, Pascal VOC files named by image id")
+        named = [one.partition("=") for one in options.networks]
+        folders = {"compact": Path("exports/compact/1")} | {n: Path(f) for n, _, f in named}
+        for name, folder in folders.items():
+            load = functools.partial(saved_network, folder)
+            cases = functools.partial(real_cases, options)
+            wanted[f"real {name}"] = functools.partial(measure, options, load, cases)
+    folder = options.work_dir / ("tuning" if options.tuning else "results")
+    measure_all(wanted, [0], folder)
+    print_table(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Colours of maps that a colour-blind reader can read.
+
+`cividis` (Nuñez et al. 2018, doi 10.1371/journal.pone.0199239) for what has no sign, made for
+colour vision deficiencies; for older and younger `PuOr` (Brewer, colorbrewer2.org), whose orange
+and purple stay apart in all of them. The film shines through where a map says little.
+"""
+
+import io
+from typing import Final
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+UNSIGNED: Final = "cividis"
+SIGNED: Final = "PuOr_r"
+MOST_OPAQUE: Final = 0.85
+_PALEST: Final = 0.3
+"""Of a signed map: how far from white, in the middle of the colours, its weakest values are. White
+would look like bone."""
+_FILM: Final = (0.25, 0.25, 0.25)
+"""The grey of a film under the colours of a legend."""
+_LEVELS: Final = 256
+
+
+def colour_map(signed: bool) -> matplotlib.colors.ListedColormap:
+    """Returns the colours of a map over a dark film; purple is younger, orange older."""
+    colours = palette(signed) / 255.0
+    opaque = colours[:, 3:]
+    return matplotlib.colors.ListedColormap(opaque * colours[:, :3] + (1 - opaque) * _FILM)
+
+
+def levels(one: np.ndarray, signed: bool) -> tuple[np.ndarray, float]:
+    """Returns a map [S, S] as places 0 to 255 in its colours, uint8, and the value of the last."""
+    most = float(np.abs(one).max())
+    share = one / max(most, 1e-20)
+    share = (share + 1) / 2 if signed else np.clip(share, 0, 1)
+    return np.rint(share * (_LEVELS - 1)).astype(np.uint8), most
+
+
+def palette(signed: bool) -> np.ndarray:
+    """Returns [256, 4] uint8: red, green, blue and how opaque each place of a map is drawn."""
+    places = np.linspace(0, 1, _LEVELS)
+    strength = places
+    if signed:
+        centred = 2 * places - 1
+        strength = np.abs(centred)
+        places = 0.5 + 0.5 * np.sign(centred) * (_PALEST + (0.95 - _PALEST) * strength)
+    rgba = matplotlib.colormaps[SIGNED if signed else UNSIGNED](places)
+    rgba[:, 3] = MOST_OPAQUE * strength**0.8
+    return np.rint(255 * rgba).astype(np.uint8)
+
+
+def overlay(one: np.ndarray, signed: bool) -> np.ndarray:
+    """Returns [S, S, 4] uint8, what is laid over the film."""
+    return palette(signed)[levels(one, signed)[0]]
+
+
+def overlay_png(one: np.ndarray, signed: bool) -> bytes:
+    """Returns the same as a PNG file with a palette, which is small."""
+    colours = palette(signed)
+    picture = Image.fromarray(levels(one, signed)[0], "P")
+    picture.putpalette(colours[:, :3].tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=colours[:, 3].tobytes(), optimize=True)
+    return buffer.getvalue()
+
+
+def css_gradient(signed: bool) -> str:
+    """Returns the colours as a CSS gradient from left to right."""
+    places = np.linspace(0, 1, 17)
+    stops = ", ".join(matplotlib.colors.to_hex(colour) for colour in colour_map(signed)(places))
+    return f"linear-gradient(to right, {stops})"

@@ -1,0 +1,52 @@
+"""What networks say of themselves: attention, parts and relations.
+
+Each function takes a network, stretched images [B, S, S, 1], 0 to 255, and a sex, and returns maps
+[B, h, w].
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from bone_age_tf import schema
+from bone_age_tf.explain.network import ExplainedNetwork
+from bone_age_tf.explain.places import box_map
+
+NEEDED: Final = {
+    "attention": schema.ATTENTIONS[0],
+    "relation": schema.RELATION_MAP,
+    "parts": schema.PART_BOXES,
+}
+"""Outputs without which a network has no such map."""
+
+
+def attention(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
+    """The mean of the attention at the three depths, each with a sum of 1 over the image."""
+    outputs = network.own_outputs(images, sex)
+    maps = [outputs[name] for name in schema.ATTENTIONS]
+    side = maps[0].shape[1]
+    return np.stack(
+        [
+            sum(cv2.resize(one, (side, side)) * (len(one) / side) ** 2 for one in of_image)
+            for of_image in zip(*maps, strict=True)
+        ]
+    )
+
+
+def relation(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
+    """How much each place tells the others."""
+    return network.own_outputs(images, sex)[schema.RELATION_MAP]
+
+
+def parts(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
+    """The boxes of the parts, each as bright as its score among theirs, spread over its area."""
+    outputs = network.own_outputs(images, sex)
+    found = []
+    for boxes, scores in zip(outputs[schema.PART_BOXES], outputs[schema.PART_SCORES], strict=True):
+        shares = np.exp(scores - scores.max())
+        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        found.append(
+            box_map(boxes, shares / shares.sum() / np.maximum(areas, 1e-6), network.size_px)
+        )
+    return np.stack(found)

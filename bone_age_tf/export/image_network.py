@@ -1,0 +1,94 @@
+"""Small networks of one image beside the models that read ages: LiteRT, checked, in place whole."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+import bone_age_tf
+from bone_age_tf import schema
+from bone_age_tf.export import lite, parity
+from bone_age_tf.export.publish import INTENDED_USE, KERAS_FILE, next_version
+from bone_age_tf.export.saved_model import BYTES_SIGNATURE
+from bone_age_tf.training.precision import in_float32
+
+PARITY_LIMIT = 1e-3
+"""Of probabilities, and of places as parts of the image."""
+
+
+def publish_image_network(
+    build: Callable[[], keras.Model],
+    trained: keras.Model,
+    images: np.ndarray,
+    metadata: dict,
+    exports_dir: Path,
+    keep_keras: bool = False,
+) -> Path:
+    """Exports a network as the next version under its own name.
+
+    Args:
+        build: makes the network that is exported, in float32; its weights are those of `trained`.
+        trained: in any precision.
+        images: [N, S, S, 1] float32, 0 to 255, on which the file must agree with the network.
+        metadata: what the file's users must know, beside its name, version and files.
+        exports_dir: the version goes to `<exports_dir>/<name>/<version>/`.
+        keep_keras: whether the network itself goes beside, to be part of a SavedModel.
+
+    Raises:
+        parity.ParityError: it does not agree; nothing is published.
+    """
+    with in_float32():
+        plain = build()
+        plain.set_weights(trained.get_weights())
+    home = exports_dir / plain.name
+    home.mkdir(parents=True, exist_ok=True)
+    size_px = plain.input_shape[1]
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
+        saved, folder = Path(temporary) / "saved_model", Path(temporary) / "version"
+        archive = keras.export.ExportArchive()
+        archive.track(plain)
+        archive.add_endpoint(
+            BYTES_SIGNATURE,
+            lambda image: plain(image, training=False),
+            [tf.TensorSpec([1, size_px, size_px, 1], tf.float32, name=schema.IMAGE)],
+        )
+        archive.write_out(saved, verbose=False)
+        data = lite.convert_float32(saved)
+        _check_parity(plain, data, images)
+        folder.mkdir()
+        (folder / "model_float32.tflite").write_bytes(data)
+        if keep_keras:
+            plain.save(folder / KERAS_FILE)
+        version = next_version(home)
+        content = {
+            "name": plain.name,
+            "version": version,
+            "intended_use": INTENDED_USE,
+            "size_px": size_px,
+            "files": {"float32": "model_float32.tflite"},
+            **metadata,
+            "versions": {"bone_age_tf": bone_age_tf.__version__, "keras": keras.__version__},
+        }
+        (folder / "metadata.json").write_text(json.dumps(content, indent=2) + "\n")
+        target = home / str(version)
+        os.replace(folder, target)
+    return target
+
+
+def _check_parity(network: keras.Model, data: bytes, images: np.ndarray) -> None:
+    interpreter = Interpreter(model_content=data, num_threads=1)
+    runner = interpreter.get_signature_runner(BYTES_SIGNATURE)
+    expected = network.predict(images, verbose=0)
+    for place, image in enumerate(images):
+        for name, values in runner(image=image[np.newaxis]).items():
+            difference = float(np.abs(values[0] - expected[name][place]).max())
+            if not difference < PARITY_LIMIT:  # NaN fails too
+                raise parity.ParityError(
+                    f"{network.name}: {name} is {difference} from the Keras model"
+                )

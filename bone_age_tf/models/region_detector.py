@@ -1,0 +1,140 @@
+"""A small network that finds the 17 regions of ossification (Koitka et al. 2018).
+
+The regions and what they are for are the paper's (doi 10.1371/journal.pone.0207496), which finds
+them with Faster R-CNN at full resolution. Ours is a structured head instead of anchors and
+suppression: every upright hand has each region once, so each has a heatmap of its own, whose
+softmax over the image says where it is (CenterNet, Zhou et al. 2019, arXiv 1904.07850, has a
+heatmap a class; the expected place under the softmax is the integral regression of Sun et al. 2018,
+arXiv 1711.08229, finer than the map's own cells). Features averaged under the same softmax say how
+large the box is and how well it will fit. At 100 px a fingertip's joint is 6 px wide: few cells of
+an anchor grid would hit it by half, and what is there just once needs no suppression.
+Built of convolutions and matrix products alone, so that LiteRT runs it with built-in operators.
+"""
+
+import keras
+from keras import layers as kl
+from keras import ops
+
+from bone_age_tf import schema
+from bone_age_tf.models.layers import PercentileStretch
+
+SIZE_PX = 128
+HEATMAPS = "region_heatmaps"
+"""Output of the network in training, [B, H * W, 17] logits over the places of a map of stride 4."""
+STRIDE = 4
+_STEM, _STAGES, _JOINED = 16, (24, 48, 80, 96), (64, 64, 48)
+MEAN_SIDES = (0.09, 0.11)
+"""Height and width of a usual region, in parts of the image: where training begins."""
+
+
+def build_region_detector(size_px: int = SIZE_PX) -> keras.Model:
+    """Builds the network.
+
+    Args:
+        size_px: side of the images; a multiple of 32.
+
+    Returns:
+        A functional model from `image` [B, S, S, 1], 0 to 255, to a dict: `region_boxes`
+        [B, 17, 4] and `region_scores` [B, 17], see `schema.REGIONS`, and `HEATMAPS`.
+    """
+    image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
+    x = kl.Rescaling(2.0, offset=-1.0, name="to_unit_range")(PercentileStretch()(image))
+    x = _convolve(x, "stem", _STEM, 2)
+    maps = []
+    for number, filters in enumerate(_STAGES, start=1):
+        x = _convolve(x, f"stage{number}_1", filters, 2)
+        x = _convolve(x, f"stage{number}_2", filters)
+        maps.append(x)
+    for number, filters in enumerate(_JOINED, start=1):
+        fine = maps[-1 - number]
+        x = kl.Conv2D(filters, 1, name=f"up{number}_reduce")(x)
+        x = kl.UpSampling2D(2, interpolation="nearest", name=f"up{number}")(x)
+        x = kl.Add(name=f"up{number}_add")(
+            [x, kl.Conv2D(filters, 1, name=f"up{number}_beside")(fine)]
+        )
+        x = _convolve(x, f"up{number}_joined", filters)
+    single, side, count = {"dtype": "float32"}, size_px // STRIDE, len(schema.REGIONS)
+    logits = kl.Conv2D(count, 1, name="region_logits", **single)(x)
+    logits = kl.Reshape((side * side, count), name=HEATMAPS, **single)(logits)
+    flat = kl.Reshape((side * side, x.shape[-1]), name="flat_features", **single)(x)
+    centres, seen = ExpectedPlaces(side, name="region_places")([logits, flat])
+    seen = kl.Dense(48, "relu", name="region_dense", **single)(seen)
+    told = kl.EinsumDense(
+        "brc,rcd->brd", (count, 3), bias_axes="rd", name="region_sizes", **single
+    )(seen)
+    boxes, scores = SizedBoxes(name="sized_boxes")([centres, told])
+    outputs = {schema.REGION_BOXES: boxes, schema.REGION_SCORES: scores, HEATMAPS: logits}
+    return keras.Model(image, outputs, name=schema.REGION_DETECTOR)
+
+
+def build_served_detector(trained: keras.Model) -> keras.Model:
+    """Returns the network without the heatmaps that only training needs; weights are shared."""
+    wanted = (schema.REGION_BOXES, schema.REGION_SCORES)
+    outputs = {name: trained.output[name] for name in wanted}
+    return keras.Model(trained.input, outputs, name=schema.REGION_DETECTOR)
+
+
+def _convolve(x, name: str, filters: int, stride: int = 1):
+    x = kl.Conv2D(
+        filters,
+        3,
+        stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = kl.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return kl.ReLU(name=f"{name}_relu")(x)
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class ExpectedPlaces(kl.Layer):
+    """Where each heatmap's softmax lies on the mean, and the mean of features under it.
+
+    Args:
+        side: of the square map that was flattened.
+    """
+
+    def __init__(self, side, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.side = side
+
+    def call(self, inputs):
+        """Maps logits [B, P, R] and features [B, P, C] to [B, R, 2] (y, x) and [B, R, C]."""
+        logits, features = inputs
+        shares = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)
+        line = (ops.arange(self.side, dtype="float32") + 0.5) / self.side
+        y, x = ops.repeat(line, self.side), ops.tile(line, self.side)
+        return ops.matmul(shares, ops.stack([y, x], axis=1)), ops.matmul(shares, features)
+
+    def compute_output_shape(self, input_shape):
+        batch, _, regions = input_shape[0]
+        return (batch, regions, 2), (batch, regions, input_shape[1][-1])
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class SizedBoxes(kl.Layer):
+    """Boxes within the image from centres and what the network says of their sizes."""
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def call(self, inputs):
+        """Maps centres [B, R, 2] and [B, R, 3] to boxes [B, R, 4] and scores [B, R].
+
+        Of the three, the first two are logarithms of height and width over `MEAN_SIDES`.
+        """
+        centres, told = inputs
+        sides = ops.exp(ops.clip(told[..., :2], -3.0, 2.0)) * ops.convert_to_tensor(MEAN_SIDES)
+        boxes = ops.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+        return ops.clip(boxes, 0.0, 1.0), ops.sigmoid(told[..., 2])
+
+    def compute_output_shape(self, input_shape):
+        batch, regions, _ = input_shape[0]
+        return (batch, regions, 4), (batch, regions)

@@ -1,0 +1,262 @@
+"""What would the network say without this place? Exact, without gradients, in the graph.
+
+Class-selective relevance mapping (CRM; Kim et al. 2019, "Visual interpretation of convolutional
+neural network predictions in classifying medical image modalities", Diagnostics 9(2):38) removes
+one place of the last feature map at a time and adds up, over all output nodes, the squares of what
+that changes. For the paper's network, global average pooling and one linear layer, the change has a
+closed form and with one output node CRM is the square of CAM (Zhou et al. 2016). Our heads have a
+hidden layer and the sex behind the pooling, so the head is run again for each place: it costs next
+to nothing beside the convolutions, and is exact where a closed form would be of first order.
+
+Ours: beside the squares on the age distribution the change of the age itself, with its sign and in
+months: above 0 the place makes the hand look older, below 0 younger.
+"""
+
+import keras
+from keras import ops
+
+from bone_age_tf import schema
+from bone_age_tf.models import layers
+from bone_age_tf.models.build import FEATURES_LAYER
+
+MONTHS_MAP = "months_map"
+"""[B, H, W], the age with a place less the age without it."""
+RELEVANCE = "relevance"
+"""[B, H, W], CRM on the age distribution; on a regression the square of `MONTHS_MAP`."""
+_JOINED = "whole_and_parts"
+"""The layer of `prsnet` in which features of parts join those of the whole image."""
+
+
+def build_removal_model(model: keras.Model) -> keras.Model:
+    """Builds a model of the same inputs with the answer and what each place did to it.
+
+    Args:
+        model: made by `build_model`, of a static image size; weights are shared.
+
+    Returns:
+        A model to a dict: the age, the distribution where there is one, `MONTHS_MAP` and
+        `RELEVANCE` on the places of the map that is averaged to the features (of `attention_vgg`,
+        of its second depth).
+    """
+    features = model.get_layer(FEATURES_LAYER).output
+    places = pooled_map(model)
+    again = RepeatedForPlaces(places.shape[1] * places.shape[2], name="for_each_place")
+    beside = [model.input[schema.SEX]]
+    if _has_layer(model, _JOINED):
+        beside += [one for one in model.get_layer(_JOINED).input if one is not features]
+    inputs = [features, *beside]
+    repeated = [_without_each_place(model, places, features), *map(again, beside)]
+    wanted = {schema.AGE_MONTHS: model.output[schema.AGE_MONTHS]}
+    if schema.DISTRIBUTION in model.output:
+        wanted[schema.DISTRIBUTION] = model.output[schema.DISTRIBUTION]
+    head = keras.Model(inputs, wanted, name="head")
+    changed = head(repeated)
+    compare = RemovalMaps(places.shape[1], places.shape[2], name="removal_maps")
+    names = list(wanted)
+    months, relevance = compare([wanted[n] for n in names] + [changed[n] for n in names])
+    return keras.Model(
+        model.input, wanted | {MONTHS_MAP: months, RELEVANCE: relevance}, name="removal"
+    )
+
+
+def build_mapped_model(served: keras.Model) -> keras.Model:
+    """Adds the output `schema.MAP` [B, H, W], 0 to 1, to a model that is to be exported.
+
+    The map is `RELEVANCE` as a share of its maximum, on its own places: whoever draws it enlarges
+    it. It needs no gradient, so that LiteRT runs it too.
+
+    Args:
+        served: made by `build_served_model` from a model of a static image size. The map is of the
+            network's own answer, before an interval or a site's calibration.
+    """
+    names = (schema.AGE_MONTHS, schema.DISTRIBUTION)
+    own = {name: served.get_layer(name).output for name in names if _has_layer(served, name)}
+    relevance = build_removal_model(keras.Model(served.input, own)).output[RELEVANCE]
+    outputs = dict(served.output) | {schema.MAP: ShareOfMaximum(name=schema.MAP)(relevance)}
+    return keras.Model(served.input, outputs, name=served.name)
+
+
+def pooled_map(model: keras.Model):
+    """Returns the map [B, H, W, C] that is averaged to the features.
+
+    Of `attention_vgg`, the projected map of its second depth, as fine as a bone.
+    """
+    pooling = model.get_layer(FEATURES_LAYER)
+    if isinstance(pooling, keras.layers.Flatten):
+        return model.get_layer("grid_means").input
+    if isinstance(pooling, keras.layers.Concatenate):
+        return model.get_layer("attend_2").input[0]
+    return pooling.input
+
+
+def _has_layer(model: keras.Model, name: str) -> bool:
+    return any(layer.name == name for layer in model.layers)
+
+
+def _without_each_place(model: keras.Model, places, features):
+    """Returns the features [B * H * W, C] without each place of the pooled map."""
+    pooling, name = model.get_layer(FEATURES_LAYER), "without_place"
+    if isinstance(pooling, keras.layers.Flatten):
+        side = model.get_layer("grid_means").side
+        return GridWithoutPlace(side, name=name)([places, features])
+    if isinstance(pooling, keras.layers.Concatenate):
+        attention = model.get_layer("attend_2").output[1]
+        start = pooling.input[0].shape[-1]
+        return AttendedWithoutPlace(start, name=name)([places, attention, features])
+    return MeanWithoutPlace(name=name)([places, features])
+
+
+class _OfPlaces(keras.layers.Layer):
+    """Layers of float32 without weights."""
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class MeanWithoutPlace(_OfPlaces):
+    """The mean over all places when one of them gives nothing."""
+
+    def call(self, inputs):
+        """Maps a map [B, H, W, C] and its mean [B, C] to [B * H * W, C]."""
+        places, mean = inputs
+        height, width, channels = places.shape[1:]
+        flat = ops.reshape(places, (-1, height * width, channels))
+        return ops.reshape(mean[:, None] - flat / (height * width), (-1, channels))
+
+    def compute_output_shape(self, input_shape):
+        return (None, input_shape[1][-1])
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class GridWithoutPlace(_OfPlaces):
+    """The means of `layers.GridMeans`, flattened, when one place gives nothing.
+
+    Args:
+        side: cells a side.
+    """
+
+    def __init__(self, side, **kwargs):
+        super().__init__(**kwargs)
+        self.side = side
+
+    def call(self, inputs):
+        """Maps a map [B, H, W, C] and features [B, side * side * C] to [B * H * W, ...]."""
+        places, features = inputs
+        height, width, channels = places.shape[1:]
+        weights = layers.GridMeans(self.side, dtype="float32").weights_of
+        rows, columns = (ops.transpose(weights(count)) for count in (height, width))
+        shares = rows[:, None, :, None] * columns[None, :, None, :]
+        shares = ops.reshape(shares, (1, height * width, self.side**2, 1))
+        given = shares * ops.reshape(places, (-1, height * width, 1, channels))
+        count = self.side**2 * channels
+        given = ops.reshape(given, (-1, height * width, count))
+        return ops.reshape(features[:, None] - given, (-1, count))
+
+    def compute_output_shape(self, input_shape):
+        return (None, input_shape[1][-1])
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class AttendedWithoutPlace(_OfPlaces):
+    """Features of several attended means when one place of one of them gives nothing.
+
+    Args:
+        start: where that mean begins in the features.
+    """
+
+    def __init__(self, start, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+
+    def call(self, inputs):
+        """Maps [B, H, W, C], its attention [B, H, W] and features [B, F] to [B * H * W, F]."""
+        local, attention, features = inputs
+        height, width, channels = local.shape[1:]
+        given = ops.cast(local, "float32") * attention[..., None]
+        given = ops.reshape(given, (-1, height * width, channels))
+        after = features.shape[-1] - self.start - channels
+        given = ops.pad(given, [[0, 0], [0, 0], [self.start, after]])
+        return ops.reshape(features[:, None] - given, (-1, features.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, input_shape[2][-1])
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class RepeatedForPlaces(_OfPlaces):
+    """Each row as often as there are places.
+
+    Args:
+        count: of places.
+    """
+
+    def __init__(self, count, **kwargs):
+        super().__init__(**kwargs)
+        self.count = count
+
+    def call(self, rows):
+        """Maps [B, C] to [B * count, C]."""
+        many = ops.broadcast_to(rows[:, None], (ops.shape(rows)[0], self.count, rows.shape[-1]))
+        return ops.reshape(many, (-1, rows.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "count": self.count}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class RemovalMaps(_OfPlaces):
+    """What changed, on the places of a map.
+
+    Args:
+        height: of the map.
+        width: of the map.
+    """
+
+    def __init__(self, height, width, **kwargs):
+        super().__init__(**kwargs)
+        self.height, self.width = height, width
+
+    def call(self, inputs):
+        """Maps [age, distribution, ages without, distributions without] to [B, H, W] twice.
+
+        The distributions are left out for a regression.
+        """
+        half = len(inputs) // 2
+        count = self.height * self.width
+        months = inputs[0] - ops.reshape(inputs[half], (-1, count))
+        relevance = ops.square(months)
+        if half == 2:
+            without = ops.reshape(inputs[3], (-1, count, inputs[1].shape[-1]))
+            relevance = ops.sum(ops.square(inputs[1][:, None] - without), axis=-1)
+        shape = (-1, self.height, self.width)
+        return ops.reshape(months, shape), ops.reshape(relevance, shape)
+
+    def compute_output_shape(self, input_shape):
+        shape = (input_shape[0][0], self.height, self.width)
+        return shape, shape
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class ShareOfMaximum(_OfPlaces):
+    """Each map as a share of its maximum."""
+
+    def call(self, maps):
+        """Maps [B, H, W], 0 or more, to the same, 0 to 1."""
+        return maps / ops.maximum(ops.max(maps, axis=(1, 2), keepdims=True), 1e-20)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

@@ -1,0 +1,96 @@
+"""Maps that need no gradient: exact, in the graph, in LiteRT too."""
+
+import keras
+import numpy as np
+import pytest
+
+from bone_age_tf import config as configs
+from bone_age_tf import schema
+from bone_age_tf.export import lite, saved_model
+from bone_age_tf.models.build import build_model, build_served_model
+from bone_age_tf.models.removal import (
+    MONTHS_MAP,
+    RELEVANCE,
+    build_mapped_model,
+    build_removal_model,
+    pooled_map,
+)
+
+SIZE_PX = 64
+
+
+def model_of(name, **changes):
+    keras.utils.set_random_seed(0)
+    config = configs.load_config(name, "hand_phantom")
+    config.update({"base_filters": 8, "image_size_px": SIZE_PX, **changes})
+    return build_model(config, SIZE_PX)
+
+
+def inputs(count=2):
+    image = np.random.default_rng(0).uniform(0, 255, (count, SIZE_PX, SIZE_PX, 1))
+    return {
+        "image": image.astype(np.float32),
+        "sex": np.arange(count, dtype=np.float32)[:, None] % 2,
+    }
+
+
+@pytest.mark.parametrize("head", ["distribution", "regression"])
+def test_a_place_is_worth_what_the_age_loses_without_it(head):
+    model = model_of("compact", head=head)
+    found = build_removal_model(model)(inputs(), training=False)
+    months, relevance = np.array(found[MONTHS_MAP]), np.array(found[RELEVANCE])
+    places = np.array(keras.Model(model.input, pooled_map(model))(inputs(), training=False))
+    features = model.get_layer("image_features").output
+    head_model = keras.Model([features, model.input["sex"]], model.output)
+    whole = head_model([places.mean(axis=(1, 2)), inputs()["sex"]], training=False)
+    for y, x in ((0, 0), (2, 1)):
+        without = places.copy()
+        without[:, y, x] = 0
+        less = head_model([without.mean(axis=(1, 2)), inputs()["sex"]], training=False)
+        lost = np.array(whole["age_months"] - less["age_months"])[:, 0]
+        np.testing.assert_allclose(months[:, y, x], lost, atol=2e-4)
+        expected = lost**2
+        if head == "distribution":
+            change = np.array(whole["distribution"] - less["distribution"])
+            expected = (change**2).sum(axis=1)
+        np.testing.assert_allclose(relevance[:, y, x], expected, rtol=2e-2, atol=1e-9)
+
+
+def test_cells_of_a_grid_lose_only_their_own_places():
+    """`cnn` keeps where things are: a place changes the means of its own cells alone."""
+    model = model_of("cnn", head="regression")
+    found = build_removal_model(model)(inputs(), training=False)
+    months = np.array(found[MONTHS_MAP])
+    grid = model.get_layer("grid_means")
+    features = model.get_layer("image_features").output
+    behind = keras.Model([features, model.input["sex"]], model.output["age_months"])
+    places = np.array(keras.Model(model.input, pooled_map(model))(inputs(), training=False))
+    without = places.copy()
+    without[:, 0, 3] = 0
+    flat = [np.reshape(np.array(grid(one)), (2, -1)) for one in (places, without)]
+    ages = [np.array(behind([one, inputs()["sex"]], training=False)) for one in flat]
+    np.testing.assert_allclose(months[:, 0, 3], (ages[0] - ages[1])[:, 0], atol=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["compact", "cnn", "attention_vgg", "prsnet", "vgg16"])
+def test_the_map_is_an_output_of_exports_and_needs_no_other_operators(name, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    served = build_mapped_model(build_served_model(model_of(name)))
+    expected = {key: np.array(value) for key, value in served(inputs(), training=False).items()}
+    heat = expected[schema.MAP]
+    assert heat.ndim == 3
+    assert heat.min() >= 0
+    np.testing.assert_allclose(heat.max(axis=(1, 2)), 1, rtol=1e-5)
+    assert np.ptp(heat) > 1e-3
+    saved_model.write_single_case_model(served, SIZE_PX, tmp_path / "single")
+    data = lite.convert_float32(tmp_path / "single")
+    runner = Interpreter(model_content=data).get_signature_runner("serving_default")
+    for place in range(2):
+        answer = runner(**{key: value[place : place + 1] for key, value in inputs().items()})
+        assert answer[schema.MAP].shape == (1, *heat.shape[1:])
+        np.testing.assert_allclose(answer[schema.MAP][0], heat[place], atol=0.02)
+        np.testing.assert_allclose(
+            answer["age_months"][0], expected["age_months"][place], atol=0.05
+        )
