@@ -39,9 +39,6 @@ UNFAMILIARITY: Final = "unfamiliarity"
 """Output of exports, [B, 1]: how far an image's features lie from those of the training images, as
 a share of what is still familiar. Above 1 the age should not be trusted."""
 
-MAP: Final = "map"
-"""Output of exports that explain themselves, [B, h, w] float32, 0 to 1: what the age comes from."""
-
 ATTENTIONS: Final = ("attention_1", "attention_2", "attention_3")
 """Outputs of `attention_vgg`, [B, H, W] each with a sum of 1: where it looks, by depth."""
 
