@@ -86,7 +86,7 @@ def check(name: str, good: bool, text: str) -> bool:
 def measure_parity(workdir: Path, exports_dir: Path) -> None:
     """Exports a run in every format, away from the exports, and compares the forms."""
     from bone_age_tf import commands, exporting
-    from bone_age_tf.cli import define_flags
+    from bone_age_tf.command_flags import define_flags
     from bone_age_tf.export.formats import FORMATS
     from bone_age_tf.export.publish import versions
 

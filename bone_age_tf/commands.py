@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from bone_age_tf import config as configs
 from bone_age_tf.audit import audit_dataset
-from bone_age_tf.cli import EXPLAINED
+from bone_age_tf.command_flags import EXPLAINED
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.film_samples import make_film_samples

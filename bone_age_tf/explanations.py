@@ -23,7 +23,7 @@ from bone_age_tf.explain.gallery import gallery_html
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.explain.picture import draw_case
 from bone_age_tf.explain.regions import shares_table, trusted
-from bone_age_tf.export.publish import KERAS_FILE
+from bone_age_tf.export.keras_file import KERAS_FILE
 from bone_age_tf.exporting import numbered_cases
 from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case, collect_cases

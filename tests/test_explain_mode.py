@@ -13,6 +13,7 @@ from bone_age_tf import config as configs
 from bone_age_tf import explanations, schema
 from bone_age_tf.cli import main
 from bone_age_tf.explain.network import ExplainedNetwork
+from bone_age_tf.inference.predictor import SHIPPED_MODEL
 from bone_age_tf.models.build import build_model
 
 
@@ -39,7 +40,7 @@ def test_cases_become_pictures_a_page_and_a_table(root, hands, tmp_path, capsys,
             "--mode=explain",
             f"--input={hands / 'cases.csv'}",
             f"--exports_dir={root / 'exports'}",
-            "--model=compact",
+            f"--model={SHIPPED_MODEL}",
             f"--output={folder}",
             "--methods=crm_months,crm",
             "--nocheck_films",
@@ -65,7 +66,7 @@ def test_cases_become_pictures_a_page_and_a_table(root, hands, tmp_path, capsys,
 @pytest.mark.slow
 def test_a_case_without_sex_is_explained_for_both(root, hands, tmp_path, eager):
     explanations.explain_input(
-        str(hands / "0.png"), None, root / "exports", "compact", tmp_path, "crm", None, False
+        str(hands / "0.png"), None, root / "exports", SHIPPED_MODEL, tmp_path, "crm", None, False
     )
     page = (tmp_path / "index.html").read_text()
     assert page.count('data-sex="female"') == page.count('data-sex="male"') == 1
@@ -100,13 +101,13 @@ def test_wrong_use_is_said_without_a_traceback(arguments, message, capsys):
 
 
 def test_an_export_without_its_keras_model_is_named(root, hands, tmp_path):
-    version = tmp_path / "compact" / "1"
+    version = tmp_path / SHIPPED_MODEL / "1"
     version.mkdir(parents=True)
-    for name in ("metadata.json", "model_float32.tflite"):
-        shutil.copy(root / "exports" / "compact" / "1" / name, version / name)
+    for name in ("metadata.json", "model_float16.tflite"):
+        shutil.copy(root / "exports" / SHIPPED_MODEL / "1" / name, version / name)
     with pytest.raises(configs.ConfigError, match=r"model\.keras: no such file.*--mode=export"):
         explanations.explain_input(
-            str(hands / "0.png"), "female", tmp_path, "compact", tmp_path / "out"
+            str(hands / "0.png"), "female", tmp_path, SHIPPED_MODEL, tmp_path / "out"
         )
 
 

@@ -15,7 +15,7 @@ from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.command import predict_command
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
-from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 
 MOST_BYTES = 25e6
 RSNA = "shared/rsna_bone_age"
@@ -30,7 +30,7 @@ def exports(root):
 
 @pytest.fixture(scope="module")
 def predictor(exports):
-    return Predictor.load(choose_version(exports, "compact").parent / "1")
+    return Predictor.load(choose_version(exports, SHIPPED_MODEL).parent / "1")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def validation(root, tmp_path_factory):
 
 
 def test_they_fit_the_box_and_name_no_machine(exports):
-    shipped = [exports / name / "1" for name in ("compact", "film_check", "region_detector")]
+    shipped = [exports / name / "1" for name in (SHIPPED_MODEL, "film_check", "region_detector")]
     files = [path for folder in shipped for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     for folder in shipped:
@@ -120,7 +120,7 @@ def test_a_file_of_its_own_shape_is_read_as_well_as_its_stretched_copy(predictor
 
 
 def test_metadata_says_what_was_measured(exports):
-    content = json.loads((exports / "compact" / "1" / "metadata.json").read_text())
+    content = json.loads((exports / SHIPPED_MODEL / "1" / "metadata.json").read_text())
     assert content["metrics"]["n"] >= 1000
     assert content["data"]["train"] == "90% of train, cut by id"
     assert content["training"]["config"]["image_size_px"] == content["preprocessing"]["size_px"]

@@ -21,7 +21,7 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     config.weight_decay = 0.02
     if dataset == "rsna_bone_age":
         config.network_px = 128
-        config.epochs = 16
+        config.epochs = 20
         config.stage_scales = ()
         config.stage_ends = ()
         config.dropout = 0.3
@@ -31,7 +31,12 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
         config.served_resize = "portrait"
         config.augmentation.policy = "films"
         config.augmentation.frame_aspect = 0.785
-        config.augmentation.rotation_degrees = 20.0
+        config.augmentation.rotation_degrees = 25.0
         config.augmentation.aspect_fraction = 0.25
-        config.augmentation.zoom_fraction = 0.15
+        config.augmentation.zoom_fraction = 0.2
+        config.augmentation.shrink_fraction = 0.25
+        # What files have that this set has not: noise, JPEG blocks, names and rulers
+        config.augmentation.grain = 0.05
+        config.augmentation.crush = 0.15
+        config.augmentation.marks = 0.25
     return config

@@ -10,7 +10,8 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.export.film_graph import FilmCheck
 from bone_age_tf.export.image_network import publish_image_network
-from bone_age_tf.export.publish import KERAS_FILE, versions
+from bone_age_tf.export.keras_file import KERAS_FILE
+from bone_age_tf.export.publish import versions
 from bone_age_tf.models.film_check import build_film_check
 from bone_age_tf.training.film_check import FilmFigures
 

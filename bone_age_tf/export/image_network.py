@@ -14,7 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 import bone_age_tf
 from bone_age_tf import schema
 from bone_age_tf.export import lite, parity
-from bone_age_tf.export.publish import INTENDED_USE, KERAS_FILE, next_version
+from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
+from bone_age_tf.export.publish import INTENDED_USE, next_version
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
 from bone_age_tf.training.precision import in_float32
 
@@ -64,7 +65,7 @@ def publish_image_network(
         folder.mkdir()
         (folder / "model_float32.tflite").write_bytes(data)
         if keep_keras:
-            plain.save(folder / KERAS_FILE)
+            write_keras_file(plain, folder / KERAS_FILE)
         version = next_version(home)
         content = {
             "name": plain.name,

@@ -30,6 +30,7 @@ from bone_age_tf.export.formats import (
     ONNX,
     file_name,
 )
+from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
 from bone_age_tf.export.warm_up import write_warm_up
 from bone_age_tf.models.build import build_model, build_served_model
 from bone_age_tf.models.layers import convolve_strided
@@ -40,9 +41,6 @@ INTENDED_USE = (
     "Research on bone age estimation from radiographs of the left hand and wrist of children. "
     "Not a medical device; not for diagnosis or treatment."
 )
-
-KERAS_FILE = "model.keras"
-"""The network as it was trained, to look into or to go on from with `--config.init`."""
 
 
 def publish(
@@ -97,7 +95,7 @@ def publish(
         signatures = saved_model.write_saved_model(static, config, folder, film_check)
         if films:
             write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
-        plain.save(folder / KERAS_FILE)
+        write_keras_file(plain, folder / KERAS_FILE)
         convolve_strided(static)  # after it was saved as it was trained
         version = next_version(home)
         learned = {

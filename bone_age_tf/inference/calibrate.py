@@ -47,7 +47,7 @@ def calibrate_command(
     input_path: str | Path,
     exports_dir: str | Path,
     model: str | None,
-    variant: str = "float32",
+    variant: str | None = None,
     output_json: str | Path = "site_calibration.json",
     check_films: bool = True,
 ) -> int:
@@ -57,7 +57,7 @@ def calibrate_command(
         input_path: a CSV with the columns image, sex and age_months; see `collect_cases`.
         exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
         model: the model's name; None for the one that is shipped, or else the newest.
-        variant: float32 or int8.
+        variant: which LiteRT file of the export; None for the most exact.
         output_json: the file to write.
         check_films: as of `predict_command`.
 

@@ -30,7 +30,7 @@ def predict_command(
     sex: str | None,
     exports_dir: str | Path,
     model: str | None,
-    variant: str = "float32",
+    variant: str | None = None,
     output_csv: str | Path | None = "predictions.csv",
     calibration: str | Path | None = None,
     check_films: bool = True,
@@ -42,7 +42,7 @@ def predict_command(
         sex: female or male for images without one; None or empty for a result for both.
         exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
         model: the model's name; None for the one that is shipped, or else the newest.
-        variant: float32 or int8.
+        variant: which LiteRT file of the export; None for the most exact.
         output_csv: the table to write, folders made as needed; None for none.
         calibration: file of a site's calibration, made by `--mode=calibrate`; None for none.
         check_films: whether films are refused or put right before they are read, where the exports

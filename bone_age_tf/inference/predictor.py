@@ -14,8 +14,10 @@ from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 
 METADATA_FILE = "metadata.json"
-SHIPPED_MODEL = "compact"
+SHIPPED_MODEL = "efficientnet_lite0"
 SIGNATURE = "serving_default"
+MOST_EXACT_FIRST = ("float32", "float16", "int8", "dynamic", "uint8")
+"""LiteRT files of an export, in the order in which they are taken where none is named."""
 
 _SEX_CODES = {name: code for code, name in enumerate(schema.SEX_NAMES)}
 _PIXEL_RANGE = [0, 255]
@@ -100,7 +102,7 @@ class Predictor:
     def load(
         cls,
         folder: str | Path,
-        variant: str = "float32",
+        variant: str | None = None,
         threads: int = 2,
         calibration: SiteCalibration | None = None,
     ) -> "Predictor":
@@ -108,7 +110,8 @@ class Predictor:
 
         Args:
             folder: `exports/<model>/<version>`, with a metadata.json and LiteRT files.
-            variant: a key of `files` in the metadata, of a LiteRT file.
+            variant: a key of `files` in the metadata, of a LiteRT file; None for the most exact
+                one there is.
             threads: CPU threads of the interpreter.
             calibration: of a site, made for this export.
 
@@ -120,6 +123,8 @@ class Predictor:
         folder = Path(folder)
         metadata = _read_metadata(folder)
         _check_calibration(calibration, metadata, folder)
+        if variant is None:
+            variant = next((one for one in MOST_EXACT_FIRST if one in metadata.files), "float32")
         if variant not in metadata.files:
             raise ModelError(
                 f"{folder / METADATA_FILE}: no variant {variant!r}; "

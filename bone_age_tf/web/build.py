@@ -56,7 +56,7 @@ def build_page(
     exports_dir: Path,
     model_folder: Path,
     output: Path,
-    variant: str = "float32",
+    variant: str | None = None,
     check_films: bool = True,
     compress: bool = True,
 ) -> Page:
@@ -66,7 +66,7 @@ def build_page(
         exports_dir: the folder with `film_check/<version>/`.
         model_folder: the model's export, `<model>/<version>`.
         output: folder of the page; folders above it are made.
-        variant: which of the export's files.
+        variant: which of the export's files; None for the most exact.
         check_films: whether the page refuses films and puts them right, where there is a network
             for it.
         compress: whether each file is written compressed too.
@@ -89,7 +89,7 @@ def build_page(
         _copy_sources(folder)
         litert_js.copy_runtime(modules, folder / _RUNTIME)
         settings = _settings(predictor, check_films)
-        settings["model"] = copied = _copy_model(model_folder, variant, folder)
+        settings["model"] = copied = _copy_model(model_folder, predictor.variant, folder)
         model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
         settings["threads"] = model_bytes >= THREADS_FROM_BYTES
         checks = exported_versions(exports_dir).get(schema.FILM_CHECK, []) if check_films else []

@@ -16,7 +16,7 @@ _MEGABYTE = 1e6
 def web_command(
     exports_dir: Path,
     model: str | None,
-    variant: str,
+    variant: str | None,
     output: Path,
     check_films: bool,
     serve: bool,
@@ -27,7 +27,7 @@ def web_command(
     Args:
         exports_dir: the folder with `<model>/<version>/`; the highest version is taken.
         model: the model's name; None for the one that is shipped, or else the newest.
-        variant: which of the export's files.
+        variant: which of the export's files; None for the most exact.
         output: folder of the page.
         check_films: whether the page refuses films and puts them right.
         serve: whether it is served, or only built.

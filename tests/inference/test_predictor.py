@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bone_age_tf.inference.predictor import (
+    SHIPPED_MODEL,
     ModelError,
     PredictionError,
     Predictor,
@@ -198,14 +199,14 @@ def test_missing_model_lists_what_there_is(tmp_path):
 
 
 def test_without_a_name_the_shipped_model_is_chosen_or_else_the_newest(tmp_path):
-    with pytest.raises(ModelError, match="no exported model 'compact'"):
+    with pytest.raises(ModelError, match=f"no exported model '{SHIPPED_MODEL}'"):
         choose_version(tmp_path, None)
     older, newer = make_version(tmp_path, "vgg16", "4"), make_version(tmp_path, "cnn", "1")
     make_version(tmp_path, "film_check", "1")
     os.utime(older / "metadata.json", (1, 1))
     assert choose_version(tmp_path, None) == newer
     assert choose_version(tmp_path, "vgg16") == older
-    shipped = make_version(tmp_path, "compact", "1")
+    shipped = make_version(tmp_path, SHIPPED_MODEL, "1")
     os.utime(shipped / "metadata.json", (1, 1))
     assert choose_version(tmp_path, None) == shipped
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf.inference.predictor import choose_version
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.build import SOURCES, build_page
 from bone_age_tf.web.litert_js import PageError
@@ -76,7 +76,7 @@ def serve():
 def _built(root, folder, **options):
     exports = root / "exports"
     page = build_page(
-        exports, choose_version(exports, "compact"), folder, compress=False, **options
+        exports, choose_version(exports, SHIPPED_MODEL), folder, compress=False, **options
     )
     return page.folder
 

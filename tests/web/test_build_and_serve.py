@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from bone_age_tf import cli
-from bone_age_tf.inference.predictor import choose_version
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.web import build, compression, litert_js
 from bone_age_tf.web.build import SOURCES, build_page
 from bone_age_tf.web.command import web_command
@@ -20,7 +20,7 @@ from bone_age_tf.web.server import HEADERS, POLICY, make_server
 
 @pytest.fixture
 def exported(root):
-    return choose_version(root / "exports", "compact")
+    return choose_version(root / "exports", SHIPPED_MODEL)
 
 
 def get(url, path, **headers):
@@ -44,8 +44,8 @@ def test_the_folder_holds_all_and_nothing_else(page_folder, exported):
     settings = json.loads((page_folder / "settings.json").read_text())
     assert settings["version"] == listed["version"]
     assert settings["model"] == {
-        "folder": "models/compact",
-        "file": "model_float32.tflite",
+        "folder": f"models/{SHIPPED_MODEL}",
+        "file": "model_float16.tflite",
         "version": int(exported.name),
     }
     text = (page_folder / "litert" / "index.js").read_text()
@@ -182,7 +182,7 @@ def test_the_command_builds_without_serving(root, modules, tmp_path, capsys, mon
     assert cli.main(arguments) == 0
     said = capsys.readouterr().out
     assert f"page: {output}" in said and "first load, compressed" in said
-    assert (output / "models" / "compact" / "model_float32.tflite").is_file()
+    assert (output / "models" / SHIPPED_MODEL / "model_float16.tflite").is_file()
 
 
 def test_wrong_use_is_told_without_a_traceback(root, tmp_path, capsys):

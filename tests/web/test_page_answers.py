@@ -13,7 +13,7 @@ from bone_age_tf import schema
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import HEADER, REJECTED, predict_cases
-from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ NUMBERS = HEADER[2:5]
 
 @pytest.fixture(scope="module")
 def predictor(root):
-    return Predictor.load(choose_version(root / "exports", "compact"))
+    return Predictor.load(choose_version(root / "exports", SHIPPED_MODEL))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_words_years_and_plot(visit, trusting_address, predictor, hands):
     copied = found.page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith(
         f"{hands[0].name}  female  bone age {age} months ({years} y {months} m), "
-        f"90 % interval {lower} to {upper}\nRead by compact version"
+        f"90 % interval {lower} to {upper}\nRead by {SHIPPED_MODEL} version"
     )
     assert copied.endswith("not a medical device.")
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from bone_age_tf.inference.predictor import SHIPPED_MODEL
+
 pytestmark = pytest.mark.slow
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
@@ -77,11 +79,13 @@ def test_it_says_what_it_is_not_and_what_reads(visit, address, page_folder):
     assert note.is_visible()
     assert note.inner_text().startswith("Research use. Not a medical device.")
     about = found.page.locator("#about").inner_text()
+    metadata = page_folder / "models" / SHIPPED_MODEL / "metadata.json"
+    facts = json.loads(metadata.read_text())
     for words in (
-        "compact, version 1",
-        "10,481 images",
-        "11.5 months",
-        "1,130 images",
+        f"{SHIPPED_MODEL}, version {facts['version']}",
+        f"{facts['data']['train_images']:,} images",
+        f"{facts['metrics']['mae_months']['value']:.1f} months",
+        f"{facts['metrics']['n']:,} images",
         "film_check",
     ):
         assert words in about

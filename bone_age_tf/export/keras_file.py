@@ -1,0 +1,43 @@
+"""The trained network as a `.keras` file of half the size."""
+
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+KERAS_FILE = "model.keras"
+"""The network as it was trained, to look into or to go on from with `--config.init`."""
+
+_KERNEL_AXES = 2
+"""Fewer axes are biases, scales and moments: few, and of pixels not within half precision."""
+
+
+def write_keras_file(network: keras.Model, path: Path) -> None:
+    """Writes a network, its kernels rounded to half precision, so that the archive halves.
+
+    Kernels stay float32 arrays, with ten bits of mantissa that are not 0; the network that is given
+    is left as it is. Keras reads the file like any other.
+
+    Args:
+        network: in float32.
+        path: of the new file, `.keras`.
+    """
+    trained = network.get_weights()
+    network.set_weights([_rounded(values) for values in trained])
+    plain = path.with_name(f"plain-{path.name}")
+    try:
+        network.save(plain)
+    finally:
+        network.set_weights(trained)
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    plain.unlink()
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float16).astype(np.float32) if values.ndim >= _KERNEL_AXES else values
