@@ -1,5 +1,7 @@
 """The flags of the command line and what `--help` prints. Imports no TensorFlow."""
 
+import functools
+
 from absl import flags
 
 from bone_age_tf import schema
@@ -88,9 +90,7 @@ def define_flags() -> flags.FlagValues:
     """Returns the project's flags, apart from absl's global ones."""
     values = flags.FlagValues()
 
-    def text(name: str, default: str | None, meaning: str) -> None:
-        flags.DEFINE_string(name, default, meaning, flag_values=values)
-
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
     text("mode", "train", f"What to do: {', '.join(MODES)}.")
     text(
         "model",
@@ -116,6 +116,23 @@ def define_flags() -> flags.FlagValues:
     text("exports_dir", "exports", "Where exported models are kept.")
     text("precision", "auto", f"Number format of training: {', '.join(PRECISIONS)}.")
     flags.DEFINE_integer("seed", 0, "Seed of every random choice.", flag_values=values)
+    flags.DEFINE_integer(
+        "folds",
+        4,
+        "audit: networks that are trained to doubt labels, each on the others' images; 0 for none.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    _define_film_flags(values)
+    _define_file_flags(values)
+    _define_web_flags(values)
+    _define_flags_of_explain(values)
+    return values
+
+
+def _define_film_flags(values: flags.FlagValues) -> None:
+    """Defines which films are read, by what, and where the answers go."""
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
     text("input", None, "predict, explain: an image, a folder or a CSV. calibrate: a CSV.")
     text(
         "sex",
@@ -136,23 +153,12 @@ def define_flags() -> flags.FlagValues:
         "hand; put right what is turned, mirrored or inverted.",
         flag_values=values,
     )
-    flags.DEFINE_integer(
-        "folds",
-        4,
-        "audit: networks that are trained to doubt labels, each on the others' images; 0 for none.",
-        lower_bound=0,
-        flag_values=values,
-    )
     text(
         "variant",
         None,
         "predict, calibrate, web: which LiteRT file of the export. Default: the most exact.",
     )
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
-    _define_file_flags(values)
-    _define_web_flags(values)
-    _define_flags_of_explain(values)
-    return values
 
 
 def _define_file_flags(values: flags.FlagValues) -> None:

@@ -1,6 +1,5 @@
 """A look at each film before its bone age is read: refused, put right, or left as it is."""
 
-import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
-from bone_age_tf.inference.predictor import (
-    METADATA_FILE,
-    SIGNATURE,
-    ModelError,
-    exported_versions,
-)
+from bone_age_tf.inference.image_network import load_image_network
+from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
 from bone_age_tf.reasons import (
     LEAST_RANGE,
     LEAST_SIDE_PX,
@@ -25,6 +20,8 @@ from bone_age_tf.reasons import (
     TEXTS,
     Reason,
 )
+
+_REMEDY = "make it again with: python run.py --mode=train_film_check, or use --nocheck_films"
 
 
 @dataclass(frozen=True)
@@ -66,20 +63,13 @@ class FilmChecker:
         Raises:
             ModelError: a file is missing or malformed.
         """
-        folder = Path(folder)
-        try:
-            content = json.loads((folder / METADATA_FILE).read_text("utf-8"))
-            path = folder / content["files"]["float32"]
-            interpreter = Interpreter(model_path=str(path), num_threads=1)
-            interpreter.allocate_tensors()
+
+        def make(interpreter: Interpreter, content: dict) -> "FilmChecker":
             found = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
             found._ask(np.zeros((found._size_px, found._size_px), np.float32))
-        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{folder}: not a usable film check ({type(error).__name__}: {error}); make it "
-                "again with: python run.py --mode=train_film_check, or use --nocheck_films"
-            ) from None
-        return found
+            return found
+
+        return load_image_network(folder, make, "film check", _REMEDY)
 
     def look(self, image: np.ndarray) -> Film:
         """Refuses a film or puts it right; black edges are cut off first.

@@ -1,6 +1,5 @@
 """The regions of ossification in an image, through LiteRT; no TensorFlow."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +8,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
-from bone_age_tf.inference.predictor import (
-    METADATA_FILE,
-    SIGNATURE,
-    ModelError,
-    exported_versions,
-)
+from bone_age_tf.inference.image_network import load_image_network
+from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
+
+_REMEDY = "make it again with: python run.py --mode=train_region_detector, or delete the folder"
 
 
 @dataclass(frozen=True)
@@ -55,20 +52,13 @@ class RegionDetector:
         Raises:
             ModelError: a file is missing or malformed.
         """
-        folder = Path(folder)
-        try:
-            content = json.loads((folder / METADATA_FILE).read_text("utf-8"))
-            path = folder / content["files"]["float32"]
-            interpreter = Interpreter(model_path=str(path), num_threads=1)
-            interpreter.allocate_tensors()
+
+        def make(interpreter: Interpreter, content: dict) -> "RegionDetector":
             found = cls(interpreter, int(content["size_px"]))
             found.find(np.zeros((found._size_px, found._size_px), np.float32))
-        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{folder}: not a usable region detector ({type(error).__name__}: {error}); make "
-                "it again with: python run.py --mode=train_region_detector, or delete the folder"
-            ) from None
-        return found
+            return found
+
+        return load_image_network(folder, make, "region detector", _REMEDY)
 
     def find(self, image: np.ndarray) -> Regions:
         """Finds the regions of an upright left hand with bright bones.

@@ -1,0 +1,42 @@
+"""Small networks of one image from their exports; no TensorFlow."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf.inference.predictor import METADATA_FILE, ModelError
+
+Loaded = TypeVar("Loaded")
+
+
+def load_image_network(
+    folder: str | Path,
+    make: Callable[[Interpreter, dict[str, Any]], Loaded],
+    what: str,
+    remedy: str,
+) -> Loaded:
+    """Loads an export folder, `exports/<name>/<version>`.
+
+    Args:
+        folder: with `metadata.json` and a LiteRT file.
+        make: from the interpreter and the metadata to what is used; runs it once.
+        what: what it is, for people.
+        remedy: what helps where it cannot be used.
+
+    Raises:
+        ModelError: a file is missing or malformed, or `make` does not work with it.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / METADATA_FILE).read_text("utf-8"))
+        path = folder / content["files"]["float32"]
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        return make(interpreter, content)
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: not a usable {what} ({type(error).__name__}: {error}); {remedy}"
+        ) from None
