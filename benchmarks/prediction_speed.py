@@ -77,8 +77,7 @@ def main() -> None:
         print(f"one film, cold: {cold:.2f} s")
         print(f"{options.films} films: {(options.films - 1) / (many - cold):.0f} films/s")
         version = choose_version(options.exports_dir, options.model)
-        chosen = {"variant": options.variant} if options.variant else {}
-        predictor = Predictor.load(version, threads=1, **chosen)
+        predictor = Predictor.load(version, options.variant, threads=1)
         checker = load_checker(options.exports_dir)
         film = radiograph.read_radiograph(one)
         fitted = predictor.fit_image(film)

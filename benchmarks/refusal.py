@@ -1,6 +1,6 @@
 """Are hands read and other pictures refused?
 
-python benchmarks/refusal.py --model=compact --input=cases.csv --pictures=FOLDER
+python benchmarks/refusal.py --input=cases.csv --pictures=FOLDER
 
 Counts what prediction refuses of the radiographs of a table, of their halves, of pictures that come
 with installed packages (scikit-learn, scikit-image, Matplotlib, and what lies under `--pictures`),
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference.cases import collect_cases
 from bone_age_tf.inference.film_check import load_checker
-from bone_age_tf.inference.predictor import Predictor, latest_version
+from bone_age_tf.inference.predictor import Predictor, choose_version
 from bone_age_tf.reasons import LEAST_SIDE_PX
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
@@ -110,12 +110,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--input", required=True, help="CSV with image,sex of whole hands")
-    parser.add_argument("--model", default="compact")
-    parser.add_argument("--variant", default="float32")
+    parser.add_argument("--model", help="default: the one that is shipped")
+    parser.add_argument("--variant", help="default: the one that prediction takes")
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     parser.add_argument("--pictures", type=Path, help="more pictures that are no hands")
     options = parser.parse_args()
-    predictor = Predictor.load(latest_version(options.exports_dir, options.model), options.variant)
+    predictor = Predictor.load(choose_version(options.exports_dir, options.model), options.variant)
     checker = load_checker(options.exports_dir)
     random = np.random.default_rng(0)
     hands = [radiograph.read_radiograph(case.path) for case in collect_cases(options.input)]

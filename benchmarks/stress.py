@@ -1,6 +1,6 @@
 """Does a bone age stay when the same radiograph comes turned, cropped, darker or inverted?
 
-python benchmarks/stress.py --model=resnet50 --input=cases.csv
+python benchmarks/stress.py --input=cases.csv
 
 Runs an export on each image of a table (columns image,sex,age_months) as it is and under 33
 transformations (`bone_age_tf.evaluation.stress`), and prints for each how the error changes, how
@@ -18,7 +18,7 @@ from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.stress import STRESS, compare_answers, stress_table
 from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.film_check import FilmChecker, load_checker
-from bone_age_tf.inference.predictor import Predictor, latest_version
+from bone_age_tf.inference.predictor import Predictor, choose_version
 
 
 def answers(
@@ -43,8 +43,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--input", required=True, help="CSV with image,sex,age_months")
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--variant", default="float32")
+    parser.add_argument("--model", help="default: the one that is shipped")
+    parser.add_argument("--variant", help="default: the one that prediction takes")
     parser.add_argument("--nocheck_films", action="store_true")
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     options = parser.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
         for case in collect_cases(options.input)
         if case.sex is not None and case.age_months is not None and case.problem is None
     ]
-    folder = latest_version(options.exports_dir, options.model)
+    folder = choose_version(options.exports_dir, options.model)
     checker = None if options.nocheck_films else load_checker(options.exports_dir)
     found = answers(Predictor.load(folder, options.variant), checker, cases)
     ages = np.array([case.age_months for case in cases])
