@@ -148,8 +148,10 @@ class Unfamiliarity(keras.layers.Layer):
             setattr(self, f"known_{name}", self.add_weight(shape, "ones", name=name))
 
     def call(self, features):
-        """Maps [B, C] to [B, 1]."""
-        centred = features - self.known_mean
+        """Maps [B, C], 0 or more, to [B, 1]."""
+        features = ops.maximum(features, 0.0)
+        total = ops.maximum(ops.sum(features, axis=1, keepdims=True), 1e-6)
+        centred = ops.sqrt(features / total) - self.known_mean
         along = ops.matmul(centred, self.known_directions)
         across = ops.sum(ops.square(centred), axis=1, keepdims=True)
         across = across - ops.sum(ops.square(along), axis=1, keepdims=True)

@@ -5,10 +5,20 @@ from bone_age_tf.evaluation.familiarity import fit_familiarity
 
 
 def features(random, count):
-    """On a plane in ten dimensions, wide one way and narrow the other, with a little noise."""
-    plane = np.zeros((2, 10))
-    plane[0, 0], plane[1, 1] = 10, 1
-    return 5 + random.normal(size=(count, 2)) @ plane + random.normal(0, 0.1, (count, 10))
+    """Of any strength; what they consist of differs much in one way, little in a second, else not.
+
+    Directions at right angles that leave the sum as it is: one of two features is the other's loss.
+    """
+    first, second, third = _ways(
+        random.normal(size=(3, count, 1)) * [[[0.15]], [[0.03]], [[0.003]]]
+    )
+    return random.uniform(1, 9, (count, 1)) * (1 + first + second + third)
+
+
+def _ways(amounts):
+    ways = np.zeros((3, 10))
+    ways[[0, 1, 2], [0, 2, 4]], ways[[0, 1, 2], [1, 3, 5]] = 1, -1
+    return amounts * ways[:, None]
 
 
 @pytest.fixture
@@ -19,16 +29,19 @@ def fitted():
 
 def test_held_out_images_are_familiar(fitted):
     fresh = features(np.random.default_rng(1), 4000)
-    assert np.mean(fitted.unfamiliarity(fresh) <= 1) == pytest.approx(0.995, abs=0.004)
+    assert np.mean(fitted.unfamiliarity(fresh) <= 1) == pytest.approx(0.995, abs=0.006)
 
 
 def test_a_distance_counts_by_the_spread_of_its_direction(fitted):
-    far, narrow, across = np.full((3, 10), 5.0)
-    far[0] += 20
-    narrow[1] += 20
-    across[9] += 20
-    near, middle, off = fitted.unfamiliarity(np.stack([far, narrow, across]))
+    moved = 1 + _ways(np.full((3, 1, 1), 0.25))[:, 0]
+    near, middle, off = fitted.unfamiliarity(moved)
     assert near < 1 < middle < off
+
+
+def test_how_strongly_all_features_answer_does_not_count(fitted):
+    weak, strong = fitted.unfamiliarity(np.stack([np.full(10, 0.02), np.full(10, 50.0)]))
+    assert weak == pytest.approx(strong)
+    assert fitted.unfamiliarity(np.zeros((1, 10)))[0] > 1
 
 
 def test_few_held_out_images_leave_room():
