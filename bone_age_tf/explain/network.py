@@ -90,8 +90,9 @@ class ExplainedNetwork:
             share: of the layers with weights, counted from the answer to the image, that lose what
                 they have learned (cascading randomisation).
             images: [B, S, S, 1] float32, plain pixels, on which the batch norms that lose what they
-                have learned measure the new features. Without, hardly anything of the image gets
-                through a deep network of new weights, and no map of it could resemble another.
+                have learned measure the new features. Without, hardly anything of the image
+                reaches the last layers of a deep network of new weights, and no map that is made
+                there could resemble another.
         """
         keras.utils.set_random_seed(seed)
         other = build_model(self.config, self.size_px)
