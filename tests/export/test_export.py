@@ -101,7 +101,7 @@ def test_a_lite_file_has_the_map_that_keras_has(exported):
         found = runner(image=image, sex=sex)["map"][0]
         months = removal({"image": image, "sex": sex}, training=False)[MONTHS_MAP][0]
         size = np.abs(np.array(months))
-        assert size.max() > 0.01
+        assert size.max() > 2e-3  # months; what is smaller is shown darker
         np.testing.assert_allclose(found, size / size.max(), atol=0.02)
 
 
