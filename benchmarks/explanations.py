@@ -5,11 +5,13 @@ python benchmarks/explanations.py real --boxes=../shared/ossification_roi --manu
 python benchmarks/explanations.py table
 
 `phantoms` trains small networks on phantoms whose size tells nothing of their age, and explains
-held-out ones; `real` explains annotated radiographs by networks that learned from radiographs:
-exports/compact/1/model.keras and what `--networks` names (NAME=RUN, a run's folder). Columns:
+held-out ones; `real` explains annotated radiographs by networks that learned from radiographs: what
+`--networks` names (NAME=FOLDER of a run or an export), or else the shipped export. Most annotated
+radiographs are among their training images, whose boxes no network has seen. Columns:
 
 bones   pointing game (Zhang et al. 2016): share of images whose strongest place lies in one of the
-        17 regions. Chance: the share of the image that they cover, on the mean.
+        17 regions. Chance: the share of the image that they cover, on the mean. In brackets the
+        same of the images alone that the network was not trained on, where these are fewer.
 mass    share of the map that lies in them, over chance.
 del     deletion: mean change of the age in months while the strongest 1, 2, 5, 10 and 20 % of the
         pixels become black, over the same for pixels in random squares. Above 1: the map finds what
@@ -17,8 +19,8 @@ del     deletion: mean change of the age in months while the strongest 1, 2, 5, 
 ins     insertion: mean distance to the answer in months while the same pixels come into a blurred
         image, over the same for random squares. Below 1 is good.
 sanity  rank correlation (Spearman) of the map's importance with that of the same network with new
-        weights everywhere (Adebayo et al. 2018), and SSIM. A method that shows the same whatever
-        the network has learned fails: above 0.5.
+        weights everywhere and batch norms that have seen the images (Adebayo et al. 2018), and
+        SSIM. A method that shows the same whatever the network has learned fails: above 0.5.
 time    of one map, over one forward pass of the same image, both compiled, batch of 1, in processor
         time.
 
@@ -48,12 +50,14 @@ from bone_age_tf.data import pipeline, region_boxes
 from bone_age_tf.explain import methods
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.explain.places import box_map
+from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.prepare import prepare_dataset
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 FAILS = 0.5
 PHANTOM_NETWORKS = {
     "compact": {"base_filters": 12},
+    "efficientnet_lite0": {"base_filters": 16},
     "attention_vgg": {"base_filters": 8},
     "prsnet": {"base_filters": 12},
 }
@@ -72,8 +76,9 @@ def network_on_phantoms(options: argparse.Namespace, name: str):
     return keras.saving.load_model(path, compile=False), config
 
 
-def phantom_cases(options: argparse.Namespace) -> dict:
+def phantom_cases(options: argparse.Namespace, config) -> dict:
     """Returns images, sexes, ages and boxes of phantoms: validation to tune, test to report."""
+    del config  # all networks learn from the same
     builder = prepare_dataset(options.phantoms, options.data_dir, None)
     split = "validation" if options.tuning else "test"
     hands = region_boxes.read_phantoms(builder, split, 128, options.count)
@@ -83,10 +88,11 @@ def phantom_cases(options: argparse.Namespace) -> dict:
         "sexes": table.sex[: len(hands)],
         "ages": table.age_months[: len(hands)],
         "boxes": hands.boxes,
+        "unseen": np.ones(len(hands), bool),
     }
 
 
-def real_cases(options: argparse.Namespace) -> dict:
+def real_cases(options: argparse.Namespace, config) -> dict:
     """Returns the same of annotated radiographs: a third of the ids to tune, the rest to report."""
     builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
     hands = region_boxes.read_annotated(builder, options.boxes, 100)
@@ -97,11 +103,16 @@ def real_cases(options: argparse.Namespace) -> dict:
     places = [rows[name] for name in hands.image_id]
     found = hands.chosen(chosen).chosen(np.arange(min(options.count, int(chosen.sum()))))
     keep = np.flatnonzero(chosen)[: len(found)]
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    trained_on = {Path(name).stem for name in pipeline.read_table(builder, parts["train"]).image_id}
     return {
         "images": found.images[..., None].astype(np.float32),
         "sexes": table.sex[places][keep],
         "ages": table.age_months[places][keep],
         "boxes": found.boxes,
+        "unseen": np.array([name not in trained_on for name in found.image_id]),
     }
 
 
@@ -139,6 +150,13 @@ def curves(network: ExplainedNetwork, image: np.ndarray, sex: int, heat: np.ndar
     return far[: len(SHARES)].mean(), far[len(SHARES) :].mean()
 
 
+def likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Returns the rank correlation and the SSIM of two maps."""
+    small = [cv2.resize(each, (32, 32)).ravel() for each in (one, other)]
+    known = all(np.ptp(each) > 0 for each in small)  # the same everywhere is like nothing
+    return float(spearmanr(*small).statistic) if known else 0.0, similarity(one, other)
+
+
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
     """Returns the SSIM (Wang et al. 2004) of two maps, each scaled to a maximum of 1."""
     one, other = (m / max(float(m.max()), 1e-20) for m in (one, other))
@@ -169,10 +187,10 @@ def times_of(calls: dict, times: int = 20) -> dict[str, float]:
 def measure(options: argparse.Namespace, load_network, load_cases, seed: int) -> dict:
     """Returns the figures of every method on one network."""
     trained, config = load_network()
-    cases = load_cases()
+    cases = load_cases(config)
     network = ExplainedNetwork(trained, config)
-    strange = network.randomised(seed + 1)
     images, sexes = cases["images"], cases["sexes"]
+    strange = network.randomised(seed + 1, images=images[: options.few])
     months = network.months(network.stretched(images), sexes)
     masks = [inside(boxes, network.size_px) for boxes in cases["boxes"]]
     chance = float(np.mean([mask.mean() for mask in masks]))
@@ -181,6 +199,7 @@ def measure(options: argparse.Namespace, load_network, load_cases, seed: int) ->
     found: dict = {
         "n": len(images),
         "chance": chance,
+        "unseen": int(cases["unseen"].sum()),
         "mae": float(np.abs(months - cases["ages"]).mean()),
     }
     few = slice(0, options.few)
@@ -208,20 +227,18 @@ def measure(options: argparse.Namespace, load_network, load_cases, seed: int) ->
         ]
         changed = np.mean(own, axis=0) / np.mean(blank, axis=0)
         other = methods.importance(name, methods.make_maps(name, strange, images[few], sexes[few]))
-        ranks = [
-            spearmanr(cv2.resize(a, (32, 32)).ravel(), cv2.resize(b, (32, 32)).ravel()).statistic
-            for a, b in zip(heats[few], other, strict=True)
-        ]
-        ssim = [similarity(a, b) for a, b in zip(heats[few], other, strict=True)]
+        alike = [likeness(a, b) for a, b in zip(heats[few], other, strict=True)]
+        rank, ssim = np.mean(alike, axis=0)
         explain = functools.partial(methods.METHODS[name].maps_fn, network, one, sex)
         took = times_of({"explain": explain, "forward": forward})
         found["methods"][name] = {
             "pointing": float(np.mean(hit)),
+            "pointing_unseen": float(np.mean(np.array(hit)[cases["unseen"]])),
             "mass": float(np.mean(shares)) / chance,
             "deletion": float(changed[0]),
             "insertion": float(changed[1]),
-            "rank": float(np.mean(ranks)),
-            "ssim": float(np.mean(ssim)),
+            "rank": float(rank),
+            "ssim": float(ssim),
             "time": took["explain"] / took["forward"],
         }
         print(name, json.dumps(found["methods"][name]), flush=True)
@@ -245,16 +262,18 @@ def print_table(folder: Path) -> None:
     for title, by_seed in results(folder).items():
         images, _, network = title.partition("-")
         for found in by_seed.values():
-            rows = found["methods"].items()
+            rows, some = found["methods"].items(), 0 < found["unseen"] < found["n"]
             for name, row in sorted(rows, key=lambda item: -item[1]["pointing"]):
-                fails = " fails" if max(row["rank"], row["ssim"]) > FAILS else ""
+                fails = " **fails**" if max(row["rank"], row["ssim"]) > FAILS else ""
+                unseen = f" ({row['pointing_unseen']:.2f})" if some else ""
                 print(
-                    f"| {images} | `{network}` | `{name}` | {row['pointing']:.2f} | "
+                    f"| {images} | `{network}` | `{name}` | {row['pointing']:.2f}{unseen} | "
                     f"{row['mass']:.2f} | {row['deletion']:.2f} | {row['insertion']:.2f} | "
                     f"{row['rank']:.2f}, {row['ssim']:.2f}{fails} | {row['time']:.1f} |"
                 )
+            count = f"{found['n']} ({found['unseen']})" if some else found["n"]
             print(
-                f"| {images} | `{network}` | chance, n = {found['n']}, MAE {found['mae']:.1f} | "
+                f"| {images} | `{network}` | chance, n = {count}, MAE {found['mae']:.1f} | "
                 f"{found['chance']:.2f} | 1 | 1 | 1 | | |"
             )
 
@@ -288,9 +307,11 @@ def main() -> None:
         if options.boxes is None:
             parser.error("real needs --boxes=FOLDER, Pascal VOC files named by image id")
         named = [one.partition("=") for one in options.networks]
-        folders = {"compact": Path("exports/compact/1")} | {n: Path(f) for n, _, f in named}
-        for name, folder in folders.items():
-            load = functools.partial(saved_network, folder)
+        if not named:
+            shipped = choose_version(Path("exports"), None)
+            named = [(shipped.parent.name, "=", str(shipped))]
+        for name, _, folder in named:
+            load = functools.partial(saved_network, Path(folder))
             cases = functools.partial(real_cases, options)
             wanted[f"real {name}"] = functools.partial(measure, options, load, cases)
     folder = options.work_dir / ("tuning" if options.tuning else "results")

@@ -136,7 +136,7 @@ def _rest_handler(model: Model, before: Callable | None):
             count = len(asked["instances"])
             return 200, {
                 "predictions": [
-                    {name: _json(value[row]) for name, value in outputs.items()}
+                    {name: _json(name, value[row]) for name, value in outputs.items()}
                     for row in range(count)
                 ]
             }
@@ -151,9 +151,10 @@ def _plain(value):
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
 
 
-def _json(value):
+def _json(name, value):
     if isinstance(value, bytes):
-        return value.decode()
+        as_base64 = {"b64": base64.b64encode(value).decode()}
+        return as_base64 if name.endswith("_bytes") else value.decode()
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 

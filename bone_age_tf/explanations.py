@@ -39,9 +39,10 @@ from bone_age_tf.inference.region_detector import RegionDetector, load_detector
 from bone_age_tf.runs import Run, interval_table
 
 GALLERY_FILE, SHARES_FILE, CASES_FILE = "index.html", "regions.csv", "cases.json"
-DEFAULT_METHODS = ("saliency", "path_cam", "crm_months")
-"""Where the answer rests, and what places are worth, finely and exactly: the best at each of those
-that pass the sanity check of benchmarks/explanations.py."""
+DEFAULT_METHODS = ("smoothgrad", "saliency", "path_cam")
+"""Where brightness makes the hand look older or younger, where the answer rests, and what places
+are worth in months: of those that pass the sanity check of benchmarks/explanations.py the best, see
+benchmarks/RESULTS.md."""
 RUN_CASES, MOST_CASES = 8, 1000
 _IN_A_PICTURE = 3
 

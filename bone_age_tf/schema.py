@@ -35,6 +35,10 @@ MAP: Final = "map"
 """Output of exports, [B, H, W], 0 to 1: how much each place of the image decides the age, see
 `models.removal`. Enlarge it to the image; the first row is its upper edge."""
 
+OVERLAY: Final = "overlay_bytes"
+"""Output of a SavedModel, [B] text: that map over the image as a PNG file. TensorFlow Serving sends
+what ends in `_bytes` as base64 over REST, and breaks on other texts that are not UTF-8."""
+
 UNFAMILIARITY: Final = "unfamiliarity"
 """Output of exports, [B, 1]: how far an image's features lie from those of the training images, as
 a share of what is still familiar. Above 1 the age should not be trusted."""

@@ -80,19 +80,27 @@ class ExplainedNetwork:
         """What becomes of the answer without each place, see `build_removal_model`."""
         return build_removal_model(self.whole)
 
-    def randomised(self, seed: int, share: float = 1.0) -> "ExplainedNetwork":
+    def randomised(
+        self, seed: int, share: float = 1.0, images: np.ndarray | None = None
+    ) -> "ExplainedNetwork":
         """Returns the same network with new weights, for the sanity check of Adebayo et al. 2018.
 
         Args:
             seed: of the weights.
             share: of the layers with weights, counted from the answer to the image, that lose what
                 they have learned (cascading randomisation).
+            images: [B, S, S, 1] float32, plain pixels, on which the batch norms that lose what they
+                have learned measure the new features. Without, hardly anything of the image
+                reaches the last layers of a deep network of new weights, and no map that is made
+                there could resemble another.
         """
         keras.utils.set_random_seed(seed)
         other = build_model(self.config, self.size_px)
         learned = [layer for layer in other.layers if layer.weights]
         for layer in learned[: round((1 - share) * len(learned))]:
             layer.set_weights(self._trained.get_layer(layer.name).get_weights())
+        if images is not None:
+            _measure_batch_norms(other, learned[round((1 - share) * len(learned)) :], images)
         return ExplainedNetwork(other, self.config)
 
 
@@ -161,6 +169,19 @@ class OneInputNetwork:
         if name not in self._compiled:
             self._compiled[name] = tf.function(call, autograph=False)
         return self._compiled[name](as_tensor(images), *map(tf.constant, others)).numpy()
+
+
+def _measure_batch_norms(
+    model: keras.Model, measuring: list[keras.Layer], images: np.ndarray
+) -> None:
+    """Gives batch norms the statistics of these images; the others keep theirs."""
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    momenta = [one.momentum for one in norms]
+    for one in norms:
+        one.momentum = 0.0 if one in measuring else 1.0
+    model({schema.IMAGE: images, schema.SEX: np.zeros((len(images), 1), "float32")}, training=True)
+    for one, momentum in zip(norms, momenta, strict=True):
+        one.momentum = momentum
 
 
 def _behind_the_stretch(model: keras.Model) -> keras.Model:

@@ -40,11 +40,12 @@ def relation(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
 
 
 def parts(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """The boxes of the parts, each as bright as its score among theirs, spread over its area."""
+    """The boxes of the parts kept, each as bright as its score among them, spread over its area."""
     outputs = network.own_outputs(images, sex)
     found = []
-    for boxes, scores in zip(outputs[schema.PART_BOXES], outputs[schema.PART_SCORES], strict=True):
-        shares = np.exp(scores - scores.max())
+    names = (schema.PART_BOXES, schema.PART_SCORES, schema.PART_KEPT)
+    for boxes, scores, kept in zip(*(outputs[name] for name in names), strict=True):
+        shares = kept * np.exp(scores - scores.max())
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         found.append(
             box_map(boxes, shares / shares.sum() / np.maximum(areas, 1e-6), network.size_px)

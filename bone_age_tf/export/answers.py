@@ -29,8 +29,8 @@ def with_status(
         outputs: of the model by name, the batch first.
 
     Returns:
-        The outputs by name, NaN where there is no answer (0 where the type has no NaN), and
-        `status` [B] string, `reason` [B] string and `reason_code` [B] int32.
+        The outputs by name, NaN where there is no answer (0 or an empty text where the type has no
+        NaN), and `status` [B] string, `reason` [B] string and `reason_code` [B] int32.
     """
     reason = films["reason"]
     reason = tf.where(tf.reduce_all(is_sex(sex), axis=1), reason, int(Reason.SEX))
@@ -68,9 +68,10 @@ def _all_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
 
 
 def _only(kept: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    """Returns the values of the cases that are kept, NaN or 0 for the others."""
+    """Returns the values of the cases that are kept, NaN, 0 or no text for the others."""
     shape = tf.concat([tf.shape(kept), tf.ones([value.shape.rank - 1], tf.int32)], axis=0)
-    none = tf.cast(float("nan") if value.dtype.is_floating else 0, value.dtype)
+    nothing = "" if value.dtype == tf.string else float("nan") if value.dtype.is_floating else 0
+    none = tf.constant(nothing, value.dtype)
     return tf.where(tf.reshape(kept, shape), value, none)
 
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 FLOAT32: Final = "float32"
+FLOAT32_MAP: Final = "float32_map"
 FLOAT16: Final = "float16"
 DYNAMIC: Final = "dynamic"
 INT8: Final = "int8"
@@ -11,6 +12,7 @@ ONNX: Final = "onnx"
 
 FORMATS: Final = {
     FLOAT32: "as it was trained",
+    FLOAT32_MAP: "the same with the output map, which says where the age comes from",
     FLOAT16: "weights of 16 bits, half the size; computes in float32 or, on a GPU, in float16",
     DYNAMIC: "weights of 8 bits, a quarter of the size; needs no calibration",
     INT8: "the backbone computes in 8 bits, the fastest on processors; float32 in and out",

@@ -13,10 +13,15 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
-from bone_age_tf.export.formats import DYNAMIC, INT8, ONNX, UINT8
+from bone_age_tf.export.formats import DYNAMIC, FLOAT32_MAP, INT8, ONNX, UINT8
 from bone_age_tf.export.lite_int8 import ask
 from bone_age_tf.export.onnx import months_of_onnx
-from bone_age_tf.export.saved_model import BYTES_SIGNATURE, IMAGE_BYTES, TENSOR_SIGNATURE
+from bone_age_tf.export.saved_model import (
+    BYTES_SIGNATURE,
+    EXPLAIN_SIGNATURE,
+    IMAGE_BYTES,
+    TENSOR_SIGNATURE,
+)
 from bone_age_tf.reasons import REASON_CODE, Reason
 
 FLOAT_LIMIT_MONTHS = 0.5
@@ -24,6 +29,10 @@ FLOAT_LIMIT_MONTHS = 0.5
 INTEGER_MEAN_LIMIT_MONTHS = 0.5
 INTEGER_MAX_LIMIT_MONTHS = 3.0
 """A file with weights of 8 bits that is further off is published with a warning."""
+MAP_LIMIT = 0.1
+"""A map with a place, 0 to 1, that is further off is broken, and nothing is published."""
+_MAPS = 16
+"""Cases whose maps are compared."""
 _INTEGER = (DYNAMIC, INT8, UINT8)
 _SINGLE_THREAD_CASES = 40
 _MEMORY = """
@@ -76,27 +85,28 @@ def measure_parity(
     """Runs the same cases through every form of the model.
 
     Args:
-        network: the Keras model.
+        network: the Keras model, with the output `map` or without.
         saved_model: folder with the bytes signature.
         files: by format.
         cases: from images that were not trained on.
 
     Returns:
         JSON-ready: `n`; and for each form the mean and maximum difference from Keras in months and
-        the MAE against the labels; for the SavedModel, how many films it read `from_bytes` (its
+        the MAE against the labels; for those with a map, its maximum difference `max_map` on the
+        first cases; for the SavedModel, how many films it read `from_bytes` (its
         film check refused or turned the others, which gave pixels); for files their `megabytes`
         too and, for LiteRT, milliseconds an image with two threads and with one, and the megabytes
         of memory that it takes.
 
     Raises:
-        ParityError: an answer is no number, or a float form is off by over `FLOAT_LIMIT_MONTHS`.
+        ParityError: an answer is no number, a float form is off by over `FLOAT_LIMIT_MONTHS`, or a
+            map by over `MAP_LIMIT`.
     """
     images = np.stack([case.image for case in cases])
     sexes = np.array([[case.sex] for case in cases], np.float32)
     labels = np.array([case.age_months for case in cases])
-    keras_months = np.ravel(
-        network.predict({schema.IMAGE: images, schema.SEX: sexes}, verbose=0)[schema.AGE_MONTHS]
-    )
+    expected = network.predict({schema.IMAGE: images, schema.SEX: sexes}, verbose=0)
+    keras_months = np.ravel(expected[schema.AGE_MONTHS])
     found: dict = {
         "n": len(cases),
         "keras": {"mae_months": _mean_difference(keras_months, labels)},
@@ -119,6 +129,11 @@ def measure_parity(
         found[ONNX] = _compared(ONNX, months, keras_months, labels) | {
             "megabytes": files[ONNX].stat().st_size / 1e6
         }
+    if schema.MAP in expected:
+        maps = _maps_of(saved_model, files.get(FLOAT32_MAP), cases[:_MAPS])
+        for name, (of_cases, some) in maps.items():
+            keras_maps = expected[schema.MAP][:_MAPS][of_cases]
+            found[name]["max_map"] = _map_difference(name, some, keras_maps)
     return found
 
 
@@ -204,6 +219,39 @@ def _saved_model_months(
             untouched, np.ravel(answer[schema.AGE_MONTHS]), np.ravel(of_pixels)
         )
     return months, as_they_are
+
+
+def _maps_of(
+    saved_model: Path, lite_file: Path | None, cases: list[Case]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns by form which cases [N] have a map, and those maps [K, H, W].
+
+    Those of the SavedModel are of films that its film check left as they are.
+    """
+    loaded = tf.saved_model.load(str(saved_model))  # must outlive its signatures
+    answer = loaded.signatures[EXPLAIN_SIGNATURE](
+        **{
+            IMAGE_BYTES: tf.constant([case.encoded for case in cases]),
+            schema.SEX: tf.constant([[float(case.sex)] for case in cases]),
+        }
+    )
+    untouched = answer[REASON_CODE].numpy() == Reason.NONE
+    found = {"saved_model": (untouched, answer[schema.MAP].numpy()[untouched])}
+    if lite_file is not None:
+        runner = Interpreter(str(lite_file)).get_signature_runner(BYTES_SIGNATURE)
+        maps = np.stack([ask(runner, case.single)[schema.MAP][0] for case in cases])
+        found[f"litert_{FLOAT32_MAP}"] = np.ones(len(cases), bool), maps
+    return found
+
+
+def _map_difference(name: str, maps: np.ndarray, expected: np.ndarray) -> float:
+    most = float(np.abs(maps - expected).max(initial=0.0))
+    if not most <= MAP_LIMIT:  # NaN fails too
+        raise ParityError(
+            f"the map of {name} is {most:.2f} from the Keras model's; at most {MAP_LIMIT} is "
+            "allowed, so nothing was published"
+        )
+    return most
 
 
 def _lite_months(

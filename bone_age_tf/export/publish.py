@@ -26,6 +26,7 @@ from bone_age_tf.export.formats import (
     DYNAMIC,
     FLOAT16,
     FLOAT32,
+    FLOAT32_MAP,
     INT8,
     ONNX,
     file_name,
@@ -34,6 +35,7 @@ from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
 from bone_age_tf.export.warm_up import write_warm_up
 from bone_age_tf.models.build import build_model, build_served_model
 from bone_age_tf.models.layers import convolve_strided
+from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.training.precision import in_float32
 
@@ -90,9 +92,10 @@ def publish(
             None if site is None else (site.offset_months, site.slope),
             None if familiarity is None else dataclasses.astuple(familiarity),
         )
+        mapped = build_mapped_model(static)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
-        signatures = saved_model.write_saved_model(static, config, folder, film_check)
+        signatures = saved_model.write_saved_model(mapped, config, folder, film_check)
         if films:
             write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
         write_keras_file(plain, folder / KERAS_FILE)
@@ -102,11 +105,12 @@ def publish(
             "interval": None if interval is None else interval.as_json(),
             "site_calibration": None if site is None else site.as_json(),
             "film_check": None if film_check is None else film_check.version,
+            "map": {"shape": [1, *mapped.output[schema.MAP].shape[1:]], "range": [0, 1]},
         }
         metadata = _metadata(static, config, version, formats, signatures, facts | learned)
         single = [case.single for case in calibration]
-        files = _write_files(static, metadata, formats, single, folder)
-        measured = parity.measure_parity(static, folder, files, cases)
+        files = _write_files(static, mapped, metadata, formats, single, folder)
+        measured = parity.measure_parity(mapped, folder, files, cases)
         metadata["parity"] = measured
         (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
         target = home / str(version)
@@ -116,6 +120,7 @@ def publish(
 
 def _write_files(
     static: keras.Model,
+    mapped: keras.Model,
     metadata: dict,
     formats: Sequence[str],
     calibration: Sequence[lite_int8.Case],
@@ -134,6 +139,9 @@ def _write_files(
                 continue
             if form == FLOAT32:
                 data = float32
+            elif form == FLOAT32_MAP:
+                saved_model.write_single_case_model(mapped, size_px, Path(temporary) / "map")
+                data = lite.convert_float32(Path(temporary) / "map")
             elif form == FLOAT16:
                 data = lite.convert_float16(float32)
             elif form == DYNAMIC:

@@ -11,6 +11,7 @@ from bone_age_tf import schema
 from bone_age_tf.config import served_resize
 from bone_age_tf.export import answers
 from bone_age_tf.export.film_graph import FilmCheck, look_at_files
+from bone_age_tf.export.overlay import overlay_png
 
 BYTES_SIGNATURE = "serving_default"
 TENSOR_SIGNATURE = "tensors"
@@ -30,9 +31,11 @@ def write_saved_model(
     [B, 1] float32 (0 female, 1 male); decoding, the look at each film and resizing are in the
     graph. It answers with the outputs of the model and, for each file, `status`, `reason` and
     `reason_code`, see `answers.with_status`; one that cannot be read does not fail the others.
-    `explain`, where the model has an output `map`, takes the same and adds that map. `tensors`
-    takes `image` [B, size_px, size_px, 1] float32, 0 to 255, already put right and resized, and
-    `sex`, and answers with all outputs of the model.
+    `explain`, where the model has an output `map`, takes the same and adds that map and
+    `overlay_bytes` [B] string, the map over the film as the model sees it, a PNG file, empty where
+    there is no answer. `tensors` takes `image` [B, size_px, size_px, 1] float32, 0 to 255, already
+    put right and resized, and `sex`, and answers with all outputs of the model but the map, so that
+    only who asks for a map waits for it.
 
     Args:
         model: built with a static image size.
@@ -47,11 +50,13 @@ def write_saved_model(
     size_px = config.image_size_px
     sex = tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
 
-    def from_pixels(image, sex):
-        # Named outright: Keras may otherwise trace a model in training mode.
-        return model({schema.IMAGE: image, schema.SEX: sex}, training=False)
+    quick = _without_map(model)
 
-    def from_bytes(image_bytes, sex, left_out):
+    def from_pixels(network, image, sex):
+        # Named outright: Keras may otherwise trace a model in training mode.
+        return network({schema.IMAGE: image, schema.SEX: sex}, training=False)
+
+    def from_bytes(network, image_bytes, sex):
         tf.debugging.assert_equal(
             tf.shape(image_bytes)[0],
             tf.shape(sex)[0],
@@ -59,20 +64,25 @@ def write_saved_model(
         )
         films = look_at_files(image_bytes, size_px, served_resize(config), film_check)
         known_sex = tf.where(answers.is_sex(sex), sex, 0.0)
-        outputs = from_pixels(films[schema.IMAGE], known_sex)
-        kept = {name: value for name, value in outputs.items() if name not in left_out}
-        return answers.with_status(films, sex, kept)
+        outputs = dict(from_pixels(network, films[schema.IMAGE], known_sex))
+        if schema.MAP in outputs:
+            outputs[schema.OVERLAY] = overlay_png(films[schema.IMAGE], outputs[schema.MAP])
+        return answers.with_status(films, sex, outputs)
 
     # It tracks what the endpoints use; `track` would store every variable a second time.
     archive = keras.export.ExportArchive()
     files = [tf.TensorSpec([None], tf.string, name=IMAGE_BYTES), sex]
     archive.add_endpoint(
-        BYTES_SIGNATURE, lambda image_bytes, sex: from_bytes(image_bytes, sex, (schema.MAP,)), files
+        BYTES_SIGNATURE, lambda image_bytes, sex: from_bytes(quick, image_bytes, sex), files
     )
-    archive.add_endpoint(TENSOR_SIGNATURE, from_pixels, [_pixels(None, size_px), sex])
+    archive.add_endpoint(
+        TENSOR_SIGNATURE,
+        lambda image, sex: from_pixels(quick, image, sex),
+        [_pixels(None, size_px), sex],
+    )
     if schema.MAP in model.output:
         archive.add_endpoint(
-            EXPLAIN_SIGNATURE, lambda image_bytes, sex: from_bytes(image_bytes, sex, ()), files
+            EXPLAIN_SIGNATURE, lambda image_bytes, sex: from_bytes(model, image_bytes, sex), files
         )
     archive.write_out(folder, verbose=False)
     return _describe(folder)
@@ -101,6 +111,11 @@ def write_single_case_model(
         ],
     )
     archive.write_out(folder, verbose=False)
+
+
+def _without_map(model: keras.Model) -> keras.Model:
+    outputs = {name: value for name, value in model.output.items() if name != schema.MAP}
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def _describe(folder: Path) -> dict[str, dict]:

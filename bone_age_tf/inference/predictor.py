@@ -330,7 +330,8 @@ def _check_signature(interpreter: Interpreter, metadata: _Metadata, path: Path) 
             f"{path}: inputs are {', '.join(inputs)}, not {schema.IMAGE}, {schema.SEX}; "
             f"{_remedy(path.parent)}"
         )
-    if frozenset(outputs) != metadata.outputs or schema.AGE_MONTHS not in outputs:
+    # A map may come beside them; nothing here reads it.
+    if frozenset(outputs) - {schema.MAP} != metadata.outputs or schema.AGE_MONTHS not in outputs:
         raise ModelError(
             f"{path}: outputs are {', '.join(outputs)}, but {METADATA_FILE} names "
             f"{', '.join(sorted(metadata.outputs))}; {schema.AGE_MONTHS} must be among them; "

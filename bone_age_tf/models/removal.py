@@ -23,6 +23,8 @@ MONTHS_MAP = "months_map"
 """[B, H, W], the age with a place less the age without it."""
 RELEVANCE = "relevance"
 """[B, H, W], CRM on the age distribution; on a regression the square of `MONTHS_MAP`."""
+_NOTHING = 1e-3
+"""Months; what a place changes below this can be mere rounding."""
 _JOINED = "whole_and_parts"
 """The layer of `prsnet` in which features of parts join those of the whole image."""
 
@@ -49,7 +51,7 @@ def build_removal_model(model: keras.Model) -> keras.Model:
     wanted = {schema.AGE_MONTHS: model.output[schema.AGE_MONTHS]}
     if schema.DISTRIBUTION in model.output:
         wanted[schema.DISTRIBUTION] = model.output[schema.DISTRIBUTION]
-    head = keras.Model(inputs, wanted, name="head")
+    head = _head_of(inputs, wanted)
     changed = head(repeated)
     compare = RemovalMaps(places.shape[1], places.shape[2], name="removal_maps")
     names = list(wanted)
@@ -62,8 +64,10 @@ def build_removal_model(model: keras.Model) -> keras.Model:
 def build_mapped_model(served: keras.Model) -> keras.Model:
     """Adds the output `schema.MAP` [B, H, W], 0 to 1, to a model that is to be exported.
 
-    The map is `RELEVANCE` as a share of its maximum, on its own places: whoever draws it enlarges
-    it. It needs no gradient, so that LiteRT runs it too.
+    The map is the size of `MONTHS_MAP` as a share of its maximum, on its own places: whoever draws
+    it enlarges it. Where no place changes anything it stays dark, and does not show rounding. It
+    needs no gradient, so that LiteRT runs it too. `RELEVANCE` would need none either, but resembles
+    that of a network which has learned nothing (benchmarks/explanations.py).
 
     Args:
         served: made by `build_served_model` from a model of a static image size. The map is of the
@@ -71,8 +75,8 @@ def build_mapped_model(served: keras.Model) -> keras.Model:
     """
     names = (schema.AGE_MONTHS, schema.DISTRIBUTION)
     own = {name: served.get_layer(name).output for name in names if _has_layer(served, name)}
-    relevance = build_removal_model(keras.Model(served.input, own)).output[RELEVANCE]
-    outputs = dict(served.output) | {schema.MAP: ShareOfMaximum(name=schema.MAP)(relevance)}
+    months = build_removal_model(keras.Model(served.input, own)).output[MONTHS_MAP]
+    outputs = dict(served.output) | {schema.MAP: ShareOfMaximum(name=schema.MAP)(months)}
     return keras.Model(served.input, outputs, name=served.name)
 
 
@@ -91,6 +95,19 @@ def pooled_map(model: keras.Model):
 
 def _has_layer(model: keras.Model, name: str) -> bool:
     return any(layer.name == name for layer in model.layers)
+
+
+def _head_of(inputs: list, wanted: dict) -> keras.Model:
+    """Returns the layers from some tensors of a model to others.
+
+    Keras gives what is an input of the model already, the sex, a second origin on the way; with it,
+    the model itself could no longer be saved.
+    """
+    origins = [one._keras_history for one in inputs]
+    head = keras.Model(inputs, wanted, name="head")
+    for one, origin in zip(inputs, origins, strict=True):
+        one._keras_history = origin
+    return head
 
 
 def _without_each_place(model: keras.Model, places, features):
@@ -252,11 +269,12 @@ class RemovalMaps(_OfPlaces):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class ShareOfMaximum(_OfPlaces):
-    """Each map as a share of its maximum."""
+    """The size of each place as a share of the largest, or of `_NOTHING` where that is less."""
 
     def call(self, maps):
-        """Maps [B, H, W], 0 or more, to the same, 0 to 1."""
-        return maps / ops.maximum(ops.max(maps, axis=(1, 2), keepdims=True), 1e-20)
+        """Maps [B, H, W] in months to the same, 0 to 1."""
+        maps = ops.abs(maps)
+        return maps / ops.maximum(ops.max(maps, axis=(1, 2), keepdims=True), _NOTHING)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -1,6 +1,7 @@
 """Every method on every model and head, and what the maps of known networks must be."""
 
 import itertools
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
-from bone_age_tf.explain import gradients, methods
+from bone_age_tf.explain import gradients, methods, own_maps
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.catalog import MODELS
@@ -156,3 +157,29 @@ def test_new_weights_from_the_answer_on(eager, spotted):
         network.randomised(1).whole.get_layer("conv1").get_weights()[0],
         network.whole.get_layer("conv1").get_weights()[0],
     )
+
+
+def test_new_batch_norms_have_seen_the_images(eager, spotted):
+    network, _ = spotted
+    shown = images(32, 4)
+    other = network.randomised(1, images=shown)
+    norm = other.whole.get_layer("norm1")
+    inputs = {"image": other.stretched(shown), "sex": np.zeros((4, 1), np.float32)}
+    features = np.array(keras.Model(other.whole.input, norm.input)(inputs, training=False))
+    assert np.ptp(features) > 0.1
+    np.testing.assert_allclose(norm.moving_mean, features.mean(axis=(0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(norm.moving_variance, features.var(axis=(0, 1, 2)), rtol=1e-3)
+    kept = network.randomised(1, share=0.5, images=shown).whole.get_layer("norm1")
+    np.testing.assert_array_equal(kept.moving_mean, network.whole.get_layer("norm1").moving_mean)
+
+
+def test_parts_that_are_not_kept_are_not_shown():
+    boxes = np.array([[[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0.5, 0.5, 1]]])
+    outputs = {
+        schema.PART_BOXES: boxes,
+        schema.PART_SCORES: np.log([[3.0, 9.0, 1.0]]),
+        schema.PART_KEPT: np.array([[1.0, 0.0, 1.0]]),
+    }
+    network = SimpleNamespace(own_outputs=lambda *_: outputs, size_px=4)
+    (found,) = own_maps.parts(network, np.zeros((1, 4, 4, 1)), 0)
+    np.testing.assert_allclose(found[[0, 0, 3, 3], [0, 3, 0, 3]], [3.0, 1.0, 0.0, 0.0], rtol=1e-5)

@@ -18,6 +18,7 @@ from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, lite_int8, parity, publish
 from bone_age_tf.inference.predictor import Predictor, latest_version
 from bone_age_tf.models.build import build_features_model, build_model
+from bone_age_tf.models.removal import MONTHS_MAP, build_removal_model
 
 INTERVAL = IntervalTable(((11.0,) * 21, (20.0,) * 21), 100)
 """Half-widths of 1 month, which is what a regression has, become 11 for girls and 20 for boys."""
@@ -57,6 +58,7 @@ def exported(request, phantoms, tmp_path_factory):
         {},
         exports,
         INTERVAL if config.head == "regression" else None,
+        formats=("float32", "int8", "float32_map"),
     )
     yield config, network, exports, folder, measured, test
     MODELS.pop("tiny")
@@ -79,12 +81,35 @@ def test_every_form_agrees_with_keras(exported):
     assert measured["saved_model"]["max_months"] < 0.05
     assert measured["litert_float32"]["max_months"] < 0.05
     assert 0 < measured["litert_int8"]["mean_months"] < 1
+    assert measured["litert_float32_map"]["max_months"] < 0.05
+    for name in ("saved_model", "litert_float32_map"):
+        assert measured[name]["max_map"] < 0.02
     assert measured["litert_int8"]["megabytes"] < measured["litert_float32"]["megabytes"]
     for row in (measured["litert_float32"], measured["litert_int8"]):
         assert row["milliseconds"] > 0
         assert row["milliseconds_one_thread"] > 0
         assert 0 < row["memory_megabytes"] < 200
     assert "litert_int8" in parity.parity_table(measured)
+
+
+def test_a_lite_file_has_the_map_that_keras_has(exported):
+    _, _, _, folder, _, test = exported
+    runner = Interpreter(str(folder / "model_float32_map.tflite")).get_signature_runner()
+    removal = build_removal_model(build_static(exported))
+    for case in test[:3]:
+        image, sex = case.single
+        found = runner(image=image, sex=sex)["map"][0]
+        months = removal({"image": image, "sex": sex}, training=False)[MONTHS_MAP][0]
+        size = np.abs(np.array(months))
+        assert size.max() > 2e-3  # months; what is smaller is shown darker
+        np.testing.assert_allclose(found, size / size.max(), atol=0.02)
+
+
+def build_static(exported):
+    config, network, *_ = exported
+    static = build_model(config, config.image_size_px)
+    static.set_weights(network.get_weights())
+    return static
 
 
 def test_bytes_of_any_shape_share_a_batch(exported):

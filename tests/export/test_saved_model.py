@@ -1,5 +1,6 @@
 """The SavedModel from bytes: equal to local prediction, and nothing breaks it."""
 
+import io
 import json
 import zlib
 
@@ -14,12 +15,14 @@ from bone_age_tf import config as configs
 from bone_age_tf.data import radiograph
 from bone_age_tf.export import parity, publish, saved_model
 from bone_age_tf.export.film_check import load_film_check
+from bone_age_tf.export.overlay import overlay_png
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
 from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.reasons import TEXTS, Reason
 
+SIGNATURES = ("serving_default", "tensors", "explain")
 EXIF_TURNED = Image.Exif()
 EXIF_TURNED[0x0112] = 6
 
@@ -209,6 +212,51 @@ def test_a_model_with_a_map_gets_a_signature_for_it(tmp_path, drawn):
     np.testing.assert_allclose(found["map"][0], expected, atol=0.01)
     assert np.isnan(found["map"][1]).all()
     assert found["status"].numpy().tolist() == [b"ok", b"error"]
+    drawn_over, nothing = found["overlay_bytes"].numpy()
+    (as_laid,) = overlay_png(small[None, ..., None], expected[None].astype(np.float32)).numpy()
+    pictures = [np.asarray(Image.open(io.BytesIO(png)), int) for png in (drawn_over, as_laid)]
+    assert pictures[0].shape == (512, 512, 3)
+    assert np.abs(pictures[0] - pictures[1]).mean() < 2
+    assert nothing == b""
+
+
+def test_explaining_answers_as_serving_does_and_says_where_from(served, serve, files):
+    batch, sexes = list(files.values()), tf.zeros((len(files), 1))
+    found = serve.loaded.signatures["explain"](image_bytes=tf.constant(batch), sex=sexes)
+    plain = serve(batch)
+    assert set(found) == {*plain, "map", "overlay_bytes"}
+    for name, value in plain.items():
+        if value.dtype == object or name == "reason_code":
+            assert found[name].numpy().tolist() == value.tolist()
+        else:
+            np.testing.assert_allclose(found[name], value, atol=1e-3)
+    answered = plain["status"] == b"ok"
+    maps, pictures = found["map"].numpy(), found["overlay_bytes"].numpy()
+    np.testing.assert_allclose(maps[answered].max(axis=(1, 2)), 1, rtol=1e-5)
+    assert np.isnan(maps[~answered]).all()
+    assert [picture[:4] == b"\x89PNG" for picture in pictures] == answered.tolist()
+    metadata = json.loads((served[1] / "metadata.json").read_text())
+    assert metadata["map"] == {"shape": [1, *maps.shape[1:]], "range": [0, 1]}
+    assert metadata["signatures"]["explain"]["outputs"]["overlay_bytes"]["dtype"] == "string"
+    assert metadata["parity"]["saved_model"]["max_map"] < 0.05
+
+
+def test_nobody_waits_for_a_map_who_did_not_ask(serve):
+    def names(signature):
+        definition = serve.loaded.signatures[signature].graph.as_graph_def()
+        nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+        return {node.name for node in nodes}
+
+    of_map = [any("removal_maps" in one for one in names(name)) for name in SIGNATURES]
+    assert of_map == [False, False, True]
+
+
+def test_a_wrong_map_is_not_published():
+    maps = np.zeros((2, 3, 3))
+    assert parity._map_difference("explain", maps + 0.05, maps) == pytest.approx(0.05)
+    for wrong in (maps + 0.3, maps * np.nan):
+        with pytest.raises(parity.ParityError, match="the map of explain is"):
+            parity._map_difference("explain", wrong, maps)
 
 
 def test_an_export_that_dies_leaves_the_version_before(served, tiny_config, monkeypatch):

@@ -262,7 +262,9 @@ def test_addresses():
 def test_warm_up_holds_official_logs_of_drawn_films(served):
     requests = read_warm_up(served[1])
     assert {(name, count) for name, count, _ in requests} == {
-        (name, count) for name in ("serving_default", "tensors") for count in warm_up.BATCHES
+        (name, count)
+        for name in ("serving_default", "tensors", "explain")
+        for count in warm_up.BATCHES
     }
 
 
@@ -315,7 +317,7 @@ def test_it_answers_its_warm_up_without_keras_and_without_this_package(served, t
     )
     assert done.returncode == 0, done.stderr
     statuses, imported = json.loads(done.stdout.splitlines()[-1])
-    assert statuses == ["ok"] * sum(warm_up.BATCHES)
+    assert statuses == ["ok"] * 2 * sum(warm_up.BATCHES)  # to be served and to be explained
     assert imported == []
 
 
