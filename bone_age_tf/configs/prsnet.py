@@ -15,8 +15,8 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     config.base_filters = 32
     # Kinds of parts, and how many of them join the whole image; side of their crops
     config.parts = 8
-    config.used_parts = 6
-    config.part_size_px = 32
+    config.used_parts = 8
+    config.part_size_px = 48
     # Off for ablations
     config.relation = True
     config.selection = True
@@ -24,7 +24,7 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     # while training, that a moved copy has its parts in the same places, and that they lie apart
     config.part_loss_weight = 1.0
     config.ranking_loss_weight = 0.1
-    config.second_view_weight = 1.0
+    config.second_view_weight = 3.0
     config.apart_weight = 0.5
     minutes_on_two_cores(config, dataset)
     return config
