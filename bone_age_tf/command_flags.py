@@ -70,7 +70,7 @@ Train the network that refuses films that are no whole hand and puts others righ
 
 Show what an answer rests on: a picture a case, a page of all of them, shares by region:
   python run.py --mode=explain --input=hand.png --sex=female     (or a folder, or a CSV)
-  python run.py --mode=explain --input=cases.csv --methods=crm_months,occlusion --count=100
+  python run.py --mode=explain --input=cases.csv --methods=crm_months,path_cam --count=100
 
 Train the network that finds the regions of ossification, on phantoms and then on your annotations:
   python run.py --mode=train_region_detector --dataset=rsna_bone_age --manual_dir=FOLDER \

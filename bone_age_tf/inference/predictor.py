@@ -16,7 +16,7 @@ from bone_age_tf.evaluation.site_calibration import SiteCalibration
 METADATA_FILE = "metadata.json"
 SHIPPED_MODEL = "efficientnet_lite0"
 SIGNATURE = "serving_default"
-MOST_EXACT_FIRST = ("float32", "float16", "int8", "dynamic", "uint8")
+MOST_EXACT_FIRST = ("float32", "float32_map", "float16", "int8", "dynamic", "uint8")
 """LiteRT files of an export, in the order in which they are taken where none is named."""
 
 _SEX_CODES = {name: code for code, name in enumerate(schema.SEX_NAMES)}
