@@ -331,7 +331,8 @@ def _check_signature(interpreter: Interpreter, metadata: _Metadata, path: Path) 
             f"{_remedy(path.parent)}"
         )
     # A map may come beside them; nothing here reads it.
-    if frozenset(outputs) - {schema.MAP} != metadata.outputs or schema.AGE_MONTHS not in outputs:
+    named = metadata.outputs - {schema.MAP}
+    if frozenset(outputs) - {schema.MAP} != named or schema.AGE_MONTHS not in outputs:
         raise ModelError(
             f"{path}: outputs are {', '.join(outputs)}, but {METADATA_FILE} names "
             f"{', '.join(sorted(metadata.outputs))}; {schema.AGE_MONTHS} must be among them; "
