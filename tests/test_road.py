@@ -143,9 +143,12 @@ def check_it_is_exported_for_a_site(root, place):
     shutil.rmtree(place / "exports/resnet18/2")
 
 
-@pytest.mark.parametrize("model", ["attention_vgg", "prsnet"])
-def test_models_with_outputs_of_their_own_walk_the_same_road(root, tmp_path, model):
-    done = walk(root, tmp_path, f"--model={model}", *ARGUMENTS)
+FEW_PARTS = ["--config.parts=4", "--config.used_parts=3", "--config.part_size_px=16"]
+
+
+@pytest.mark.parametrize(("model", "settings"), [("attention_vgg", []), ("prsnet", FEW_PARTS)])
+def test_models_with_outputs_of_their_own_walk_the_same_road(root, tmp_path, model, settings):
+    done = walk(root, tmp_path, f"--model={model}", *ARGUMENTS, *settings)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "On 8 held-out images" in done.stdout
     Image.effect_noise((300, 400), 80).save(tmp_path / "noise.png")
