@@ -23,7 +23,7 @@ MONTHS_MAP = "months_map"
 """[B, H, W], the age with a place less the age without it."""
 RELEVANCE = "relevance"
 """[B, H, W], CRM on the age distribution; on a regression the square of `MONTHS_MAP`."""
-_NOTHING = 1e-3
+_NOTHING = 0.02
 """Months; what a place changes below this can be mere rounding."""
 _JOINED = "whole_and_parts"
 """The layer of `prsnet` in which features of parts join those of the whole image."""

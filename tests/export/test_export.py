@@ -101,8 +101,9 @@ def test_a_lite_file_has_the_map_that_keras_has(exported):
         found = runner(image=image, sex=sex)["map"][0]
         months = removal({"image": image, "sex": sex}, training=False)[MONTHS_MAP][0]
         size = np.abs(np.array(months))
-        assert size.max() > 2e-3  # months; what is smaller is shown darker
-        np.testing.assert_allclose(found, size / size.max(), atol=0.02)
+        assert size.max() > 2e-3  # months
+        # Below 0.02 months the map is darker: rounding is not to be shown in full light.
+        np.testing.assert_allclose(found, size / max(size.max(), 0.02), atol=0.02)
 
 
 def build_static(exported):
