@@ -22,7 +22,6 @@ What is known of each run is kept in `--work_dir`; a second start goes on.
 import argparse
 import functools
 import os
-import xml.etree.ElementTree
 from io import BytesIO
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from seeds import measure_all, print_table
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline
+from bone_age_tf.data.region_boxes import read_annotation
 from bone_age_tf.models import heads, part_layers, prsnet
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.photometry import build_photometry
@@ -263,16 +263,8 @@ def about(regions: list[np.ndarray]) -> np.ndarray:
 
 def annotated(options: argparse.Namespace, builder, size_px: int):
     """Returns inputs and region boxes of the annotated radiographs that the training set holds."""
-    boxes = {}
-    for path in sorted(options.boxes.glob("*.xml")):
-        root = xml.etree.ElementTree.parse(path).getroot()
-        width, height = (float(root.findtext(f"size/{side}")) for side in ("width", "height"))
-        ends = [
-            [float(thing.findtext(f"bndbox/{end}")) for end in ("ymin", "xmin", "ymax", "xmax")]
-            for thing in root.findall("object")
-        ]
-        if ends:
-            boxes[path.stem] = np.array(ends) / [height, width, height, width]
+    read = {path.stem: read_annotation(path) for path in sorted(options.boxes.glob("*.xml"))}
+    boxes = {name: np.concatenate(list(found.values())) for name, found in read.items() if found}
     images, sexes, regions = [], [], []
     for row in pipeline.read_encoded(builder, pipeline.Part("train")).as_numpy_iterator():
         name = row["image_id"].decode()

@@ -16,7 +16,7 @@ import numpy as np
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
-from bone_age_tf.data import pipeline, radiograph
+from bone_age_tf.data import pipeline
 from bone_age_tf.explain import methods as explaining
 from bone_age_tf.explain.case import OK, ExplainedCase, choose_cases
 from bone_age_tf.explain.gallery import gallery_html
@@ -28,10 +28,9 @@ from bone_age_tf.exporting import numbered_cases
 from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.film_check import FilmChecker, load_checker
-from bone_age_tf.inference.prediction_table import FAILED, REJECTED
+from bone_age_tf.inference.prediction_table import Row, look_at, read_case
 from bone_age_tf.inference.predictor import (
     METADATA_FILE,
-    PredictionError,
     Predictor,
     choose_version,
 )
@@ -187,44 +186,19 @@ def _predicted(
     one: Case, predictor: Predictor, checker: FilmChecker | None, refuse_unfamiliar: bool
 ) -> list[ExplainedCase]:
     """Returns the case, twice where the sex is not known, with its answer or why it has none."""
+    look = look_at(predictor, checker, one)
     case = ExplainedCase(
-        one.image, None, one.sex, one.age_months, aspect=_aspect(predictor.resize_mode)
+        one.image, look.image, None, one.age_months, aspect=_aspect(predictor.resize_mode)
     )
-    if one.problem is not None:
-        return [dataclasses.replace(case, status=FAILED, reason=one.problem)]
-    try:
-        image = radiograph.read_radiograph(one.path, one.image)
-    except radiograph.RadiographError as error:
-        return [dataclasses.replace(case, status=FAILED, reason=error.reason)]
-    reason = ""
-    if checker is not None:
-        film = checker.look(image)
-        reason = film.reason
-        if film.image is None:
-            shown = predictor.fit_image(image)
-            return [dataclasses.replace(case, image=shown, status=REJECTED, reason=reason)]
-        image = film.image
-    square = predictor.fit_image(image)
-    case = dataclasses.replace(case, image=square, reason=reason)
-    sexes = range(len(schema.SEX_NAMES)) if one.sex is None else [one.sex]
-    return [_of_sex(case, sex, predictor, refuse_unfamiliar) for sex in sexes]
+    return [_of_row(case, row) for row in read_case(predictor, one, look, refuse_unfamiliar)]
 
 
-def _of_sex(
-    case: ExplainedCase, sex: int, predictor: Predictor, refuse_unfamiliar: bool
-) -> ExplainedCase:
-    case = dataclasses.replace(case, sex=sex)
-    assert case.image is not None
-    try:
-        said = predictor.predict_fitted(case.image, sex)
-    except PredictionError as error:
-        return dataclasses.replace(case, status=FAILED, reason=str(error))
-    if refuse_unfamiliar and said.unfamiliarity is not None and said.unfamiliarity > 1:
-        reason = (
-            f"unlike what the model has learned from: {said.unfamiliarity:.1f} times the distance "
-            "it knows"
-        )
-        return dataclasses.replace(case, status=REJECTED, reason=reason)
+def _of_row(case: ExplainedCase, row: Row) -> ExplainedCase:
+    sex = schema.SEX_NAMES.index(row.sex) if row.sex else None
+    case = dataclasses.replace(case, sex=sex, status=row.status, reason=row.reason)
+    said = row.prediction
+    if said is None:
+        return case
     return dataclasses.replace(
         case,
         predicted_months=said.age_months,

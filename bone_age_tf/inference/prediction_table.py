@@ -118,8 +118,7 @@ def predict_cases(
 
     def answered() -> Iterator[tuple[Case, list[Row]]]:
         for case, look in _decoded(predictor, checker, cases):
-            rows = _predict_case(predictor, case, look)
-            yield case, _familiar(rows) if refuse_unfamiliar else rows
+            yield case, read_case(predictor, case, look, refuse_unfamiliar)
 
     return summarise(answered(), len(cases), output_csv)
 
@@ -181,13 +180,13 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """An image ready to be read, or why there is none.
+class Look:
+    """An image ready to be read, or why it is not.
 
     Attributes:
         image: [size_px, size_px] float32, None where there is none.
         reason: why, or what was put right.
-        rejected: whether the film was refused.
+        rejected: whether the film was refused; its image is not to be read.
     """
 
     image: np.ndarray | None
@@ -197,12 +196,12 @@ class _Look:
 
 def _decoded(
     predictor: Predictor, checker: FilmChecker | None, cases: Sequence[Case]
-) -> Iterator[tuple[Case, _Look]]:
+) -> Iterator[tuple[Case, Look]]:
     """Yields each case with its image, or with the reason why it has none, in order."""
-    waiting: deque[tuple[Case, Future[_Look]]] = deque()
+    waiting: deque[tuple[Case, Future[Look]]] = deque()
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
         for case in cases:
-            waiting.append((case, pool.submit(_decode, predictor, checker, case)))
+            waiting.append((case, pool.submit(look_at, predictor, checker, case)))
             if len(waiting) > _DECODED_AHEAD:
                 first, look = waiting.popleft()
                 yield first, look.result()
@@ -210,31 +209,36 @@ def _decoded(
             yield case, look.result()
 
 
-def _decode(predictor: Predictor, checker: FilmChecker | None, case: Case) -> _Look:
+def look_at(predictor: Predictor, checker: FilmChecker | None, case: Case) -> Look:
+    """Decodes a case's film, refuses it or puts it right, and brings it to the model's size."""
     if case.problem is not None:
-        return _Look(None, case.problem)
+        return Look(None, case.problem)
     try:
         image = radiograph.read_radiograph(case.path, case.image)
     except radiograph.RadiographError as error:
-        return _Look(None, error.reason)
+        return Look(None, error.reason)
     reason = ""
     if checker is not None:
         film = checker.look(image)
         if film.image is None:
-            return _Look(None, film.reason, rejected=True)
+            return Look(predictor.fit_image(image), film.reason, rejected=True)
         image, reason = film.image, film.reason
-    return _Look(predictor.fit_image(image), reason)
+    return Look(predictor.fit_image(image), reason)
 
 
-def _predict_case(predictor: Predictor, case: Case, look: _Look) -> list[Row]:
+def read_case(
+    predictor: Predictor, case: Case, look: Look, refuse_unfamiliar: bool = False
+) -> list[Row]:
+    """Returns a case's rows: for its sex, or for both; one alone where it has no prediction."""
     sex_name = "" if case.sex is None else schema.SEX_NAMES[case.sex]
-    if look.image is None:
+    if look.image is None or look.rejected:
         return [Row(case.image, sex_name, None, look.reason, look.rejected)]
     try:
         found = [predictor.predict_fitted(look.image, sex) for sex in sexes_of(case)]
     except PredictionError as error:
         return [Row(case.image, sex_name, None, str(error))]
-    return rows_of(case, found, look.reason)
+    rows = rows_of(case, found, look.reason)
+    return _familiar(rows) if refuse_unfamiliar else rows
 
 
 def sexes_of(case: Case) -> list[int]:
