@@ -57,7 +57,7 @@ def export(
         current.network(),
         config,
         _cases(current, "train", config.calibration_images, _for_calibration),
-        _cases(current, "test", config.parity_images, _evenly),
+        _cases(current, "test", config.parity_images, _evenly, film_check is not None),
         facts,
         current.exports_dir,
         table,
@@ -89,10 +89,10 @@ def _require_made_with(current: Run, calibration: SiteCalibration) -> None:
         )
 
 
-def _cases(current: Run, part: str, count: int, choose) -> list[parity.Case]:
+def _cases(current: Run, part: str, count: int, choose, trim: bool = False) -> list[parity.Case]:
     table = pipeline.read_table(current.builder, current.parts[part])
     wanted = choose(table.sex, table.age_months, min(count, len(table)))
-    return [case for _, case in numbered_cases(current, part, wanted)]
+    return [case for _, case in numbered_cases(current, part, wanted, trim)]
 
 
 def _evenly(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
@@ -122,16 +122,28 @@ def _by_age_and_sex(sex: np.ndarray, age_months: np.ndarray, count: int) -> list
     return chosen
 
 
-def numbered_cases(current: Run, part: str, wanted: list[int]) -> list[tuple[int, parity.Case]]:
-    """Returns the cases of a part at some places, each with its place."""
+def numbered_cases(
+    current: Run, part: str, wanted: list[int], trim: bool = False
+) -> list[tuple[int, parity.Case]]:
+    """Returns the cases of a part at some places, each with its place.
+
+    Args:
+        current: the run.
+        part: a key of its parts.
+        wanted: places.
+        trim: whether the pixels are those of the film without its black edges, as a film check
+            hands them on.
+    """
     config, chosen = current.config, set(wanted)
     found: dict[int, parity.Case] = {}
     rows = pipeline.read_encoded(current.builder, current.parts[part])
     for index, row in enumerate(rows.as_numpy_iterator()):
         if index in chosen:
-            image = preprocessing.decode_and_resize(
-                row[schema.IMAGE], config.image_size_px, configs.served_resize(config)
-            )
+            film = preprocessing.decode_radiograph(row[schema.IMAGE])
+            if trim:
+                film = preprocessing.trim_black(film)
+            mode = configs.served_resize(config)
+            image = preprocessing.resize(film, config.image_size_px, mode)
             found[index] = parity.Case(
                 row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])
             )

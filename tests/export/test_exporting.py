@@ -1,0 +1,80 @@
+"""From a run to its export, with the film check that comes with the project."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from made_films import encode, sharpen
+
+from bone_age_tf import exporting
+from bone_age_tf.data import pipeline
+from bone_age_tf.models.build import build_model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run_of(root, tmp_path, drawn, tiny_config, monkeypatch):
+    """Returns a function from films to a trained run whose images they are."""
+    shutil.copytree(root / "exports" / "film_check", tmp_path / "exports" / "film_check")
+    (tmp_path / "run" / "evaluation").mkdir(parents=True)
+    metrics = {"n": 4, "overall": {"mae_months": {"value": 9.0}}}
+    (tmp_path / "run" / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    monkeypatch.setattr(exporting, "interval_table", lambda run: None)
+    monkeypatch.setattr(exporting, "familiarity", lambda run: None)
+
+    def make(films, resize):
+        rows = {
+            "image": [encode(film) for film in films],
+            "sex": np.arange(len(films)) % 2,
+            "age_months": np.linspace(30, 190, len(films)).astype(np.float32),
+        }
+        table = pipeline.Table(
+            [str(place) for place in range(len(films))], rows["sex"], rows["age_months"]
+        )
+        monkeypatch.setattr(exporting.pipeline, "read_table", lambda *_: table)
+        data = tf.data.Dataset.from_tensor_slices(rows)
+        monkeypatch.setattr(exporting.pipeline, "read_encoded", lambda *_: data)
+        config = tiny_config.copy_and_resolve_references()
+        config.update(resize=resize, served_resize="")
+        keras.utils.set_random_seed(1)
+        network = build_model(config)
+        sharpen(network)
+        return SimpleNamespace(
+            config=config,
+            builder=SimpleNamespace(info=SimpleNamespace(full_name="drawn")),
+            parts={"train": "all", "test": "all"},
+            workdir=tmp_path / "run",
+            exports_dir=tmp_path / "exports",
+            seed=0,
+            network=lambda: network,
+            training_images=lambda: len(films),
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("resize", ["pad", "stretch", "portrait"])
+def test_films_in_a_black_frame_do_not_stop_an_export(run_of, drawn, resize):
+    """The film check cuts the frame off and says nothing of it; Keras is asked about the same."""
+    framed = [np.pad(film, ((30, 50), (20, 60))) for film in drawn]
+    run = run_of(framed, resize)
+    measured = exporting.export(run, formats=["float32"])["parity"]["saved_model"]
+    assert measured["from_bytes"] >= 3
+    assert measured["max_months"] < 0.1
+    pixels = [
+        exporting.numbered_cases(run, "test", [0], trim)[0][1].image for trim in (False, True)
+    ]
+    moved = np.abs(pixels[0] - pixels[1]).max()
+    assert moved == 0 if resize == "portrait" else moved > 20
+
+
+def test_without_a_film_check_a_frame_stays(run_of, drawn):
+    run = run_of([np.pad(film, 40) for film in drawn], "pad")
+    measured = exporting.export(run, check_films=False, formats=["float32"])["parity"]
+    assert measured["saved_model"]["from_bytes"] == len(drawn)
+    assert measured["saved_model"]["max_months"] < 0.1
