@@ -6,8 +6,8 @@ python benchmarks/site_calibration.py --workdir=runs/PHANTOMS --dataset=hand_pha
 Reads the held-out images of a run's dataset, or of another one, with the run's network. From these
 cases it draws sites of 5 to 100 cases many times over, makes each site's calibration as
 `--mode=calibrate` does, and measures on all other cases: the mean error (bias) and the mean
-absolute error (MAE) without and with it. Three kinds of sites: readers as in the data, readers who
-say 12 months more, and ones who say 12 months more for boys alone. Phantoms of `shifted` are 12
+absolute error (MAE) without and with it. Four kinds of sites: readers as in the data, readers who
+say 12 months more, and ones who say so for the boys or the girls alone. Phantoms of `shifted` are 12
 months more mature than their labels as they are. The last column is the worst that any one
 calibration did to the MAE.
 """
@@ -36,6 +36,7 @@ SHIFTS = {
     "as they are": (0.0, 0.0),
     "12 months more": (12.0, 12.0),
     "12 months more, boys": (0.0, 12.0),
+    "12 months more, girls": (12.0, 0.0),
 }
 """Months that the site's readers add, of female and male."""
 
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--dataset", help="default: the run's own")
     parser.add_argument("--manual_dir", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
-    parser.add_argument("--repeats", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=1000)
     options = parser.parse_args()
     found = held_out(options)
     print(f"n = {len(found.sex)}, {options.repeats} sites each; biases are means over sites\n")

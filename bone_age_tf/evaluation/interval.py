@@ -1,11 +1,13 @@
 """A 90 % interval that holds what it says: conformal, adaptive to the case.
 
 A network's own interval is too narrow or too wide, and not everywhere alike. On cases that it did
-not learn from, each true age is measured in half-widths of the network's own interval; the factor
-that covers 90 % of those cases stretches the interval (conformalised quantile regression; Romano et
-al. 2019, arXiv 1905.03222; theirs adds where this multiplies). The factor is found for each sex and
-each predicted age from the cases nearby (localised conformal prediction; Guan 2019, arXiv
-1908.08558), so that it holds for the young and the old and not only on average.
+not learn from, the distance of each true age is measured in half-widths of the network's own
+interval (conformalised quantile regression; Romano et al. 2019, arXiv 1905.03222; theirs adds where
+this multiplies). For each sex and each true age, the factor is found that holds 90 % of the cases of
+about that age (localised conformal prediction; Guan 2019, arXiv 1908.08558). The interval of a new
+case holds the ages that it could have: those that are not further off than the factor of that age
+allows (label-conditional conformal prediction; Vovk 2012, arXiv 1209.2673). So it holds for the young
+and the old, whom networks draw towards the middle, and not only on average.
 
 NumPy only.
 """
@@ -19,25 +21,27 @@ from bone_age_tf import schema
 
 COVERAGE: Final = 0.9
 KNOTS_MONTHS: Final = tuple(float(age) for age in range(0, 241, 12))
-"""Predicted ages at which factors are kept; between them they are interpolated."""
-_NEAR_MONTHS: Final = 12.0
-"""SD of the weights of cases by the distance of their predicted ages."""
+"""True ages at which factors are kept, evenly spaced; between them they are interpolated."""
+_NEAR_MONTHS: Final = 10.0
+"""SD of the weights of cases by the distance of their true ages."""
 _OTHER_SEX: Final = 0.1
 """Weight of cases of the other sex."""
 _ENOUGH_CASES: Final = 80
 """Where the weights leave fewer, cases from further away count more."""
 _FLOOR_MONTHS: Final = 1.0
 """Half-widths below this are measured as if they were this."""
+_STEEP: Final = 1e-6
+"""Of a line that falls, the end is taken."""
 MIN_CASES: Final = 10
 FOLDS: Final = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class IntervalTable:
-    """How much to stretch a network's own interval.
+    """How far true ages may lie from a predicted one, in half-widths of the network's own interval.
 
     Attributes:
-        factors: of each sex at each of `KNOTS_MONTHS`.
+        factors: of each sex at each of `KNOTS_MONTHS`, true ages.
         cases: that it was made from.
     """
 
@@ -55,13 +59,12 @@ class IntervalTable:
             upper: [N] upper ends.
             sex: [N] codes of `schema.SEX_NAMES`.
         """
-        factor = np.where(
-            sex == schema.MALE,
-            *(np.interp(months, KNOTS_MONTHS, self.factors[code]) for code in (1, 0)),
-        )
+        factors = np.array(self.factors)[np.asarray(sex, int)]
         below, above = _half_widths(months, lower, upper)
-        ends = months - factor * below, months + factor * above
-        return tuple(np.clip(end, schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS) for end in ends)
+        return (
+            -_furthest_age(-months, below, factors[:, ::-1], -np.array(KNOTS_MONTHS[::-1])),
+            _furthest_age(months, above, factors, np.array(KNOTS_MONTHS)),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Returns it for a file; `read` takes it back."""
@@ -77,7 +80,7 @@ class IntervalTable:
         }
 
     def for_graph(self) -> dict[str, Any]:
-        """Returns what `bone_age_tf.models.answer_layers.StretchedInterval` takes."""
+        """Returns what `bone_age_tf.models.answer_layers.ConformalInterval` takes."""
         return {
             "knots_months": KNOTS_MONTHS,
             "factors": self.factors,
@@ -120,7 +123,9 @@ def fit_interval(
     by_sex = []
     for code in range(len(schema.SEX_NAMES)):
         same = np.where(sex == code, 1.0, _OTHER_SEX)
-        by_sex.append(tuple(_local_quantile(scores, months, same, knot) for knot in KNOTS_MONTHS))
+        by_sex.append(
+            tuple(_local_quantile(scores, age_months, same, knot) for knot in KNOTS_MONTHS)
+        )
     return IntervalTable((by_sex[0], by_sex[1]), int(months.size))
 
 
@@ -152,10 +157,27 @@ def _half_widths(months, lower, upper):
     return np.maximum(months - lower, _FLOOR_MONTHS), np.maximum(upper - months, _FLOOR_MONTHS)
 
 
-def _local_quantile(scores, months, same_sex, knot: float) -> float:
+def _furthest_age(months, half_width, factors, knots) -> np.ndarray:
+    """Returns [N], the last age after the predicted one that is no further off than it may be.
+
+    Args:
+        months: [N] predicted ages.
+        half_width: [N] of the networks' own intervals, on this side.
+        factors: [N, K] at the knots.
+        knots: [K] ascending.
+    """
+    beyond = (knots - months[:, None]) - half_width[:, None] * factors  # above 0: too far off
+    rise = np.diff(beyond, axis=1)
+    # Where the line between two knots crosses 0; both within: at the next one.
+    share = np.clip(-beyond[:, :-1] / np.maximum(rise, _STEEP), 0.0, 1.0)
+    ends = np.where(beyond[:, :-1] <= 0, knots[:-1] + np.diff(knots) * share, knots[0])
+    return ends.max(axis=1)
+
+
+def _local_quantile(scores, age_months, same_sex, knot: float) -> float:
     near = _NEAR_MONTHS
     while True:
-        weights = same_sex * np.exp(-0.5 * ((months - knot) / near) ** 2)
+        weights = same_sex * np.exp(-0.5 * ((age_months - knot) / near) ** 2)
         total = weights.sum()
         if near > 1000 or total**2 >= _ENOUGH_CASES * (weights**2).sum():
             break

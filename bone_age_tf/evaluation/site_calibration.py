@@ -7,7 +7,8 @@ is nothing to put right. So four corrections are weighed against each other by h
 explain the cases: none, one offset, an offset for each sex, a line for each sex. Each is a linear
 regression of the error with a normal prior; the answer is the mean over all, weighted by their
 posterior probabilities (Bayesian model averaging; Hoeting et al. 1999). Beforehand, none is thought
-by far the most likely, so that it takes evidence to change a bone age.
+by far the most likely, so that it takes evidence to change a bone age. Chance alone still deceives
+the few: no age moves by more than `largest_correction_months`, which bounds the harm.
 
 NumPy only.
 """
@@ -40,6 +41,10 @@ _BELIEF_CASES: Final = 15
 """The scatter that is expected beforehand counts as much as that of so many cases."""
 _OUTLIER_SD: Final = 2.5
 """Errors further than this from their median are pulled in: one wrong label moves no site."""
+ENOUGH_CASES: Final = 50
+"""So many tell a shift of a year, and may move an age by as many months as they are."""
+_AGES_MONTHS: Final = (12.0, 228.0)
+"""The ages between which the bound holds."""
 MIN_CASES: Final = 3
 DEFAULT_SCATTER_MONTHS: Final = 12.0
 
@@ -86,6 +91,14 @@ class SiteCalibration:
         return content
 
 
+def largest_correction_months(cases: int) -> float:
+    """Returns by how many months so many cases may move an age: 0.5 by 5, 8 by 20, 50 by 50.
+
+    The mean absolute error cannot become worse by more than that, whatever the cases are.
+    """
+    return cases**2 / ENOUGH_CASES
+
+
 def fit_site_calibration(
     predicted_months: np.ndarray,
     age_months: np.ndarray,
@@ -129,6 +142,9 @@ def fit_site_calibration(
     total = sum(weights.values())
     probabilities = {name: weight / total for name, weight in weights.items()}
     mean = np.sum([share * means[name] for name, share in probabilities.items()], axis=0)
+    ends = _features(np.repeat(_AGES_MONTHS, 2), np.array([0, 1, 0, 1]))
+    largest = float(np.abs(ends @ mean).max())
+    mean *= min(1.0, largest_correction_months(error.size) / max(largest, 1e-9))
     offset, by_sex, slope, slope_by_sex = (float(value) for value in mean)
     slopes = (1 + slope - slope_by_sex, 1 + slope + slope_by_sex)
     at_middle = (offset - by_sex, offset + by_sex)

@@ -10,10 +10,12 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.evaluation.site_calibration import (
     DEFAULT_SCATTER_MONTHS,
+    ENOUGH_CASES,
     MIN_CASES,
     CalibrationError,
     SiteCalibration,
     fit_site_calibration,
+    largest_correction_months,
     save_site_calibration,
 )
 from bone_age_tf.inference.cases import Case, InputError, collect_cases
@@ -22,7 +24,6 @@ from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
 from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
 
-ENOUGH_CASES = 50
 _LEFT_OUT_SHOWN = 5
 
 
@@ -168,7 +169,9 @@ def _describe(calibration: SiteCalibration, site: SiteCases, after: np.ndarray) 
     unchanged = calibration.details["probabilities"]["none"]
     lines.append(f"Probability that this site needs none: {unchanged:.0%}")
     if site.sex.size < ENOUGH_CASES:
+        most = largest_correction_months(site.sex.size)
         lines.append(
-            f"Few cases change little, so that they do no harm; {ENOUGH_CASES} or more tell a shift"
+            f"So few cases move an age by at most {most:.1f} months, so that they do no harm; "
+            f"{ENOUGH_CASES} or more tell a shift"
         )
     return "\n".join(lines)

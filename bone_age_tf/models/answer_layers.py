@@ -4,6 +4,7 @@ Pure Keras, any backend, convertible to LiteRT built-ins.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -33,42 +34,51 @@ class ExpectedAge(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class StretchedInterval(keras.layers.Layer):
-    """Stretches an interval about the age by a factor of sex and age, as the held-out cases need.
+class ConformalInterval(keras.layers.Layer):
+    """Ages that a case could have, by what held-out cases of each age and sex show.
 
-    See `bone_age_tf.evaluation.interval`, which finds the factors.
+    See `bone_age_tf.evaluation.interval`, which finds the factors and does the same in NumPy.
 
     Args:
-        knots_months: ages at which factors are given, ascending, evenly spaced; linear between.
-        factors: of female and male, at each knot.
+        knots_months: true ages at which factors are given, ascending, evenly spaced; linear between.
+        factors: of female and male, at each knot: how many half-widths of the network's own
+            interval a predicted age may be off.
         least_half_width: what a narrower half of the interval is taken as, in months.
-        limits: lowest and highest age in months.
     """
 
-    def __init__(self, knots_months, factors, least_half_width, limits, **kwargs):
+    def __init__(self, knots_months, factors, least_half_width, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.knots_months = tuple(knots_months)
         self.factors = tuple(tuple(of_sex) for of_sex in factors)
-        self.least_half_width, self.limits = least_half_width, tuple(limits)
+        self.least_half_width = least_half_width
 
     def call(self, inputs):
         """Maps months [B, 1], its own interval [B, 2] and sex [B, 1] to an interval [B, 2]."""
         months, interval, sex = inputs
-        knots = ops.convert_to_tensor(self.knots_months, "float32")
-        spacing = self.knots_months[1] - self.knots_months[0]
-        near = ops.maximum(1.0 - ops.abs(months - knots) / spacing, 0.0)
-        female, male = (ops.convert_to_tensor(of_sex, "float32") for of_sex in self.factors)
-        factor = ops.sum(near * (female + (male - female) * sex), axis=1, keepdims=True)
-        lower, upper = interval[:, :1], interval[:, 1:]
-        ends = ops.concatenate(
+        return ops.concatenate(
             [
-                months - factor * ops.maximum(months - lower, self.least_half_width),
-                months + factor * ops.maximum(upper - months, self.least_half_width),
+                -self._furthest(-months, months - interval[:, :1], sex, turned=True),
+                self._furthest(months, interval[:, 1:] - months, sex, turned=False),
             ],
             axis=1,
         )
-        return ops.clip(ends, *self.limits)
+
+    def _furthest(self, months, half_width, sex, turned):
+        """Returns [B, 1], the last age after the predicted one that is not too far off."""
+        knots = np.array(self.knots_months, np.float32)
+        female, male = np.array(self.factors, np.float32)
+        if turned:
+            knots, female, male = -knots[::-1], female[::-1], male[::-1]
+        factors = female[None] + (male - female)[None] * sex
+        half_width = ops.maximum(half_width, self.least_half_width)
+        beyond = (knots[None] - months) - half_width * factors
+        here, next_one = beyond[:, :-1], beyond[:, 1:]
+        share = ops.clip(-here / ops.maximum(next_one - here, 1e-6), 0.0, 1.0)
+        ends = knots[None, :-1] + float(knots[1] - knots[0]) * share
+        within = ops.cast(here <= 0.0, "float32")
+        ends = within * ends + (1.0 - within) * float(knots[0])
+        return ops.max(ends, axis=1, keepdims=True)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0][0], 2)
@@ -79,7 +89,6 @@ class StretchedInterval(keras.layers.Layer):
             "knots_months": self.knots_months,
             "factors": self.factors,
             "least_half_width": self.least_half_width,
-            "limits": self.limits,
         }
 
 

@@ -51,7 +51,7 @@ def build_served_model(
     Args:
         model: made by `build_model`; its weights are shared.
         interval: `knots_months`, `factors` and `least_half_width` of
-            `answer_layers.StretchedInterval`, so that the 90 % interval holds; a model without an
+            `answer_layers.ConformalInterval`, so that the 90 % interval holds; a model without an
             interval gets one. None leaves it.
         line_by_sex: offsets in months and slopes, of female and male, for a site's ages; None for
             none.
@@ -69,10 +69,8 @@ def build_served_model(
         own = outputs.get(schema.INTERVAL_90)
         if own is None:
             own = keras.layers.Concatenate(name="interval_of_none")([months, months])
-        stretched = answer_layers.StretchedInterval(
-            **interval, limits=limits, name="stretched_interval"
-        )
-        outputs[schema.INTERVAL_90] = stretched([months, own, sex])
+        conformal = answer_layers.ConformalInterval(**interval, name="conformal_interval")
+        outputs[schema.INTERVAL_90] = conformal([months, own, sex])
     if line_by_sex is not None:
         for name in (schema.AGE_MONTHS, schema.INTERVAL_90):
             if name in outputs:

@@ -31,10 +31,30 @@ def test_new_cases_are_covered_everywhere(scale):
     months, lower, upper, age, sex = cases(20000, 1, scale)
     found = covered(table.apply(months, lower, upper, sex), age)
     assert 0.89 < found.mean() < 0.92
-    for group in (sex == 0, sex == 1, months < 60, (months > 100) & (months < 140), months > 180):
+    for group in (sex == 0, sex == 1, age < 60, (age > 100) & (age < 140), age > 180):
         assert 0.86 < found[group].mean() < 0.95
     low, high = table.apply(months, lower, upper, sex)
     assert (high - low)[sex == 1].mean() > 1.5 * (high - low)[sex == 0].mean()
+
+
+def test_the_old_and_the_young_are_covered_by_a_network_that_draws_them_to_the_middle():
+    def drawn(n, seed):
+        random = np.random.default_rng(seed)
+        age = np.clip(random.normal(120, 40, n), 5, 235)
+        months = 120 + 0.7 * (age - 120) + random.normal(0, 8, n)
+        return months, months - 10, months + 10, age, random.integers(0, 2, n)
+
+    table = fit_interval(*drawn(3000, 0))
+    months, lower, upper, age, sex = drawn(20000, 1)
+    low, high = table.apply(months, lower, upper, sex)
+    found = covered((low, high), age)
+    assert 0.88 < found.mean() < 0.93
+    for group in (age < 60, (age > 100) & (age < 140), age > 180):
+        assert 0.85 < found[group].mean() < 0.96
+    # An answer of 60 is more likely of a still younger child, one of 180 of an older.
+    assert np.all((low < months) & (months < high))
+    assert (months - low)[months < 60].mean() > (high - months)[months < 60].mean()
+    assert (months - low)[months > 180].mean() < (high - months)[months > 180].mean()
 
 
 def test_no_interval_of_its_own_works_too():
@@ -72,18 +92,27 @@ def test_few_cases_give_wide_intervals_rather_than_none():
 
 def test_ends_stay_possible_and_about_the_age():
     table = IntervalTable(((50.0,) * 21, (0.5,) * 21), 100)
-    months = np.array([5.0, 230.0, 100.0])
-    low, high = table.apply(months, months - 2, months + 4, np.array([0, 0, 1]))
-    np.testing.assert_allclose(low, [0, 130, 99])
-    np.testing.assert_allclose(high, [205, 240, 102])
+    months = np.array([5.0, 230.0, 100.0, 240.0])
+    low, high = table.apply(months, months - 2, months + 4, np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(low, [0, 130, 99, 239])
+    np.testing.assert_allclose(high, [205, 240, 102, 240])
+
+
+def test_what_an_age_allows_decides_whether_it_is_in_the_interval():
+    # From 0 to 120 months an answer may be off by 5, from 132 on by 20, of a half-width of 1.
+    table = IntervalTable((tuple(5.0 if k <= 120 else 20.0 for k in KNOTS_MONTHS),) * 2, 100)
+    months = np.array([100.0, 118.0, 130.0, 150.0])
+    low, high = table.apply(months, months - 1, months + 1, np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(high, [105, 138, 150, 170])
+    np.testing.assert_allclose(low, [95, 113, 120 + 12 * 5 / 27, 120 + 12 * 25 / 27], atol=1e-6)
 
 
 def test_the_graph_does_the_same():
-    from bone_age_tf.models.answer_layers import StretchedInterval
+    from bone_age_tf.models.answer_layers import ConformalInterval
 
     months, lower, upper, _, sex = cases(500, 8)
     table = fit_interval(*cases(500, 9))
-    layer = StretchedInterval(**table.for_graph(), limits=(0.0, 240.0))
+    layer = ConformalInterval(**table.for_graph())
     inputs = months[:, None], np.stack([lower, upper], axis=1), sex[:, None]
     found = layer([values.astype(np.float32) for values in inputs])
     expected = np.stack(table.apply(months, lower, upper, sex), axis=1)

@@ -7,6 +7,7 @@ from bone_age_tf.evaluation.site_calibration import (
     CalibrationError,
     SiteCalibration,
     fit_site_calibration,
+    largest_correction_months,
     read_site_calibration,
     save_site_calibration,
 )
@@ -49,6 +50,18 @@ def test_five_cases_do_no_harm(shift):
     before = np.abs(everyone[0] - everyone[1]).mean()
     after = [mae(fit_site_calibration(*site(5, random, shift)), everyone) for _ in range(100)]
     assert max(after) < before + 0.5
+
+
+@pytest.mark.parametrize("count", [3, 5, 12, 20, 25])
+def test_few_cases_move_no_age_far_whatever_they_are(count):
+    ages = np.linspace(24, 216, 50)
+    predicted = np.linspace(60, 180, count)
+    sex = np.arange(count) % 2
+    for wrong in (np.full(count, 60.0), 60.0 * sex, (predicted - 120) / 2):
+        found = fit_site_calibration(predicted, predicted + wrong, sex)
+        moves = [found.apply(ages, np.full(50, code)) - ages for code in (0, 1)]
+        assert np.abs(moves).max() <= largest_correction_months(count) + 1e-9
+    assert largest_correction_months(5) == 0.5
 
 
 def test_one_wrong_label_moves_nothing():
