@@ -7,8 +7,8 @@ Reads the held-out images of a run's dataset, or of another one, with the run's 
 cases it draws sites of 5 to 100 cases many times over, makes each site's calibration as
 `--mode=calibrate` does, and measures on all other cases: the mean error (bias) and the mean
 absolute error (MAE) without and with it. Four kinds of sites: readers as in the data, readers who
-say 12 months more, and ones who say so for the boys or the girls alone. Phantoms of `shifted` are 12
-months more mature than their labels as they are. The last column is the worst that any one
+say 12 months more, and ones who say so for the boys or the girls alone. Phantoms of `shifted` are
+12 months more mature than their labels as they are. The last column is the worst that any one
 calibration did to the MAE.
 """
 

@@ -3,11 +3,11 @@
 A network's own interval is too narrow or too wide, and not everywhere alike. On cases that it did
 not learn from, the distance of each true age is measured in half-widths of the network's own
 interval (conformalised quantile regression; Romano et al. 2019, arXiv 1905.03222; theirs adds where
-this multiplies). For each sex and each true age, the factor is found that holds 90 % of the cases of
-about that age (localised conformal prediction; Guan 2019, arXiv 1908.08558). The interval of a new
-case holds the ages that it could have: those that are not further off than the factor of that age
-allows (label-conditional conformal prediction; Vovk 2012, arXiv 1209.2673). So it holds for the young
-and the old, whom networks draw towards the middle, and not only on average.
+this multiplies). For each sex and each true age, the factor is found that holds 90 % of the cases
+of about that age (localised conformal prediction; Guan 2019, arXiv 1908.08558). The interval of a
+new case holds the ages that it could have: those that are not further off than the factor of that
+age allows (label-conditional conformal prediction; Vovk 2012, arXiv 1209.2673). So it holds for the
+young and the old, whom networks draw towards the middle, and not only on average.
 
 NumPy only.
 """

@@ -40,7 +40,8 @@ class ConformalInterval(keras.layers.Layer):
     See `bone_age_tf.evaluation.interval`, which finds the factors and does the same in NumPy.
 
     Args:
-        knots_months: true ages at which factors are given, ascending, evenly spaced; linear between.
+        knots_months: true ages at which factors are given, ascending, evenly spaced; linear
+            between.
         factors: of female and male, at each knot: how many half-widths of the network's own
             interval a predicted age may be off.
         least_half_width: what a narrower half of the interval is taken as, in months.
