@@ -1,0 +1,106 @@
+"""What averaging brings: of views of an image, of what several networks say, of their weights.
+
+python benchmarks/averaging.py --manual_dir=DIR [FOLDER of a run or an export ...]
+
+On the held-out images of the RSNA training set. For the first network, the error when it sees each
+image turned, enlarged, moved or mirrored, and that of the mean of this answer and the plain one
+(test-time augmentation); for several networks, each alone, the mean of their answers, and one
+network with the mean of their weights (model soups; Wortsman et al. 2022, arXiv 2203.05482).
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import cv2
+import keras
+import numpy as np
+from explanations import saved_network
+
+from bone_age_tf import schema
+from bone_age_tf.data import pipeline
+from bone_age_tf.inference.predictor import choose_version
+from bone_age_tf.prepare import prepare_dataset
+
+VIEWS = {
+    "turned by 5 degrees": (5, 1.0, 0, False),
+    "turned by -5 degrees": (-5, 1.0, 0, False),
+    "turned by 10 degrees": (10, 1.0, 0, False),
+    "turned by -10 degrees": (-10, 1.0, 0, False),
+    "at 1.05 of its size": (0, 1.05, 0, False),
+    "at 0.95 of its size": (0, 0.95, 0, False),
+    "moved by 2 % to the right": (0, 1.0, 0.02, False),
+    "mirrored": (0, 1.0, 0, True),
+}
+"""Degrees, zoom, shift in parts of the side, mirrored."""
+
+
+def view(images: np.ndarray, degrees: float, zoom: float, shift: float, mirrored: bool):
+    """Returns images [N, S, S] seen otherwise."""
+    if mirrored:
+        return np.ascontiguousarray(images[:, :, ::-1])
+    side = images.shape[1]
+    matrix = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, degrees, zoom)
+    matrix[0, 2] += shift * side
+    return np.stack([cv2.warpAffine(image, matrix, (side, side)) for image in images])
+
+
+def ask(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
+    """Returns ages [N] in months."""
+    inputs = {
+        schema.IMAGE: images[..., None].astype(np.float32),
+        schema.SEX: sex.astype(np.float32)[:, None],
+    }
+    return np.ravel(network.predict(inputs, batch_size=32, verbose=0)[schema.AGE_MONTHS])
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", type=Path, help="default: the shipped export")
+    parser.add_argument("--manual_dir", type=Path)
+    parser.add_argument("--data_dir", type=Path, default=Path("data"))
+    options = parser.parse_args()
+    folders = options.folders or [choose_version(Path("exports"), None)]
+    networks, configs = zip(*[saved_network(folder) for folder in folders], strict=True)
+    config = configs[0]
+    builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
+    part = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )["test"]
+    table = pipeline.read_table(builder, part)
+    images = pipeline.read_images(builder, part, config.image_size_px, config.resize)
+
+    def show(name: str, months: np.ndarray, mean: np.ndarray | None = None) -> None:
+        error, together = (
+            "" if said is None else f"{np.abs(said - table.age_months).mean():.2f}"
+            for said in (months, mean)
+        )
+        print(f"| {name} | {error} | {together} |", flush=True)
+
+    print(f"n = {len(table)}\n\n| what | MAE | mean with the first |\n|---|---|---|")
+    plain = ask(networks[0], images, table.sex)
+    show(str(folders[0]), plain)
+    seen = []
+    for name, changes in VIEWS.items():
+        seen.append(ask(networks[0], view(images, *changes), table.sex))
+        show(name, seen[-1], (plain + seen[-1]) / 2)
+    show("the mean of all but the mirrored one", np.mean([plain, *seen[:-1]], axis=0))
+    said = [plain]
+    for folder, network in zip(folders[1:], networks[1:], strict=True):
+        said.append(ask(network, images, table.sex))
+        show(str(folder), said[-1], (plain + said[-1]) / 2)
+    if len(networks) > 1:
+        show("the mean of all networks' answers", np.mean(said, axis=0))
+        weights = zip(*[network.get_weights() for network in networks], strict=True)
+        networks[0].set_weights([np.mean(each, axis=0) for each in weights])
+        show("the mean of all networks' weights", ask(networks[0], images, table.sex))
+
+
+if __name__ == "__main__":
+    main()
