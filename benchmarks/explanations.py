@@ -60,6 +60,9 @@ PHANTOM_NETWORKS = {
     "efficientnet_lite0": {"base_filters": 16},
     "attention_vgg": {"base_filters": 8},
     "prsnet": {"base_filters": 12},
+    "cnn": {"base_filters": 12},
+    "resnet18": {"base_filters": 12},
+    "vgg_residual": {"base_filters": 8},
 }
 STEPS = 2000
 

@@ -12,7 +12,7 @@ from bone_age_tf.data.film_samples import FilmSamples, make_film_samples
 from bone_age_tf.models.film_check import SIZE_PX, build_film_check
 
 BATCH = 64
-REFUSED_SHARE = 0.005
+REFUSED_SHARE = 0.0025
 """Of whole hands that the training has not seen, this share is to be refused."""
 _SAMPLES_A_BATCH_OF_TESTS = 500
 
