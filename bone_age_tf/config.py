@@ -53,7 +53,8 @@ def base_config() -> ml_collections.ConfigDict:
     config.sex_units = 32
     config.dense_units = 256
     config.dropout = 0.2
-    # First weights: random, imagenet, the folder of a run, or a .keras file
+    # First weights: random, imagenet, the folder of a run, or a .keras file; of several with commas
+    # between, their mean
     config.init = "random"
     # Factor of the learning rate of the first layer; it rises to 1 at the last of the backbone
     config.early_rate = 1.0
@@ -61,7 +62,7 @@ def base_config() -> ml_collections.ConfigDict:
     config.unfreeze_shares = ()
     # Training
     config.batch_size = 32
-    config.epochs = 20
+    config.epochs = 20  # 0: the first weights as they are
     config.learning_rate = 1e-3
     config.warmup_fraction = 0.1
     config.weight_decay = 1e-4

@@ -109,6 +109,11 @@ class KeepNetworks(keras.callbacks.Callback):
             temporary.write_text(json.dumps({"epoch": epoch + 1, "val_mae_months": mae}) + "\n")
             os.replace(temporary, self._record)
 
+    def save_all(self) -> None:
+        """Saves the network as the best and as the last: there is no other."""
+        for name in ("best.keras", "last.keras"):
+            self._save(name)
+
     def _save(self, name: str) -> None:
         temporary = self.folder / "writing.keras"
         self.network.save(temporary)

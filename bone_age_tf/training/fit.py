@@ -101,6 +101,9 @@ def fit(
         print(f"going on after epoch {done} of {schedule.epochs}")
     elif loaded := initialise(model.network, config):
         print(f"first weights from {config.init}: {loaded}")
+    keep = checkpoints.KeepNetworks(folder, model.network)
+    if not schedule.epochs:
+        keep.save_all()
     checkpoints.forget_later_rows(workdir / "log.csv", done)
     training = make_batches(config, builder, parts["train"], schedule, seed, len(ids), done)
     validation = pipeline.make_evaluation_dataset(
@@ -120,7 +123,7 @@ def fit(
         callbacks=[
             points,
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            checkpoints.KeepNetworks(folder, model.network),
+            keep,
             checkpoints.StopOnNaN(),
             keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
             keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),

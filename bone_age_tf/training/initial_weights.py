@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import ml_collections
+import numpy as np
 
 from bone_age_tf.config import ConfigError, read_config
 from bone_age_tf.training import efficientnet_weights
@@ -60,7 +61,9 @@ def initialise(network: keras.Model, config: ml_collections.ConfigDict) -> Loade
     Args:
         network: made by `build_model`, changed in place.
         config: its config; `init` is `random`, `imagenet`, the folder of a run, a `.keras` file, or
-            the `.h5` file of ImageNet weights that Keras distributes for this model.
+            the `.h5` file of ImageNet weights that Keras distributes for this model. Several runs
+            or files, with commas between: the mean of their weights (model soups; Wortsman et al.
+            2022, arXiv 2203.05482), which is only good for networks that began from the same one.
 
     Returns:
         What was and what was not loaded; None for `random`.
@@ -93,7 +96,7 @@ def require_source(config: ml_collections.ConfigDict) -> None:
         else:
             _application(config.model)
     elif config.init != RANDOM:
-        _file(config)
+        _files(config)
 
 
 def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
@@ -117,7 +120,19 @@ def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
 def _source(config: ml_collections.ConfigDict) -> keras.Model:
     if config.init == IMAGENET:
         return _imagenet(config.model)
-    path = _file(config)
+    first, *others = (_read(config, path) for path in _files(config))
+    if others:
+        weights = zip(*(network.get_weights() for network in (first, *others)), strict=True)
+        try:
+            first.set_weights([np.mean(each, axis=0) for each in weights])
+        except ValueError:
+            raise ConfigError(
+                f"--config.init={config.init}: these are not networks of one kind"
+            ) from None
+    return first
+
+
+def _read(config: ml_collections.ConfigDict, path: Path) -> keras.Model:
     try:
         if path.suffix == ".h5":
             return _application(config.model)(include_top=False, weights=str(path))
@@ -126,8 +141,12 @@ def _source(config: ml_collections.ConfigDict) -> keras.Model:
         raise ConfigError(f"{path}: not a Keras model that can be read ({error})") from None
 
 
-def _file(config: ml_collections.ConfigDict) -> Path:
-    path = Path(config.init)
+def _files(config: ml_collections.ConfigDict) -> list[Path]:
+    return [_file(config, name) for name in config.init.split(",")]
+
+
+def _file(config: ml_collections.ConfigDict, name: str) -> Path:
+    path = Path(name)
     if path.is_dir():
         pixels = read_config(path / "config.json").get("pixels", "unit")
         if pixels != config.pixels:
@@ -137,9 +156,9 @@ def _file(config: ml_collections.ConfigDict) -> Path:
         path = path / BEST
     if not path.is_file():
         raise ConfigError(
-            f"--config.init={config.init}: no such file or run; give random, imagenet, the folder "
+            f"--config.init={name}: no such file or run; give random, imagenet, the folder "
             "of a trained run such as runs/NAME, a .keras file, or the .h5 file that Keras "
-            "distributes for this model"
+            "distributes for this model; or several runs with commas between"
         )
     return path
 

@@ -32,6 +32,17 @@ def weights_of(path):
     return keras.saving.load_model(path, compile=False).get_weights()
 
 
+def test_no_epochs_keep_the_first_weights(tiny_config, phantoms, tmp_path):
+    source = build_model(tiny_config)
+    source.save(tmp_path / "first.keras")
+    with tiny_config.unlocked():
+        tiny_config.update(epochs=0, init=str(tmp_path / "first.keras"))
+    best = fit(tiny_config, phantoms, tmp_path / "run")
+    for ours, theirs in zip(weights_of(best), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert weights_of(tmp_path / "run" / "checkpoints" / "last.keras")
+
+
 def test_augmentation_is_in_training_alone(tiny_config):
     network = build_model(tiny_config)
     model = AugmentedModel(

@@ -63,6 +63,27 @@ def test_a_run_gives_its_best_network_and_must_have_the_same_pixels(tmp_path):
         initialise(build_model(other), other)
 
 
+def test_several_files_give_the_mean_of_their_weights(tmp_path):
+    sources = []
+    for number in range(3):
+        sources.append(build_model(config_of()))
+        sources[-1].save(tmp_path / f"{number}.keras")
+    config = config_of(init=",".join(str(tmp_path / f"{number}.keras") for number in range(3)))
+    require_source(config)
+    network = build_model(config)
+    assert not initialise(network, config).missing
+    each = zip(*(source.get_weights() for source in sources), strict=True)
+    for ours, theirs in zip(network.get_weights(), each, strict=True):
+        np.testing.assert_allclose(ours, np.mean(theirs, axis=0), atol=1e-6)
+
+    build_model(config_of(dense_units=8)).save(tmp_path / "1.keras")
+    with pytest.raises(ConfigError, match="not networks of one kind"):
+        initialise(network, config)
+    (tmp_path / "2.keras").unlink()
+    with pytest.raises(ConfigError, match=r"2.keras: no such file or run"):
+        require_source(config)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
