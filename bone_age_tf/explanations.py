@@ -42,6 +42,8 @@ DEFAULT_METHODS = ("smoothgrad", "saliency", "path_cam")
 """Where brightness makes the hand look older or younger, where the answer rests, and what places
 are worth in months: of those that pass the sanity check of benchmarks/explanations.py the best, see
 benchmarks/RESULTS.md."""
+_OF_MODELS = {"prsnet": ("relation", "vanilla_gradients", "path_cam")}
+"""The same of models on which some of `DEFAULT_METHODS` fail that check."""
 RUN_CASES, MOST_CASES = 8, 1000
 _IN_A_PICTURE = 3
 
@@ -49,13 +51,18 @@ _IN_A_PICTURE = 3
 def chosen_methods(text: str | None, network: ExplainedNetwork) -> list[str]:
     """Returns the methods that `--methods` names, by commas; `all` for every one.
 
+    Without any, those to be believed.
+
     Raises:
         ConfigError: an unknown method, or one that this model does not have.
     """
     known = explaining.available(network)
     if text == "all":
         return known
-    wanted = [name.strip() for name in (text or ",".join(DEFAULT_METHODS)).split(",")]
+    if not text:
+        best = _OF_MODELS.get(network.config.model, DEFAULT_METHODS)
+        return [name for name in best if name in known]
+    wanted = [name.strip() for name in text.split(",")]
     for name in wanted:
         configs.require_known("method", name, explaining.METHODS)
         if name not in known:

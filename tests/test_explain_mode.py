@@ -76,10 +76,20 @@ def test_methods_that_there_are_not_are_named(tiny_config):
     network = ExplainedNetwork(build_model(tiny_config), tiny_config)
     assert explanations.chosen_methods("crm, cam,crm", network) == ["crm", "cam"]
     assert "attention" not in explanations.chosen_methods("all", network)
+    assert explanations.chosen_methods(None, network) == list(explanations.DEFAULT_METHODS)
     with pytest.raises(configs.ConfigError, match=r"unknown method 'gradcam'.*Did you mean"):
         explanations.chosen_methods("gradcam", network)
     with pytest.raises(configs.ConfigError, match="'attention' is not of tiny, which has"):
         explanations.chosen_methods("attention", network)
+
+
+@pytest.mark.parametrize("relation", [True, False])
+def test_prsnet_is_explained_by_what_passes_on_it(relation):
+    config = configs.load_config("prsnet", "hand_phantom", [("base_filters", "8")])
+    config.relation = relation
+    network = ExplainedNetwork(build_model(config), config)
+    found = explanations.chosen_methods(None, network)
+    assert found == ["relation"] * relation + ["vanilla_gradients", "path_cam"]
 
 
 @pytest.mark.parametrize(
