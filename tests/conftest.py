@@ -9,6 +9,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Begins with the longest tests, so that at the end no worker waits for another one's."""
+    items.sort(key=lambda item: item.path.name != "test_road.py")
+
+
 @pytest.fixture(scope="session")
 def root():
     """The repository."""
