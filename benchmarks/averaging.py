@@ -24,6 +24,7 @@ from bone_age_tf import schema
 from bone_age_tf.data import pipeline
 from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.training.initial_weights import mean_weights
 
 VIEWS = {
     "turned by 5 degrees": (5, 1.0, 0, False),
@@ -97,8 +98,7 @@ def main() -> None:
         show(str(folder), said[-1], (plain + said[-1]) / 2)
     if len(networks) > 1:
         show("the mean of all networks' answers", np.mean(said, axis=0))
-        weights = zip(*[network.get_weights() for network in networks], strict=True)
-        networks[0].set_weights([np.mean(each, axis=0) for each in weights])
+        networks[0].set_weights(mean_weights(networks))
         show("the mean of all networks' weights", ask(networks[0], images, table.sex))
 
 

@@ -94,7 +94,8 @@ class SiteCalibration:
 def largest_correction_months(cases: int) -> float:
     """Returns by how many months so many cases may move an age: 0.5 by 5, 8 by 20, 50 by 50.
 
-    The mean absolute error cannot become worse by more than that, whatever the cases are.
+    Of ages between 12 and 228 months; so their mean absolute error cannot become worse by more
+    than that, whatever the cases are.
     """
     return cases**2 / ENOUGH_CASES
 

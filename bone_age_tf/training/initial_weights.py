@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -117,14 +117,23 @@ def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
     return Loaded(tuple(taken), tuple(missing), tuple(other_shape), tuple(unused), parameters)
 
 
+def mean_weights(networks: Sequence[keras.Model]) -> list[np.ndarray]:
+    """Returns the mean of each weight over networks of one kind.
+
+    Raises:
+        ValueError: their weights are not of the same number and shapes.
+    """
+    each = zip(*(network.get_weights() for network in networks), strict=True)
+    return [np.mean(weights, axis=0) for weights in each]
+
+
 def _source(config: ml_collections.ConfigDict) -> keras.Model:
     if config.init == IMAGENET:
         return _imagenet(config.model)
     first, *others = (_read(config, path) for path in _files(config))
     if others:
-        weights = zip(*(network.get_weights() for network in (first, *others)), strict=True)
         try:
-            first.set_weights([np.mean(each, axis=0) for each in weights])
+            first.set_weights(mean_weights([first, *others]))
         except ValueError:
             raise ConfigError(
                 f"--config.init={config.init}: these are not networks of one kind"
