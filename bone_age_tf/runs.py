@@ -25,7 +25,7 @@ from bone_age_tf.evaluation.report import write_report
 from bone_age_tf.models.build import build_features_model
 from bone_age_tf.training import fit as fitting
 
-INTERVAL_FILE = "interval.json"
+INTERVAL_FILE = "interval_by_age.json"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,7 +93,7 @@ def check_what_it_left(place):
         assert (version / name).exists(), name
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert metrics["n"] == 16
-    interval = json.loads((run / "evaluation" / "interval.json").read_text())
+    interval = json.loads((run / "evaluation" / "interval_by_age.json").read_text())
     assert interval["cases"] == 16
     assert json.loads((version / "metadata.json").read_text())["interval"] == interval
 
