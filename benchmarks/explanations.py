@@ -63,6 +63,12 @@ PHANTOM_NETWORKS = {
     "cnn": {"base_filters": 12},
     "resnet18": {"base_filters": 12},
     "vgg_residual": {"base_filters": 8},
+    "vgg16": {"base_filters": 8},
+    "resnet34": {"base_filters": 12},
+    # As wide as published, so smaller images
+    "resnet50": {"image_size_px": 64},
+    "resnet101": {"image_size_px": 64},
+    "resnet152": {"image_size_px": 64},
 }
 STEPS = 2000
 

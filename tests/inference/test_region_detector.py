@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import zipfile
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from bone_age_tf.data import region_boxes
 from bone_age_tf.evaluation.detection import measure_detection
 from bone_age_tf.inference.predictor import ModelError, choose_version
 from bone_age_tf.inference.region_detector import RegionDetector, load_detector
+from bone_age_tf.prepare import prepare_dataset
 
-SHARED = "shared/ossification_roi"
+BOXES = "ossification_roi"
+RSNA = "rsna_bone_age/boneage-training-dataset.zip"
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +59,32 @@ def test_boxes_are_fractions_whatever_the_size_of_the_image(detector, phantoms):
     np.testing.assert_allclose(small.boxes, large.boxes, atol=0.03)
 
 
-def test_it_finds_the_annotated_regions_of_held_out_radiographs(detector, root):
-    from bone_age_tf.prepare import prepare_dataset
-
-    boxes, files = root.parent / SHARED, root.parent / "shared/rsna_bone_age"
-    prepared = list((root / "data").glob("rsna_bone_age-*/source.json"))
-    if not boxes.is_dir() or not prepared:
-        pytest.skip("the annotated radiographs are not here")
-    builder = prepare_dataset("rsna_bone_age", root / "data", files)
-    hands = region_boxes.read_annotated(builder, boxes, 100)
+def test_it_finds_the_annotated_regions_of_held_out_radiographs(detector, root, tmp_path):
+    hands = annotated(root.parent / "shared", tmp_path)
     out = region_boxes.held_out(hands.image_id)
     found = figures(detector, hands.chosen(np.array([name in out for name in hands.image_id])))
     assert found.images == region_boxes.HELD_OUT
     assert found.map_50 > 0.5
     assert min(found.by_group.values()) > 0.3
     assert found.centre_error < 0.04
+
+
+def annotated(shared, folder):
+    """Returns the annotated radiographs, taken out of the RSNA files as a folder of one's own."""
+    boxes, archive = shared / BOXES, shared / RSNA
+    if not (boxes.is_dir() and archive.is_file()):
+        pytest.skip("the annotated radiographs are not here")
+    wanted = {path.stem for path in boxes.glob("*.xml")}
+    lines = ["image,sex,age_months"]
+    with zipfile.ZipFile(archive) as files:
+        for name in files.namelist():
+            path = PurePosixPath(name)
+            if path.suffix == ".png" and path.stem in wanted:
+                (folder / path.name).write_bytes(files.read(name))
+                lines.append(f"{path.name},female,120")  # neither is looked at
+    (folder / "radiographs.csv").write_text("\n".join(lines))
+    builder = prepare_dataset("radiograph_folder", folder / "data", folder)
+    return region_boxes.read_annotated(builder, boxes, 100)
 
 
 def test_it_is_no_model_to_predict_with(tmp_path, folder):
