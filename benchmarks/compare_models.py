@@ -112,7 +112,7 @@ def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Mode
     initialise(model.network, config)
     start = time.perf_counter()
     model.fit(
-        batches.map(fitting.with_targets(model.trained_outputs, config.augmentation.pairing > 0)),
+        batches.map(fitting.with_targets(model.trained_outputs, model.mixing is not None)),
         steps_per_epoch=steps,
         callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
         shuffle=False,

@@ -103,9 +103,13 @@ def _augmentation() -> ml_collections.ConfigDict:
     config.grain = 0.0  # SD of the strongest noise, in parts of the range of grey
     config.marks = 0.0  # share of images with something written on them
     config.cover = 0.3
-    # Of any policy: share of images that are averaged with one of the same sex and nearly their age
+    # Of any policy but "none": share of images that get the greys of another one
+    config.grey_match = 0.0
+    # Of any policy: share of images that are averaged with one of the same sex and nearly their
+    # age, or alpha of MixUp, which mixes ages too
     config.pairing = 0.0
     config.pairing_months = 6.0
+    config.mixup = 0.0
     return config
 
 

@@ -38,22 +38,34 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
     layers = (
         _film_layers(config, seed) if config.policy == "films" else _standard_layers(config, seed)
     )
+    if config.grey_match:
+        layers.insert(0, film_layers.RandomGreys(config.grey_match, seed=seed + 12))
     if config.policy == "strong":
         layers.append(_keras_cv_layer(config, seed))
     layers.append(keras.layers.Lambda(_clip, name="clip_to_pixels"))
     return keras.Sequential(layers, name="augmentation")
 
 
-def build_pairing(config: ml_collections.ConfigDict, seed: int) -> film_layers.RandomPairing | None:
-    """Returns the layer that averages images with others of their sex and age; None for none.
+def build_mixing(config: ml_collections.ConfigDict, seed: int) -> keras.layers.Layer | None:
+    """Returns the layer that mixes images of a batch and, with MixUp, their ages; None for none.
+
+    It maps images [B, H, W, 1], sexes [B, 1] and ages [B, 1] to images and ages.
 
     Args:
         config: the `augmentation` part of a config.
         seed: of every random choice.
+
+    Raises:
+        ConfigError: both `pairing` and `mixup` are asked for.
     """
-    if not config.pairing:
-        return None
-    return film_layers.RandomPairing(config.pairing, config.pairing_months, seed=seed + 11)
+    if config.pairing and config.mixup:
+        raise ConfigError(
+            f"augmentation.pairing={config.pairing} and augmentation.mixup={config.mixup}: "
+            "one of the two can mix images, the other must be 0"
+        )
+    if config.pairing:
+        return film_layers.RandomPairing(config.pairing, config.pairing_months, seed=seed + 11)
+    return film_layers.RandomMixUp(config.mixup, seed=seed + 11) if config.mixup else None
 
 
 def _clip(image):

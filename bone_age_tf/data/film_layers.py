@@ -205,6 +205,45 @@ class RandomMarks(keras.layers.Layer):
         return input_shape
 
 
+class RandomGreys(keras.layers.Layer):
+    """Gives some images the greys of another of the batch: histogram matching in a random pair.
+
+    Quantile by quantile, in straight lines between them, so that what is of one grey remains so.
+
+    Args:
+        rate: share of images that are changed.
+        seed: of every random choice.
+    """
+
+    QUANTILES = 17
+
+    def __init__(self, rate=0.5, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.rate = rate
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, image, training=False):
+        """Maps [B, H, W, 1] to the same."""
+        if not training:
+            return image
+        count = ops.shape(image)[0]
+        levels = ops.linspace(0.0, 1.0, self.QUANTILES)
+        own = ops.transpose(ops.quantile(ops.reshape(image, (count, -1)), levels, axis=1))
+        partner = ops.argmax(keras.random.uniform((count, count), seed=self._random), axis=1)
+        others = ops.take(own, partner, axis=0)
+        matched = others[:, :1, None, None]
+        for step in range(self.QUANTILES - 1):
+            low, high = own[:, step, None, None, None], own[:, step + 1, None, None, None]
+            way = others[:, step + 1, None, None, None] - others[:, step, None, None, None]
+            matched += way * ops.clip((image - low) / ops.maximum(high - low, 1e-3), 0.0, 1.0)
+        chosen = _each(image, 0.0, 1.0, self._random) < self.rate
+        return ops.where(chosen, matched, image)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 class RandomPairing(keras.layers.Layer):
     """Averages some images with another of the batch (SamplePairing; Inoue 2018, arXiv 1801.02929).
 
@@ -225,22 +264,62 @@ class RandomPairing(keras.layers.Layer):
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, inputs):
-        """Maps images [B, H, W, 1], sexes [B, 1] and ages in months [B, 1] to images."""
+        """Maps images [B, H, W, 1], sexes [B, 1] and ages in months [B, 1] to images and ages."""
         image, sex, age = inputs
-        count = ops.shape(image)[0]
-        apart = ops.abs(age - ops.transpose(age)) <= self.months
-        alike = ops.logical_and(apart, ops.equal(sex, ops.transpose(sex)))
-        itself = ops.equal(ops.arange(count)[:, None], ops.arange(count)[None, :])
-        possible = ops.cast(ops.logical_and(alike, ops.logical_not(itself)), "float32")
-        luck = possible * keras.random.uniform((count, count), 0.5, 1.0, seed=self._random)
-        partner = ops.take(image, ops.argmax(luck, axis=1), axis=0)
-        paired = ops.max(possible, axis=1)[:, None, None, None]
+        near = ops.abs(age - ops.transpose(age)) <= self.months
+        partner, paired = _partners(ops.logical_and(near, _same(sex)), self._random)
         chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
-        share = 0.5 * chosen * paired
-        return (1.0 - share) * image + share * partner
+        share = 0.5 * chosen * paired[:, None, None, None]
+        return (1.0 - share) * image + share * ops.take(image, partner, axis=0), age
 
     def compute_output_shape(self, input_shape):
-        return input_shape[0]
+        return input_shape[0], input_shape[2]
+
+
+class RandomMixUp(keras.layers.Layer):
+    """Mixes each image and its age with another of its sex (MixUp; Zhang et al. 2018, 1710.09412).
+
+    Args:
+        alpha: of the distribution Beta(alpha, alpha) that the shares come from: small for little of
+            one in much of the other. The age goes by the same shares.
+        seed: of every random choice.
+    """
+
+    def __init__(self, alpha=0.2, seed=0, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.alpha = alpha
+        self._random = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs):
+        """Maps images [B, H, W, 1], sexes [B, 1] and ages in months [B, 1] to images and ages."""
+        image, sex, age = inputs
+        partner, paired = _partners(_same(sex), self._random)
+        share = keras.random.beta(ops.shape(age), self.alpha, self.alpha, seed=self._random)
+        share = ops.minimum(share, 1.0 - share) * paired[:, None]
+        of_image = share[:, :, None, None]
+        mixed = (1.0 - of_image) * image + of_image * ops.take(image, partner, axis=0)
+        return mixed, (1.0 - share) * age + share * ops.take(age, partner, axis=0)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0], input_shape[2]
+
+
+def _same(values):
+    """Returns [B, B] bool from [B, 1]."""
+    return ops.equal(values, ops.transpose(values))
+
+
+def _partners(possible, seed):
+    """Returns for each image the place [B] of a random other that is possible [B, B], and whether.
+
+    Whether there is one is [B] float32, 1 or 0.
+    """
+    count = ops.shape(possible)[0]
+    itself = ops.equal(ops.arange(count)[:, None], ops.arange(count)[None, :])
+    others = ops.cast(ops.logical_and(possible, ops.logical_not(itself)), "float32")
+    luck = others * keras.random.uniform((count, count), 0.5, 1.0, seed=seed)
+    return ops.argmax(luck, axis=1), ops.max(others, axis=1)
 
 
 def _box(image, height, width, seed):

@@ -7,6 +7,8 @@ import keras
 from bone_age_tf import schema
 from bone_age_tf.training.second_view import SecondView, apart_loss, view_loss
 
+_MIXED_AGE = "mixed_age"
+
 
 @dataclasses.dataclass(frozen=True)
 class PartWeights:
@@ -31,7 +33,7 @@ class AugmentedModel(keras.Model):
         network: made by `bone_age_tf.models.build.build_model`.
         augmentation: from [B, H, W, 1] to the same, or None.
         trained_outputs: names of the outputs that have a loss.
-        pairing: from images, sexes and ages to images, after the augmentation, or None.
+        mixing: from images, sexes and ages to images and ages, after the augmentation, or None.
         part_weights: of a network that selects parts; None for others.
         seed: of the moved copies.
     """
@@ -41,7 +43,7 @@ class AugmentedModel(keras.Model):
         network: keras.Model,
         augmentation: keras.Layer | None,
         trained_outputs: tuple[str, ...],
-        pairing: keras.Layer | None = None,
+        mixing: keras.Layer | None = None,
         part_weights: PartWeights | None = None,
         seed: int = 0,
     ):
@@ -50,7 +52,7 @@ class AugmentedModel(keras.Model):
         self.network = network
         self.augmentation = augmentation
         self.trained_outputs = trained_outputs
-        self.pairing = pairing
+        self.mixing = mixing
         self.part_weights = part_weights
         if part_weights is not None:
             self.second_view = SecondView(seed=seed)
@@ -66,20 +68,32 @@ class AugmentedModel(keras.Model):
     def call(self, inputs, training=False):
         """Maps `{"image": [B, H, W, 1], "sex": [B, 1]}` to the trained outputs.
 
-        With a pairing, training steps take `age_months` [B, 1] too.
+        With a mixing, training steps take `age_months` [B, 1] too, and return what it became.
         """
-        image = inputs[schema.IMAGE]
+        image, mixed = inputs[schema.IMAGE], {}
         if training and self.augmentation is not None:
             image = self.augmentation(image, training=True)
-        if training and self.pairing is not None:
-            image = self.pairing([image, inputs[schema.SEX], inputs[schema.AGE_MONTHS]])
+        if training and self.mixing is not None:
+            image, mixed[_MIXED_AGE] = self.mixing(
+                [image, inputs[schema.SEX], inputs[schema.AGE_MONTHS]]
+            )
         outputs = self.network(
             {schema.IMAGE: image, schema.SEX: inputs[schema.SEX]}, training=training
         )
         if training and self.part_weights is not None:
             boxes = outputs[schema.PART_BOXES]
             self._ask_of_parts(image, inputs[schema.SEX], boxes, self.part_weights)
-        return {name: outputs[name] for name in self.trained_outputs}
+        return {name: outputs[name] for name in self.trained_outputs} | mixed
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As Keras' own, with the ages of mixed images where these are mixed.
+
+        Metrics compare with the ages of the first images.
+        """
+        mixed = y_pred.pop(_MIXED_AGE, None)
+        if mixed is not None:
+            y = dict.fromkeys(y, mixed)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def _ask_of_parts(self, image, sex, boxes, weights: PartWeights):
         copy, moves = self.second_view(image)

@@ -115,7 +115,7 @@ def fit(
         len(pipeline.read_table(builder, parts["validation"])),
     )
     model.fit(
-        training.map(with_targets(model.trained_outputs, config.augmentation.pairing > 0)),
+        training.map(with_targets(model.trained_outputs, model.mixing is not None)),
         validation_data=validation.map(with_targets(model.trained_outputs)),
         epochs=schedule.epochs,
         initial_epoch=done,
@@ -256,7 +256,7 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
         build_model(config),
         augmentation.build_augmentation(config.augmentation, seed),
         tuple(losses),
-        augmentation.build_pairing(config.augmentation, seed),
+        augmentation.build_mixing(config.augmentation, seed),
         PartWeights(config.second_view_weight, config.apart_weight)
         if config.get("selection", False)
         else None,

@@ -80,7 +80,7 @@ def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
     rows = tf.data.Dataset.from_tensor_slices((images[..., None], sex, age_months))
     rows = rows.shuffle(len(images), seed=seed).repeat()
     rows = rows.map(_inputs_and_age).batch(config.batch_size, drop_remainder=True)
-    rows = rows.map(with_targets(model.trained_outputs, config.augmentation.pairing > 0))
+    rows = rows.map(with_targets(model.trained_outputs, model.mixing is not None))
     model.fit(
         rows.prefetch(tf.data.AUTOTUNE),
         epochs=schedule.epochs,

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from bone_age_tf import config as configs
 from bone_age_tf.config import ConfigError
-from bone_age_tf.data.augmentation import build_augmentation
+from bone_age_tf.data.augmentation import build_augmentation, build_mixing
 
 
 def settings(policy, **changes):
@@ -67,3 +67,11 @@ def test_strengths_of_zero_switch_operations_off(images):
 def test_an_unknown_policy_lists_the_known():
     with pytest.raises(ConfigError, match="known: none, standard, strong, films"):
         build_augmentation(settings("wild"), 0)
+
+
+def test_images_are_mixed_in_one_way():
+    config = settings("standard")
+    assert build_mixing(config, 0) is None
+    config.update(pairing=0.5, mixup=0.2)
+    with pytest.raises(ConfigError, match=r"pairing=0.5 and augmentation.mixup=0.2: one of the"):
+        build_mixing(config, 0)

@@ -4,7 +4,9 @@ import pytest
 from bone_age_tf.data.film_layers import (
     RandomCover,
     RandomExposure,
+    RandomGreys,
     RandomMarks,
+    RandomMixUp,
     RandomPairing,
     RandomPose,
 )
@@ -161,6 +163,7 @@ def test_marks_are_specks_in_a_box_on_some():
         RandomExposure(1.0, 0.7, 0.2, 0.1),
         RandomCover(1.0),
         RandomMarks(1.0),
+        RandomGreys(1.0),
     ],
 )
 def test_outside_training_nothing_changes(layer, noise):
@@ -171,7 +174,9 @@ def test_pairs_are_of_one_sex_and_nearly_one_age():
     image = np.arange(5, dtype=np.float32)[:, None, None, None] * np.ones((1, 4, 4, 1), "f4")
     sex = np.array([[0], [0], [1], [1], [0]], np.float32)
     age = np.array([[100], [104], [102], [107], [150]], np.float32)
-    found = np.array(RandomPairing(1.0, 6.0)([image, sex, age]))[:, 0, 0, 0]
+    found, ages = RandomPairing(1.0, 6.0)([image, sex, age])
+    np.testing.assert_array_equal(ages, age)
+    found = np.array(found)[:, 0, 0, 0]
     # 0 with 1 and 2 with 3; the last has no partner.
     np.testing.assert_allclose(found, [0.5, 0.5, 2.5, 2.5, 4])
 
@@ -180,9 +185,39 @@ def test_some_are_paired_and_partners_change():
     image = np.arange(64, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), "f4")
     same = np.zeros((64, 1), np.float32)
     layer = RandomPairing(0.5, 6.0, seed=1)
-    first, second = (np.array(layer([image, same, same]))[:, 0, 0, 0] for _ in range(2))
+    first, second = (np.array(layer([image, same, same])[0])[:, 0, 0, 0] for _ in range(2))
     changed = first != np.arange(64)
     assert 0.3 < changed.mean() < 0.7
     assert (first != second).mean() > 0.3
     partners = 2 * first[changed] - np.arange(64)[changed]
     assert len(set(partners)) > 15
+
+
+def test_mixed_images_have_ages_mixed_alike_and_one_sex():
+    age = np.arange(64, dtype=np.float32)[:, None]
+    image = age[:, None, None] * np.ones((1, 2, 2, 1), "f4")  # an image shows its age
+    sex = (age >= 40).astype(np.float32)
+    found, ages = (np.array(x) for x in RandomMixUp(0.5, seed=2)([image, sex, age]))
+    np.testing.assert_allclose(found[:, 0, 0, 0], ages[:, 0], rtol=1e-5)
+    assert (np.abs(ages - age) > 1).mean() > 0.3
+    assert ages[:40].max() < 40 <= ages[40:].min()
+    alone, own = RandomMixUp(0.5)([image[:2], np.array([[0], [1]], "f4"), age[:2]])
+    np.testing.assert_array_equal(own, age[:2])
+    np.testing.assert_array_equal(alone, image[:2])
+
+
+def test_matched_greys_are_those_of_another_image():
+    random = np.random.default_rng(0)
+    image = random.uniform(0, 1, (32, 30, 30, 1)).astype(np.float32)
+    image[:, :10] = 0  # what is of one grey
+    image = image * np.linspace(50, 100, 32, dtype=np.float32)[:, None, None, None] + 20
+    found = np.array(RandomGreys(0.5, seed=1)(image, training=True))
+    tops = found.max(axis=(1, 2, 3))
+    changed = np.abs(tops - image.max(axis=(1, 2, 3))) > 0.1
+    assert 0.2 < changed.mean() < 0.8
+    for own, other in zip(image[changed], found[changed], strict=True):
+        assert np.ptp(other[:10]) < 1e-3
+        nearest = np.argmin(np.abs(image.max(axis=(1, 2, 3)) - other.max()))
+        np.testing.assert_allclose(np.sort(other, None), np.sort(image[nearest], None), atol=3)
+        order = np.argsort(own, axis=None)
+        assert (np.diff(other.ravel()[order]) > -1e-3).all()

@@ -99,8 +99,9 @@ def test_rare_ages_of_a_sex_weigh_more():
     assert rare["1000"] == 5
 
 
-def test_a_run_trains_with_balance_and_pairs(phantoms, tiny_config, tmp_path):
+@pytest.mark.parametrize("mixing", ["pairing", "mixup"])
+def test_a_run_trains_with_balance_and_mixed_images(phantoms, tiny_config, tmp_path, mixing):
     tiny_config.update(balance=0.5, epochs=1)
-    tiny_config.augmentation.pairing = 0.5
+    tiny_config.augmentation.update({mixing: 0.5, "grey_match": 0.5})
     parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
     assert fitting.fit(tiny_config, phantoms, parts, tmp_path, 0).exists()

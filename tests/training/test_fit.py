@@ -13,6 +13,7 @@ from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints, precision
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.augmented import AugmentedModel
+from bone_age_tf.training.losses import build_losses
 
 
 def parts_of(builder):
@@ -61,6 +62,26 @@ def test_augmentation_is_in_training_alone(tiny_config):
     np.testing.assert_array_equal(seen[-1], inputs["image"])
     names = {layer.name for layer in network._flatten_layers()}
     assert not [name for name in names if "random" in name or "augment" in name]
+
+
+def test_mixed_images_are_judged_by_their_mixed_ages(tiny_config):
+    """A mixing that makes every age 30 months, whatever the labels say."""
+    tiny_config.dropout = 0.0
+    network = build_model(tiny_config)
+    names = tuple(losses := build_losses(tiny_config)[0])
+    inputs = {
+        "image": np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype(np.float32),
+        "sex": np.zeros((4, 1), np.float32),
+        "age_months": np.full((4, 1), 200, np.float32),
+    }
+    lost = []
+    for mixing, months in ((lambda given: (given[0], given[2] * 0 + 30), 200), (None, 30)):
+        model = AugmentedModel(network, None, names, mixing)
+        model.compile(optimizer=keras.optimizers.SGD(0.0), loss=losses, run_eagerly=True)
+        targets = dict.fromkeys(names, np.full((4, 1), months, np.float32))
+        lost.append(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+    assert lost[0] == pytest.approx(lost[1], rel=1e-4)
+    assert lost[0] > 0
 
 
 def _spy(layer, seen):
