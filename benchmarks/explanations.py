@@ -42,7 +42,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import cv2
-import keras
 import numpy as np
 from compare_models import fit_steps
 from parts_and_attention import prepared
@@ -55,6 +54,7 @@ from bone_age_tf.explain import methods
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.explain.places import box_map
 from bone_age_tf.inference.predictor import choose_version
+from bone_age_tf.models.build import load_network
 from bone_age_tf.prepare import prepare_dataset
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -88,7 +88,7 @@ def network_on_phantoms(options: argparse.Namespace, name: str):
         network, _ = fit_steps(config, builder, parts, 0, options.steps)
         path.parent.mkdir(parents=True, exist_ok=True)
         network.save(path)
-    return keras.saving.load_model(path, compile=False), config
+    return load_network(path), config
 
 
 def phantom_cases(options: argparse.Namespace, config) -> dict:
@@ -223,9 +223,9 @@ def times_of(calls: dict, times: int = 20) -> dict[str, float]:
     return {name: float(np.median(values[3:])) for name, values in found.items()}
 
 
-def measure(options: argparse.Namespace, load_network, load_cases, seed: int) -> dict:
+def measure(options: argparse.Namespace, load_trained, load_cases, seed: int) -> dict:
     """Returns the figures of every method on one network."""
-    trained, config = load_network()
+    trained, config = load_trained()
     cases = load_cases(config)
     network = ExplainedNetwork(trained, config)
     images, sexes = cases["images"], cases["sexes"]
@@ -297,8 +297,8 @@ def saved_network(path: Path):
     metadata = path / "metadata.json"
     if metadata.exists():
         config = configs.from_flat(json.loads(metadata.read_text())["training"]["config"])
-        return keras.saving.load_model(path / "model.keras", compile=False), config
-    trained = keras.saving.load_model(path / "checkpoints" / "best.keras", compile=False)
+        return load_network(path / "model.keras"), config
+    trained = load_network(path / "checkpoints" / "best.keras")
     return trained, configs.read_config(path / "config.json")
 
 

@@ -35,6 +35,7 @@ from bone_age_tf.inference.predictor import (
     choose_version,
 )
 from bone_age_tf.inference.region_detector import RegionDetector, load_detector
+from bone_age_tf.models.build import load_network
 from bone_age_tf.runs import Run, interval_table
 
 GALLERY_FILE, SHARES_FILE, CASES_FILE = "index.html", "regions.csv", "cases.json"
@@ -168,7 +169,7 @@ def _exported_network(version: Path) -> tuple[keras.Model, ml_collections.Config
             f"python run.py --mode=export --model={version.absolute().parent.name}"
         )
     settings = json.loads((version / METADATA_FILE).read_text())["training"]["config"]
-    return keras.saving.load_model(path, compile=False), configs.from_flat(settings)
+    return load_network(path), configs.from_flat(settings)
 
 
 def _answered(case: ExplainedCase, outputs: dict, intervals) -> ExplainedCase:

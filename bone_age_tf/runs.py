@@ -22,7 +22,7 @@ from bone_age_tf.evaluation.interval import (
 )
 from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
-from bone_age_tf.models.build import build_features_model
+from bone_age_tf.models.build import build_features_model, load_network
 from bone_age_tf.training import fit as fitting
 
 INTERVAL_FILE = "interval_by_age.json"
@@ -60,7 +60,7 @@ class Run:
                 f"{path}: no such file; train first: "
                 f"python run.py --model={self.config.model} --workdir={self.workdir}"
             )
-        return keras.saving.load_model(path, compile=False)
+        return load_network(path)
 
     def training_images(self) -> int:
         """Returns how many images trained; of a run that is not finished, how many there are."""

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 
 import keras
@@ -38,6 +39,20 @@ def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -
     model = keras.Model({schema.IMAGE: image, schema.SEX: sex}, outputs, name=config.model)
     layers.subsample_before_convolving(model)
     return model
+
+
+def load_network(path: Path) -> keras.Model:
+    """Loads a `.keras` file of any model of this project.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError, TypeError, OSError, KeyError: as Keras, which names what it cannot read.
+    """
+    for module in set(MODELS.values()):  # makes their layers known to Keras
+        importlib.import_module(module)
+    return keras.saving.load_model(path, compile=False)
 
 
 def build_served_model(

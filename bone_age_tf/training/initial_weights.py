@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from bone_age_tf.config import ConfigError, read_config
+from bone_age_tf.models.build import load_network
 from bone_age_tf.training import efficientnet_weights
 
 RANDOM, IMAGENET = "random", "imagenet"
@@ -145,8 +146,8 @@ def _read(config: ml_collections.ConfigDict, path: Path) -> keras.Model:
     try:
         if path.suffix == ".h5":
             return _application(config.model)(include_top=False, weights=str(path))
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
+        return load_network(path)
+    except (ValueError, TypeError, OSError, KeyError) as error:
         raise ConfigError(f"{path}: not a Keras model that can be read ({error})") from None
 
 

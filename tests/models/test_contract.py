@@ -1,6 +1,8 @@
 """What every model must hold, whatever its head, its way with the sex and its precision."""
 
 import itertools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -196,6 +198,18 @@ def test_conversion_keeps_the_months(name, head, sex_mode, tmp_path):
             differences.append(abs(month - expected["age_months"][place, 0]))
     assert np.mean(differences) <= 0.05
     assert np.max(differences) <= 0.5
+
+
+def test_a_process_that_built_no_model_loads_any(tmp_path):
+    paths = [tmp_path / f"{name}.keras" for name in ("attention_vgg", "prsnet", "cnn")]
+    for path in paths:
+        build_model(config_of(path.stem)).save(path)
+    code = "import sys; from bone_age_tf.models.build import load_network as load; "
+    code += "print(*(load(path).name for path in sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["attention_vgg", "prsnet", "cnn"], done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", NAMES)
