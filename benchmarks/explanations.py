@@ -93,10 +93,9 @@ def network_on_phantoms(options: argparse.Namespace, name: str):
 
 def phantom_cases(options: argparse.Namespace, config) -> dict:
     """Returns images, sexes, ages and boxes of phantoms: validation to tune, test to report."""
-    del config  # all networks learn from the same
     builder = prepare_dataset(options.phantoms, options.data_dir, None)
     split = "validation" if options.tuning else "test"
-    hands = region_boxes.read_phantoms(builder, split, 128, options.count)
+    hands = region_boxes.read_phantoms(builder, split, config.image_size_px, options.count)
     table = pipeline.read_table(builder, pipeline.Part(split))
     return {
         "images": hands.images[..., None].astype(np.float32),
@@ -110,7 +109,7 @@ def phantom_cases(options: argparse.Namespace, config) -> dict:
 def real_cases(options: argparse.Namespace, config) -> dict:
     """Returns the same of annotated radiographs: a third of the ids to tune, the rest to report."""
     builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
-    hands = region_boxes.read_annotated(builder, options.boxes, 100)
+    hands = region_boxes.read_annotated(builder, options.boxes, config.image_size_px)
     tuning = region_boxes.held_out((f"tune {name}" for name in hands.image_id), len(hands) // 3)
     chosen = np.array([(f"tune {name}" in tuning) == options.tuning for name in hands.image_id])
     table = pipeline.read_table(builder, pipeline.Part("train"))
