@@ -43,7 +43,13 @@ DEFAULT_METHODS = ("smoothgrad", "saliency", "path_cam")
 """Where brightness makes the hand look older or younger, where the answer rests, and what places
 are worth in months: of those that pass the sanity check of benchmarks/explanations.py the best, see
 benchmarks/RESULTS.md."""
-_OF_MODELS = {"prsnet": ("relation", "vanilla_gradients", "path_cam")}
+_OF_MODELS = {
+    "prsnet": ("relation", "vanilla_gradients", "path_cam"),
+    "vgg_residual": ("smoothgrad", "vanilla_gradients", "path_cam"),
+} | dict.fromkeys(
+    ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    ("smoothgrad", "saliency", "vanilla_gradients"),
+)
 """The same of models on which some of `DEFAULT_METHODS` fail that check."""
 RUN_CASES, MOST_CASES = 8, 1000
 _IN_A_PICTURE = 3

@@ -92,6 +92,13 @@ def test_prsnet_is_explained_by_what_passes_on_it(relation):
     assert found == ["relation"] * relation + ["vanilla_gradients", "path_cam"]
 
 
+def test_a_residual_network_is_explained_by_what_passes_on_it():
+    config = configs.load_config("resnet18", "hand_phantom", [("base_filters", "8")])
+    network = ExplainedNetwork(build_model(config), config)
+    found = explanations.chosen_methods(None, network)
+    assert found == ["smoothgrad", "saliency", "vanilla_gradients"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
