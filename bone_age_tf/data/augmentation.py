@@ -29,11 +29,17 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
         seed: of every random choice.
 
     Raises:
-        ConfigError: the policy is unknown.
+        ConfigError: the policy is unknown, or `grey_match` is no share or asked for with `none`.
     """
+    _check_share("grey_match", config.grey_match)
     if config.policy not in POLICIES:
         raise ConfigError(f"augmentation.policy is {config.policy!r}; known: {', '.join(POLICIES)}")
     if config.policy == "none":
+        if config.grey_match:
+            raise ConfigError(
+                f"augmentation.grey_match={config.grey_match} has no effect with "
+                "augmentation.policy=none; take another policy"
+            )
         return None
     layers = (
         _film_layers(config, seed) if config.policy == "films" else _standard_layers(config, seed)
@@ -56,8 +62,11 @@ def build_mixing(config: ml_collections.ConfigDict, seed: int) -> keras.layers.L
         seed: of every random choice.
 
     Raises:
-        ConfigError: both `pairing` and `mixup` are asked for.
+        ConfigError: both `pairing` and `mixup` are asked for, or one is out of its range.
     """
+    _check_share("pairing", config.pairing)
+    if config.mixup < 0:
+        raise ConfigError(f"augmentation.mixup={config.mixup}: 0 for none, or more, such as 0.2")
     if config.pairing and config.mixup:
         raise ConfigError(
             f"augmentation.pairing={config.pairing} and augmentation.mixup={config.mixup}: "
@@ -66,6 +75,11 @@ def build_mixing(config: ml_collections.ConfigDict, seed: int) -> keras.layers.L
     if config.pairing:
         return film_layers.RandomPairing(config.pairing, config.pairing_months, seed=seed + 11)
     return film_layers.RandomMixUp(config.mixup, seed=seed + 11) if config.mixup else None
+
+
+def _check_share(key: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"augmentation.{key}={value}: a share from 0 to 1 is needed")
 
 
 def _clip(image):

@@ -75,3 +75,19 @@ def test_images_are_mixed_in_one_way():
     config.update(pairing=0.5, mixup=0.2)
     with pytest.raises(ConfigError, match=r"pairing=0.5 and augmentation.mixup=0.2: one of the"):
         build_mixing(config, 0)
+
+
+@pytest.mark.parametrize(
+    ("build", "policy", "key", "value", "message"),
+    [
+        (build_augmentation, "none", "grey_match", 0.5, "no effect with augmentation.policy=none"),
+        (build_augmentation, "films", "grey_match", 1.5, "grey_match=1.5: a share from 0 to 1"),
+        (build_mixing, "films", "pairing", -0.1, "pairing=-0.1: a share from 0 to 1"),
+        (build_mixing, "films", "mixup", -1.0, "mixup=-1.0: 0 for none"),
+    ],
+)
+def test_shares_that_cannot_be_are_named(build, policy, key, value, message):
+    config = settings(policy)
+    config.update({key: value})
+    with pytest.raises(ConfigError, match=message):
+        build(config, 0)
