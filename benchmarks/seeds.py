@@ -1,6 +1,7 @@
 """Measurements over several seeds: one file each, so that a second start goes on."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ def measure_all(
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for name, measure in measurements.items():
-            path = folder / f"{name.replace(' ', '-')}-{seed}.json"
+            path = folder / f"{re.sub('[ /]', '-', name)}-{seed}.json"
             if not path.exists():
                 start = time.perf_counter()
                 found = measure(seed)

@@ -1,14 +1,16 @@
 """What a site's own cases bring, and what a few of them can spoil.
 
 python benchmarks/site_calibration.py --workdir=runs/NAME --manual_dir=DIR
-python benchmarks/site_calibration.py --workdir=runs/PHANTOMS --dataset=hand_phantom/shifted
+python benchmarks/site_calibration.py --workdir=runs/PHANTOMS --dataset=hand_phantom/shifted \
+    --max_age_months=180
 
 Reads the held-out images of a run's dataset, or of another one, with the run's network. From these
 cases it draws sites of 5 to 100 cases many times over, makes each site's calibration as
 `--mode=calibrate` does, and measures on all other cases: the mean error (bias) and the mean
 absolute error (MAE) without and with it. Four kinds of sites: readers as in the data, readers who
 say 12 months more, and ones who say so for the boys or the girls alone. Phantoms of `shifted` are
-12 months more mature than their labels as they are. The last column is the worst that any one
+12 months more mature than their labels as they are; `--max_age_months` leaves out ages at which
+little is left to grow, and no shift to be seen. The last column is the worst that any one
 calibration did to the MAE.
 """
 
@@ -42,14 +44,21 @@ SHIFTS = {
 
 
 def held_out(options: argparse.Namespace) -> Predictions:
-    """Returns what the run's network says of the images."""
+    """Returns what the run's network says of the images up to an age."""
     config = configs.read_config(options.workdir / "config.json")
     dataset = options.dataset or json.loads((options.workdir / "run.json").read_text())["dataset"]
     builder = prepare_dataset(dataset, options.data_dir, options.manual_dir)
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )
-    return predictions_of(Run(options.workdir, config, builder, parts, 0, Path("exports")))
+    found = predictions_of(Run(options.workdir, config, builder, parts, 0, Path("exports")))
+    kept = np.flatnonzero(found.age_months <= options.max_age_months)
+    return Predictions(
+        [found.image_id[place] for place in kept],
+        found.sex[kept],
+        found.age_months[kept],
+        found.predicted_months[kept],
+    )
 
 
 def measure(found: Predictions, ages: np.ndarray, count: int, repeats: int) -> np.ndarray:
@@ -83,6 +92,12 @@ def main() -> None:
     parser.add_argument("--dataset", help="default: the run's own")
     parser.add_argument("--manual_dir", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
+    parser.add_argument(
+        "--max_age_months",
+        type=float,
+        default=schema.MAX_AGE_MONTHS,
+        help="leave out cases whose label is above",
+    )
     parser.add_argument("--repeats", type=int, default=1000)
     options = parser.parse_args()
     found = held_out(options)
