@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,8 +30,10 @@ BOTH_SEXES = "sex not given: result for both sexes"
 CLOSE_MONTHS = 12.0
 """An estimate at most this far from the known age counts as close."""
 
-_DECODING_THREADS = 2
-_DECODED_AHEAD = 8
+_MOST_WORKERS = 4
+"""Each has the network in its own memory, up to 240 MB of it."""
+_AHEAD = 4
+"""Cases of a worker that may wait for those before them."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def predict_cases(
     """Predicts every case; one that fails becomes a row with its reason and the others go on.
 
     A case without a sex gets two rows, one for each sex. More than one case shows a progress bar
-    where standard error is a terminal. Images are decoded ahead in threads.
+    where standard error is a terminal. A few threads read cases, each with the network to itself.
 
     Args:
         predictor: the loaded model.
@@ -115,12 +119,9 @@ def predict_cases(
     Raises:
         OSError: the table cannot be written.
     """
-
-    def answered() -> Iterator[tuple[Case, list[Row]]]:
-        for case, look in _decoded(predictor, checker, cases):
-            yield case, read_case(predictor, case, look, refuse_unfamiliar)
-
-    return summarise(answered(), len(cases), output_csv)
+    return summarise(
+        _answered(predictor, cases, checker, refuse_unfamiliar), len(cases), output_csv
+    )
 
 
 def summarise(
@@ -194,19 +195,27 @@ class Look:
     rejected: bool = False
 
 
-def _decoded(
-    predictor: Predictor, checker: FilmChecker | None, cases: Sequence[Case]
-) -> Iterator[tuple[Case, Look]]:
-    """Yields each case with its image, or with the reason why it has none, in order."""
-    waiting: deque[tuple[Case, Future[Look]]] = deque()
-    with ThreadPoolExecutor(_DECODING_THREADS) as pool:
+def _answered(
+    predictor: Predictor, cases: Sequence[Case], checker: FilmChecker | None, refuse: bool
+) -> Iterator[tuple[Case, list[Row]]]:
+    """Yields each case with its rows, in order; several are read ahead at the same time."""
+    workers = min(len(cases), os.cpu_count() or 1, _MOST_WORKERS)
+    own = threading.local()
+
+    def answer(case: Case) -> list[Row]:
+        if not hasattr(own, "predictor"):
+            own.predictor = predictor.copy() if workers > 1 else predictor
+        return read_case(own.predictor, case, look_at(own.predictor, checker, case), refuse)
+
+    waiting: deque[tuple[Case, Future[list[Row]]]] = deque()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
         for case in cases:
-            waiting.append((case, pool.submit(look_at, predictor, checker, case)))
-            if len(waiting) > _DECODED_AHEAD:
-                first, look = waiting.popleft()
-                yield first, look.result()
-        for case, look in waiting:
-            yield case, look.result()
+            waiting.append((case, pool.submit(answer, case)))
+            if len(waiting) > _AHEAD * workers:
+                first, rows = waiting.popleft()
+                yield first, rows.result()
+        for case, rows in waiting:
+            yield case, rows.result()
 
 
 def look_at(predictor: Predictor, checker: FilmChecker | None, case: Case) -> Look:

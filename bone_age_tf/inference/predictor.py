@@ -65,7 +65,7 @@ class _Metadata:
 
 
 class Predictor:
-    """One loaded model. Not for use from several threads at once, except `fit_image`.
+    """One loaded model. Not for use from several threads at once: each needs a `copy`.
 
     Attributes:
         name: the model's name.
@@ -82,10 +82,11 @@ class Predictor:
         self,
         interpreter: Interpreter,
         metadata: _Metadata,
+        path: Path,
         variant: str,
         calibration: SiteCalibration | None = None,
     ):
-        self._interpreter = interpreter
+        self._interpreter, self._metadata, self._path = interpreter, metadata, path
         self._runner = interpreter.get_signature_runner(SIGNATURE)
         taken = self._runner.get_input_details()[schema.IMAGE]["dtype"]
         self._takes_uint8 = np.dtype(taken) == np.uint8
@@ -141,7 +142,13 @@ class Predictor:
                 f"{path}: not a usable LiteRT model ({error}); {_remedy(folder)}"
             ) from None
         _check_signature(interpreter, metadata, path)
-        return cls(interpreter, metadata, variant, calibration)
+        return cls(interpreter, metadata, path, variant, calibration)
+
+    def copy(self) -> "Predictor":
+        """Returns another of the same for another thread; its interpreter has one thread itself."""
+        interpreter = Interpreter(model_path=str(self._path), num_threads=1)
+        interpreter.allocate_tensors()
+        return Predictor(interpreter, self._metadata, self._path, self.variant, self.calibration)
 
     def fit_image(self, image: np.ndarray) -> np.ndarray:
         """Resizes to what the model takes.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.inference.predictor import (
     SHIPPED_MODEL,
     ModelError,
@@ -49,6 +50,14 @@ def test_a_result_is_not_overwritten_by_the_next(bins_model):
     first = bins_model.predict(grey(0), 0)
     bins_model.predict(grey(200), 1)
     np.testing.assert_allclose(first.distribution, [1, 0], atol=1e-6)
+
+
+def test_a_copy_for_another_thread_answers_alike(exports):
+    line = SiteCalibration((3.0, 0.0), (1.0, 1.0), "bins", 1, (30, 30))
+    predictor = Predictor.load(exports / "bins" / "1", calibration=line)
+    copy = predictor.copy()
+    assert copy.predict(grey(100), 0).age_months == pytest.approx(53, abs=1e-4)
+    assert (copy.name, copy.variant) == (predictor.name, predictor.variant)
 
 
 def test_image_of_any_size_is_padded(bins_model):
