@@ -53,6 +53,11 @@ def held_out(options: argparse.Namespace) -> Predictions:
     )
     found = predictions_of(Run(options.workdir, config, builder, parts, 0, Path("exports")))
     kept = np.flatnonzero(found.age_months <= options.max_age_months)
+    if len(kept) <= max(CASES):
+        raise SystemExit(
+            f"{len(kept)} cases up to --max_age_months={options.max_age_months:g}; sites of "
+            f"{max(CASES)} need more: give a higher age"
+        )
     return Predictions(
         [found.image_id[place] for place in kept],
         found.sex[kept],
