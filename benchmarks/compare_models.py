@@ -31,12 +31,14 @@ from seeds import measure_all, results
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline
+from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.evaluation.metrics import Predictions, evaluate
 from bone_age_tf.export import lite, saved_model
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training import fit as fitting
+from bone_age_tf.training import prediction
 from bone_age_tf.training.initial_weights import initialise
 
 WARM_STEPS, TIMED_STEPS = 3, 10
@@ -79,23 +81,16 @@ def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
     return float(np.median(seconds) * 1000)
 
 
-def training_batches(config, builder, parts, schedule, seed: int) -> tf.data.Dataset:
-    """Returns the training batches of a run, as `fit` takes them."""
-    part = parts["train"]
-    examples = len(pipeline.read_table(builder, part))
-    return fitting.make_batches(config, builder, part, schedule, seed, examples)
-
-
 def steps_in(minutes: float, config, builder, parts) -> int:
     """Returns how many training steps fit into a time, at the speed of the first ones."""
     probe = fitting.compiled(config, fitting.Schedule(1, 1000), 0)
-    endless = fitting.Schedule(1, 10**6)
-    waiting = iter(training_batches(config, builder, parts, endless, 0))
+    stages = fitting.Schedule(1, 10**6).stages(config)
+    targets_fn = fitting.with_targets(probe.trained_outputs)
+    waiting = iter(PreparedData(builder, parts).training_batches(config, stages, 0, 0, targets_fn))
     for step in range(WARM_STEPS + TIMED_STEPS):
         if step == WARM_STEPS:
             start = time.perf_counter()
-        inputs, ages = next(waiting)
-        probe.train_on_batch(inputs, dict.fromkeys(probe.trained_outputs, ages))
+        probe.train_on_batch(*next(waiting))
     a_step = (time.perf_counter() - start) / TIMED_STEPS
     # That was the first stage's size; later ones take longer by their area.
     shares = np.diff([0.0, *config.stage_ends]) if config.stage_ends else np.ones(1)
@@ -108,11 +103,13 @@ def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Mode
     keras.utils.set_random_seed(seed)
     schedule = fitting.Schedule(1, steps)
     model = fitting.compiled(config, schedule, seed)
-    batches = training_batches(config, builder, parts, schedule, seed)
+    targets_fn = fitting.with_targets(model.trained_outputs, model.mixing is not None)
+    data = PreparedData(builder, parts)
+    batches = data.training_batches(config, schedule.stages(config), seed, 0, targets_fn)
     initialise(model.network, config)
     start = time.perf_counter()
     model.fit(
-        batches.map(fitting.with_targets(model.trained_outputs, model.mixing is not None)),
+        batches,
         steps_per_epoch=steps,
         callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
         shuffle=False,
@@ -133,7 +130,7 @@ def measure(options: argparse.Namespace, name: str, seed: int) -> dict:
     steps = options.steps or steps_in(options.minutes, config, builder, parts)
     network, speed = fit_steps(config, builder, parts, seed, steps)
     table = pipeline.read_table(builder, parts["test"])
-    outputs = fitting.predict(network, config, builder, parts["test"], len(table))
+    outputs = prediction.predict(network, config, builder, parts["test"], len(table))
     months = np.ravel(outputs[schema.AGE_MONTHS])
     predictions = Predictions(table.image_id, table.sex, table.age_months, months)
     median = float(np.median(pipeline.read_table(builder, parts["train"]).age_months))

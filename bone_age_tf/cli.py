@@ -90,9 +90,19 @@ def _check(values: flags.FlagValues) -> None:
         raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
     if values.server:
         _check_server(values)
-    only = {"methods": "explain", "count": "explain", "boxes": "train_region_detector"}
-    for name, mode in only.items():
-        if values[name].present and values.mode != mode:
+    only = {
+        "methods": ("explain",),
+        "count": ("explain",),
+        "boxes": ("train_region_detector",),
+        "recipe": ("recipe", "pack"),
+        "pack": ("recipe",),
+        "stop_after_minutes": ("recipe",),
+        "pack_px": ("pack",),
+        "pack_quality": ("pack",),
+        "part_mb": ("pack",),
+    }
+    for name, modes in only.items():
+        if values[name].present and values.mode not in modes:
             raise ConfigError(f"--{name} has no effect on --mode={values.mode}")
     if values.calibration and values.mode not in ("predict", "export"):
         raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
@@ -121,6 +131,10 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
     # training is slower without it (benchmarks/training_speed.py prints by how much).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if values.mode == "recipe":
+        from bone_age_tf.recipe_command import run_recipe
+
+        return run_recipe(values, overrides)
     from bone_age_tf import commands
 
     return commands.run(values, overrides)
@@ -172,6 +186,10 @@ def _is_users(error: Exception) -> bool:
     from bone_age_tf.data.radiograph import RadiographError
 
     kinds: tuple[type[Exception], ...] = (ConfigError, RadiographError, FileNotFoundError)
+    if "bone_age_tf.training.checkpoints" in sys.modules:
+        from bone_age_tf.training import checkpoints
+
+        kinds += (checkpoints.TrainingDivergedError, checkpoints.OutOfTimeError)
     if "bone_age_tf.commands" in sys.modules:
         from bone_age_tf import commands
 

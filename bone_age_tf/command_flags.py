@@ -8,6 +8,7 @@ from bone_age_tf import schema
 from bone_age_tf.config import DATASETS, PRECISIONS, flat, load_config
 from bone_age_tf.export.formats import DEFAULT_FORMATS, FORMATS
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.recipes.catalog import RECIPES
 
 MODES = (
     "train",
@@ -21,6 +22,8 @@ MODES = (
     "train_region_detector",
     "audit",
     "web",
+    "pack",
+    "recipe",
 )
 OUTPUTS = {
     "predict": "predictions.csv",
@@ -48,6 +51,11 @@ Go on with a run that was stopped (a finished run is left as it is):
 Start from other weights, and check that it helps: the same budget from random ones beside it:
   python run.py --model=resnet50 --config.init=imagenet | runs/NAME | FILE.keras
   python run.py --mode=transfer_check --model=resnet50 --config.init=imagenet
+
+Train in several stages by a recipe, the shipped weights for instance; a second call resumes:
+  python run.py --mode=recipe --recipe=boxed --manual_dir=FOLDER
+  python run.py --mode=pack --recipe=boxed --manual_dir=FOLDER --output=boxed.npz
+  KERAS_BACKEND=jax python run.py --mode=recipe --recipe=boxed --pack=boxed.npz
 
 Do one thing with a finished run (the newest of the model unless --workdir names one):
   python run.py --mode=evaluate | export | explain --workdir=runs/NAME
@@ -123,11 +131,60 @@ def define_flags() -> flags.FlagValues:
         lower_bound=0,
         flag_values=values,
     )
+    _define_recipe_flags(values)
     _define_film_flags(values)
     _define_file_flags(values)
     _define_web_flags(values)
     _define_flags_of_explain(values)
     return values
+
+
+def _define_recipe_flags(values: flags.FlagValues) -> None:
+    """Defines what is trained in several stages, and the packs that other backends read."""
+    flags.DEFINE_string(
+        "recipe",
+        None,
+        "recipe, pack: which recipe. "
+        + "; ".join(f"{name}: {text}" for name, text in RECIPES.items())
+        + ".",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "pack",
+        None,
+        "recipe: file that --mode=pack wrote, or the first part of its name; trains from it. "
+        "KERAS_BACKEND=jax or torch need one.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "pack_px",
+        None,
+        "pack: longer side of the packed images, 0 for theirs. Default: the recipe's, or theirs.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "pack_quality",
+        None,
+        "pack: JPEG quality, 0 for PNG. Default: the recipe's, or PNG.",
+        lower_bound=0,
+        upper_bound=95,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "part_mb",
+        0.0,
+        "pack: the largest size of a file in MB; larger packs are written in parts. 0: one file.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "stop_after_minutes",
+        0.0,
+        "recipe: interrupt the training after that time; the same command resumes it. 0: never.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
 
 
 def _define_film_flags(values: flags.FlagValues) -> None:

@@ -17,8 +17,10 @@ from bone_age_tf import config as configs
 from bone_age_tf.audit import audit_dataset
 from bone_age_tf.command_flags import EXPLAINED
 from bone_age_tf.config import ConfigError
-from bone_age_tf.data import pipeline
+from bone_age_tf.data import packing, pipeline
 from bone_age_tf.data.film_samples import make_film_samples
+from bone_age_tf.data.pack import PARTS, make_pack, write_pack
+from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE
 from bone_age_tf.evaluation.comparison import compare, transfer_report
@@ -31,6 +33,8 @@ from bone_age_tf.inference.command import EXIT_OK, EXIT_SOME_FAILED
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.progress import shown
+from bone_age_tf.recipe_command import chosen_recipe
 from bone_age_tf.regions import train_and_publish
 from bone_age_tf.runs import Run, evaluate, predictions_of
 from bone_age_tf.training import film_check
@@ -57,6 +61,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         return _train_film_check(values, overrides)
     if values.mode == "audit":
         return _audit(values, overrides)
+    if values.mode == "pack":
+        return _pack(values, overrides)
     if values.mode == "train_region_detector":
         return train_and_publish(values, overrides)
     if overrides:
@@ -79,11 +85,57 @@ def _train(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     dataset = values.dataset or DEFAULT_DATASET
     config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
     current = _begin(values, config, Path(values.workdir or _new_workdir(config, dataset)))
-    fitting.fit(config, current.builder, current.parts, current.workdir, values.seed)
+    fitting.fit(config, current.data(), current.workdir, values.seed)
+    return _finish(current)
+
+
+def finish(values: flags.FlagValues, workdir: Path) -> int:
+    """Evaluates, exports and explains a trained run, as far as that is not done yet."""
+    return _finish(_open_run(values, workdir))
+
+
+def _finish(current: Run) -> int:
     metrics = _once(current.workdir / "evaluation" / "metrics.json", lambda: evaluate(current))
     _once(current.workdir / "export.json", lambda: export(current))
     _once(current.workdir / "explanations" / CASES_FILE, lambda: explain_run(current))
     _say_where(current, metrics)
+    return 0
+
+
+def prepared_data(
+    values: flags.FlagValues, config: ml_collections.ConfigDict, dataset: str
+) -> PreparedData:
+    """Prepares a dataset and returns its images for a training."""
+    builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
+    return PreparedData(builder, parts)
+
+
+def _pack(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Writes the images and labels of a prepared dataset as a pack."""
+    if values.recipe:
+        recipe = chosen_recipe(values)
+        dataset, longer_side_px, quality = recipe.dataset, recipe.pack_px, recipe.pack_quality
+        config = recipe.config(recipe.stages[0], "random", overrides)
+    else:
+        dataset = values.dataset or DEFAULT_DATASET
+        longer_side_px, quality = 0, 0
+        config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
+    longer_side_px = longer_side_px if values.pack_px is None else values.pack_px
+    quality = quality if values.pack_quality is None else values.pack_quality
+    data = prepared_data(values, config, dataset)
+    path = Path(values.output or f"{dataset.replace('/', '-')}.npz")
+    facts = {
+        "dataset": data.builder.info.full_name,
+        "longer_side_px": longer_side_px,
+        "jpeg_quality": quality,
+    }
+    rows = packing.examples(data.builder, data.parts, longer_side_px, quality)
+    count = packing.count(data.builder, data.parts)
+    pack = make_pack(shown(rows, count, "packing"), facts)
+    write_pack(path, pack, int(values.part_mb * 1e6))
+    sizes = ", ".join(f"{len(pack.places(name))} {name}" for name in PARTS)
+    megabytes = sum(array.nbytes for array in pack.arrays.values()) / 1e6
+    print(f"{path}: {sizes}; {megabytes:.1f} MB, SHA-256 {pack.digest[:16]}")
     return 0
 
 
@@ -101,7 +153,7 @@ def _check_transfer(values: flags.FlagValues, overrides: list[tuple[str, str]]) 
     found = {}
     for start, its_config in (("random", random_config), ("source", config)):
         current = _begin(values, its_config, workdir / start)
-        fitting.fit(its_config, current.builder, current.parts, current.workdir, values.seed)
+        fitting.fit(its_config, current.data(), current.workdir, values.seed)
         found[start] = predictions_of(current)
     comparison = compare(found["random"], found["source"], values.seed)
     report = transfer_report(comparison, config, str(current.parts["test"]), values.seed)
@@ -119,7 +171,7 @@ def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     require_source(config)
     folder = Path(values.workdir or RUNS / f"audit-{dataset.replace('/', '-')}")
     builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
-    set_precision(values.precision)
+    set_precision(values.precision, config)
     settings = [f"--config.{key}={text}" for key, text in overrides]
     words = ["python run.py --mode=audit", f"--model={model}", f"--dataset={dataset}"]
     command = " ".join([*words, f"--folds={values.folds}", *settings])
@@ -189,7 +241,7 @@ def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir:
         _require_same_run(workdir, config, record)
     builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     record |= {"manual_dir": values.manual_dir, "skip_bad_rows": values.skip_bad_rows}
-    precision = set_precision(values.precision)
+    precision = set_precision(values.precision, config)
     current = Run(workdir, config, builder, parts, values.seed, Path(values.exports_dir))
     _start(current, record)
     print(f"{config.model} on {builder.info.full_name} in {precision}; the run's folder: {workdir}")
@@ -241,11 +293,11 @@ def _start(current: Run, record: dict) -> None:
         configs.save_config(current.config, current.workdir / "config.json")
 
 
-def _open_run(values: flags.FlagValues) -> Run:
-    """Opens the run that `--workdir` names, or the newest of the model."""
-    if values.workdir:
+def _open_run(values: flags.FlagValues, workdir: Path | None = None) -> Run:
+    """Opens the run in a folder, in the one that `--workdir` names, or the newest of the model."""
+    if workdir is None and values.workdir:
         workdir = Path(values.workdir)
-    else:
+    if workdir is None:
         found = sorted(
             RUNS.glob(f"{values.model}-*/checkpoints/best.keras"),
             key=lambda path: path.stat().st_mtime,

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
+from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.evaluation.familiarity import Familiarity, fit_familiarity
 from bone_age_tf.evaluation.interval import (
     FOLDS,
@@ -24,6 +25,7 @@ from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
 from bone_age_tf.models.build import build_features_model, load_network
 from bone_age_tf.training import fit as fitting
+from bone_age_tf.training import prediction
 
 INTERVAL_FILE = "interval_by_age.json"
 
@@ -47,6 +49,10 @@ class Run:
     parts: dict[str, pipeline.Part]
     seed: int
     exports_dir: Path
+
+    def data(self) -> PreparedData:
+        """Returns the images that train and validate."""
+        return PreparedData(self.builder, self.parts)
 
     def network(self) -> keras.Model:
         """Loads the best checkpoint.
@@ -130,7 +136,7 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
     """Runs the best checkpoint over a part."""
     network, part = current.network(), current.parts[part_name]
     table = pipeline.read_table(current.builder, part)
-    outputs = fitting.predict(network, current.config, current.builder, part, len(table))
+    outputs = prediction.predict(network, current.config, current.builder, part, len(table))
     interval = outputs.get(schema.INTERVAL_90)
     return Predictions(
         table.image_id,
@@ -146,7 +152,7 @@ def familiarity(current: Run) -> Familiarity:
     """Measures what the best checkpoint sees in images that it knows and in held-out ones."""
     network = build_features_model(current.network())
     found = [
-        fitting.predict_features(network, current.config, current.builder, current.parts[name])
+        prediction.predict_features(network, current.config, current.builder, current.parts[name])
         for name in ("train", "validation")
     ]
     return fit_familiarity(*found)

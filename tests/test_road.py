@@ -217,13 +217,14 @@ def test_a_process_that_is_killed_goes_on(root, tmp_path):
         "from bone_age_tf.data import pipeline\n"
         "from bone_age_tf.models.catalog import MODELS\n"
         "from bone_age_tf.prepare import prepare_dataset\n"
+        "from bone_age_tf.data.prepared import PreparedData\n"
         "from bone_age_tf.training import fit as fitting\n"
         "MODELS['tiny'] = 'tiny_network'\n"
         "config = configs.base_config(); config.model = 'tiny'\n"
         "config.image_size_px, config.batch_size, config.epochs = 32, 4, int(sys.argv[1])\n"
         "builder = prepare_dataset('hand_phantom/tiny', Path('data'), None)\n"
         "parts = pipeline.choose_parts(list(builder.info.splits), 0.1, True)\n"
-        "fitting.fit(config, builder, parts, Path('run'), 0)\n"
+        "fitting.fit(config, PreparedData(builder, parts), Path('run'), 0)\n"
     )
     # Long enough to be killed on the way; the schedule is the same when it goes on.
     command = [sys.executable, "-c", code, "400"]

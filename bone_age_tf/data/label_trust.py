@@ -46,6 +46,31 @@ def read_label_trust(config: ml_collections.ConfigDict) -> dict[str, float]:
     return trust
 
 
+def image_weights(
+    config: ml_collections.ConfigDict,
+    image_ids: Sequence[str],
+    sex: np.ndarray,
+    age_months: np.ndarray,
+) -> dict[str, float]:
+    """Returns how much each training image counts by its id; an id that is not named counts 1.
+
+    Args:
+        config: its `leave_out`, `trust` and `balance`.
+        image_ids: N ids of the training images.
+        sex: [N] codes.
+        age_months: [N].
+
+    Raises:
+        ConfigError: see `read_label_trust`; or its tables name none of the images.
+    """
+    trust = read_label_trust(config)
+    require_named(trust, image_ids)
+    if not config.balance:
+        return trust
+    weights = balance_weights(image_ids, sex, age_months, config.balance)
+    return {name: weight * trust.get(name, 1.0) for name, weight in weights.items()}
+
+
 def balance_weights(
     image_ids: Sequence[str], sex: np.ndarray, age_months: np.ndarray, strength: float
 ) -> dict[str, float]:

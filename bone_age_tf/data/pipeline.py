@@ -15,6 +15,7 @@ _HASH_BUCKETS = 10_000
 _CACHE_BYTES = 2_000_000_000
 _SHUFFLE_BYTES = 1_000_000_000
 _WEIGHT = "weight"
+_FEATURES = (schema.IMAGE, schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,15 +213,21 @@ def read_images(
     return np.rint(np.concatenate(batches)).astype(np.uint8)
 
 
-def read_encoded(builder: tfds.core.DatasetBuilder, part: Part) -> tf.data.Dataset:
-    """Every row of a part with its image as the bytes of a PNG file, in the order of its table."""
-    return _read(builder, part)
+def read_encoded(
+    builder: tfds.core.DatasetBuilder, part: Part, features: Sequence[str] = ()
+) -> tf.data.Dataset:
+    """Every row of a part with its image as the bytes of a PNG file, in the order of its table.
+
+    Args:
+        builder: of the prepared dataset.
+        part: which rows.
+        features: further ones to read.
+    """
+    return _read(builder, part, (*_FEATURES, *features))
 
 
 def _read(
-    builder: tfds.core.DatasetBuilder,
-    part: Part,
-    wanted: Sequence[str] = (schema.IMAGE, schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS),
+    builder: tfds.core.DatasetBuilder, part: Part, wanted: Sequence[str] = _FEATURES
 ) -> tf.data.Dataset:
     dataset = builder.as_dataset(
         split=part.split,

@@ -1,6 +1,7 @@
 """The model that `fit` sees: augmentation in front of the network, in training steps alone."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 
@@ -53,6 +54,7 @@ class AugmentedModel(keras.Model):
         self.augmentation = augmentation
         self.trained_outputs = trained_outputs
         self.mixing = mixing
+        self._steps_to_skip = 0
         self.part_weights = part_weights
         if part_weights is not None:
             self.second_view = SecondView(seed=seed)
@@ -64,6 +66,26 @@ class AugmentedModel(keras.Model):
         if self.augmentation is not None and not self.augmentation.built:
             self.augmentation.build((None, None, None, 1))
         self.built = True
+
+    def skip_steps(self, steps: int) -> None:
+        """Makes the first steps of the next `fit` pass without training, to resume in an epoch."""
+        self._steps_to_skip = steps
+
+    def make_train_function(self, force=False):
+        """As Keras' own, with the steps before it that are to be skipped."""
+        super().make_train_function(force)
+        train_step: Callable = self.train_function  # type: ignore[has-type]
+        if not self._steps_to_skip:
+            return
+
+        def skipping_train_function(*arguments):
+            if self._steps_to_skip:
+                self._steps_to_skip -= 1
+                # JAX's trainer passes its state through the function, the others do not.
+                return ({}, arguments[0]) if len(arguments) == 2 else {}
+            return train_step(*arguments)
+
+        self.train_function = skipping_train_function
 
     def call(self, inputs, training=False):
         """Maps `{"image": [B, H, W, 1], "sex": [B, 1]}` to the trained outputs.

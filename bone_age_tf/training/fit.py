@@ -1,25 +1,23 @@
-"""One `fit` from a prepared dataset to checkpoints, that goes on where it was killed."""
+"""Trains a model with checkpoints and resumes an interrupted run."""
 
 import dataclasses
 import json
-import math
-import sys
 from pathlib import Path
 
 import keras
 import ml_collections
-import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
-from bone_age_tf.data import augmentation, label_trust, pipeline
+from bone_age_tf.data import augmentation
+from bone_age_tf.files import replace_file
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel, PartWeights
 from bone_age_tf.training.initial_weights import initialise
 from bone_age_tf.training.losses import build_losses
 from bone_age_tf.training.optimizer import StagedAdamW, plan_stages
+from bone_age_tf.training.progress import Progress
+from bone_age_tf.training.source import TrainingData
 
 FINISHED_FILE = "finished.json"
 TRAINING_IMAGES = "training_images"
@@ -59,25 +57,31 @@ class Schedule:
 
 def fit(
     config: ml_collections.ConfigDict,
-    builder: tfds.core.DatasetBuilder,
-    parts: dict[str, pipeline.Part],
+    data: TrainingData,
     workdir: Path,
     seed: int,
+    resume_seconds: float = checkpoints.RESUME_SECONDS,
+    stop_at: float | None = None,
 ) -> Path:
     """Trains to the end, from the newest resume point in the run's folder if there is one.
 
+    Runs with every Keras backend.
+
     Args:
         config: the resolved config.
-        builder: of the prepared dataset.
-        parts: see `pipeline.choose_parts`.
+        data: the images.
         workdir: the run's folder.
         seed: of the initial weights, the order and the augmentation.
+        resume_seconds: the longest time between two resume points.
+        stop_at: `time.monotonic()` at which the training is interrupted, to go on later; None
+            trains to the end.
 
     Returns:
         The network with the lowest validation MAE, `checkpoints/best.keras`.
 
     Raises:
         checkpoints.TrainingDivergedError: the loss is no longer a number.
+        checkpoints.OutOfTimeError: `stop_at` was reached; a resume point has been written.
         ConfigError: the first weights cannot be had.
         ValueError: too few images for a batch.
     """
@@ -86,7 +90,7 @@ def fit(
     finished = folder / FINISHED_FILE
     if finished.exists():
         return folder / "best.keras"
-    ids = training_ids(config, builder, parts["train"])
+    ids = data.training_ids(config)
     if len(ids) < config.batch_size:
         raise ValueError(
             f"{len(ids)} training images do not fill a batch of {config.batch_size}; "
@@ -95,30 +99,27 @@ def fit(
     schedule = Schedule(config.epochs, len(ids) // config.batch_size)
     keras.utils.set_random_seed(seed)
     model = compiled(config, schedule, seed)
-    points = checkpoints.ResumePoints(folder)
+    points = checkpoints.ResumePoints(folder, schedule.steps_per_epoch, resume_seconds, stop_at)
     done = points.restore(model)
     if done:
-        print(f"going on after epoch {done} of {schedule.epochs}")
+        print(f"resuming after step {done} of {schedule.steps}", flush=True)
     elif loaded := initialise(model.network, config):
-        print(f"first weights from {config.init}: {loaded}")
+        print(f"first weights from {config.init}: {loaded}", flush=True)
+    epoch, steps_into_epoch = divmod(done, max(1, schedule.steps_per_epoch))
     keep = checkpoints.KeepNetworks(folder, model.network)
+    validation = data.validation_batches(config, with_targets(model.trained_outputs))
     if not schedule.epochs:
-        keep.save_all()
-    checkpoints.forget_later_rows(workdir / "log.csv", done)
-    training = make_batches(config, builder, parts["train"], schedule, seed, len(ids), done)
-    validation = pipeline.make_evaluation_dataset(
-        builder,
-        parts["validation"],
-        config.image_size_px,
-        config.resize,
-        config.batch_size,
-        len(pipeline.read_table(builder, parts["validation"])),
-    )
+        keep.save_untrained(model.evaluate(validation, return_dict=True, verbose=0))
+    checkpoints.forget_later_rows(workdir / "log.csv", epoch)
+    model.skip_steps(steps_into_epoch)
+    # Torch's trainer draws a batch for a step that is skipped; the others do not.
+    first_step = done - steps_into_epoch if keras.backend.backend() == "torch" else done
+    targets_fn = with_targets(model.trained_outputs, model.mixing is not None)
     model.fit(
-        training.map(with_targets(model.trained_outputs, model.mixing is not None)),
-        validation_data=validation.map(with_targets(model.trained_outputs)),
+        data.training_batches(config, schedule.stages(config), seed, first_step, targets_fn),
+        validation_data=validation,
         epochs=schedule.epochs,
-        initial_epoch=done,
+        initial_epoch=epoch,
         steps_per_epoch=schedule.steps_per_epoch,
         callbacks=[
             points,
@@ -126,121 +127,23 @@ def fit(
             keep,
             checkpoints.StopOnNaN(),
             keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
-            keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+            *_tensorboard(workdir),
+            Progress(schedule, config.batch_size, done),
+            points.committer(),
         ],
         shuffle=False,
-        verbose=_verbosity(),
+        verbose=0,
     )
     record = {"epochs": schedule.epochs, "steps": schedule.steps, TRAINING_IMAGES: len(ids)}
-    finished.write_text(json.dumps(record) + "\n")
+    replace_file(finished, (json.dumps(record) + "\n").encode())
     return folder / "best.keras"
 
 
-def training_ids(
-    config: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder, part: pipeline.Part
-) -> list[str]:
-    """Returns the ids of the images that train: those of a part that are not left out.
-
-    Raises:
-        ConfigError: see `label_trust.read_label_trust`; or its tables name none of the images.
-    """
-    ids = pipeline.read_table(builder, part).image_id
-    trust = label_trust.read_label_trust(config)
-    label_trust.require_named(trust, ids)
-    return [image_id for image_id in ids if trust.get(image_id, 1.0) > 0]
-
-
-def make_batches(
-    config: ml_collections.ConfigDict,
-    builder: tfds.core.DatasetBuilder,
-    part: pipeline.Part,
-    schedule: Schedule,
-    seed: int,
-    examples: int,
-    done: int = 0,
-) -> tf.data.Dataset:
-    """Returns the training batches from an epoch on, see `pipeline.make_training_dataset`.
-
-    Args:
-        config: the resolved config.
-        builder: of the prepared dataset.
-        part: the training images.
-        schedule: of the whole training, for the sizes of the images.
-        seed: of the order.
-        examples: in the part.
-        done: epochs to leave out.
-    """
-    return pipeline.make_training_dataset(
-        builder,
-        part,
-        config.image_size_px,
-        config.resize,
-        config.batch_size,
-        seed,
-        examples,
-        start_step=done * schedule.steps_per_epoch,
-        stages=schedule.stages(config),
-        trust=_weights(config, builder, part),
-    )
-
-
-def _weights(
-    config: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder, part: pipeline.Part
-) -> dict[str, float]:
-    """Returns how much each training image counts, by its id."""
-    trust = label_trust.read_label_trust(config)
-    if not config.balance:
-        return trust
-    table = pipeline.read_table(builder, part)
-    weights = label_trust.balance_weights(
-        table.image_id, table.sex, table.age_months, config.balance
-    )
-    return {name: weight * trust.get(name, 1.0) for name, weight in weights.items()}
-
-
-def predict(
-    network: keras.Model,
-    config: ml_collections.ConfigDict,
-    builder: tfds.core.DatasetBuilder,
-    part: pipeline.Part,
-    examples: int,
-) -> dict[str, np.ndarray]:
-    """Runs the network over every example of a part once, in the order of its table.
-
-    Returns:
-        Arrays by output name, first axis N.
-    """
-    dataset = pipeline.make_evaluation_dataset(
-        builder, part, config.image_size_px, config.resize, config.batch_size, examples
-    )
-    return network.predict(dataset, verbose=_verbosity())
-
-
-def predict_features(
-    network: keras.Model,
-    config: ml_collections.ConfigDict,
-    builder: tfds.core.DatasetBuilder,
-    part: pipeline.Part,
-    most: int = 4000,
-) -> np.ndarray:
-    """Returns [N, C], what a network of one output says of the first images of a part.
-
-    Args:
-        network: see `build.build_features_model`.
-        config: the resolved config.
-        builder: of the prepared dataset.
-        part: which examples.
-        most: images to look at; whole batches of them.
-    """
-    size, resize, batch = config.image_size_px, config.resize, config.batch_size
-    examples = len(pipeline.read_table(builder, part))
-    dataset = pipeline.make_evaluation_dataset(builder, part, size, resize, batch, examples)
-    return network.predict(dataset.take(math.ceil(most / batch)), verbose=0)
-
-
-def _verbosity() -> int:
-    """A progress bar on a terminal, a line an epoch in a log."""
-    return 1 if sys.stdout.isatty() else 2
+def _tensorboard(workdir: Path) -> list[keras.callbacks.Callback]:
+    """Returns the callback that writes TensorBoard's logs, which needs TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return []
+    return [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
 
 
 def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -> AugmentedModel:

@@ -5,6 +5,7 @@ from bone_age_tf import config as configs
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.label_trust import balance_weights, read_label_trust, require_named
+from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.training import fit as fitting
 
 TRAIN = pipeline.Part("train")
@@ -78,7 +79,7 @@ def test_a_run_trains_on_what_is_left(tiny_config, phantoms, tmp_path):
     lines = "".join(f"{image_id}\n" for image_id in table.image_id[:30])
     tiny_config.leave_out = written(tmp_path / "out.csv", f"image_id\n{lines}")
     parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
-    fitting.fit(tiny_config, phantoms, parts, tmp_path / "run", 0)
+    fitting.fit(tiny_config, PreparedData(phantoms, parts), tmp_path / "run", 0)
     record = (tmp_path / "run" / "checkpoints" / "finished.json").read_text()
     assert '"training_images": 18' in record and '"steps": 4' in record
 
@@ -104,4 +105,4 @@ def test_a_run_trains_with_balance_and_mixed_images(phantoms, tiny_config, tmp_p
     tiny_config.update(balance=0.5, epochs=1)
     tiny_config.augmentation.update({mixing: 0.5, "grey_match": 0.5})
     parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
-    assert fitting.fit(tiny_config, phantoms, parts, tmp_path, 0).exists()
+    assert fitting.fit(tiny_config, PreparedData(phantoms, parts), tmp_path, 0).exists()

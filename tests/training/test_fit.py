@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from bone_age_tf.data import pipeline
+from bone_age_tf.data import pack, packing, pipeline
 from bone_age_tf.data.augmentation import build_augmentation
+from bone_age_tf.data.packed import PackedData
+from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.models.build import build_model
-from bone_age_tf.training import checkpoints, precision
+from bone_age_tf.training import checkpoints, precision, prediction
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.augmented import AugmentedModel
 from bone_age_tf.training.losses import build_losses
@@ -21,7 +23,7 @@ def parts_of(builder):
 
 
 def fit(config, phantoms, folder, seed=0):
-    return fitting.fit(config, phantoms, parts_of(phantoms), folder, seed)
+    return fitting.fit(config, PreparedData(phantoms, parts_of(phantoms)), folder, seed)
 
 
 def log_of(folder):
@@ -135,7 +137,7 @@ def test_a_run_leaves_its_record_and_is_not_done_twice(tiny_config, phantoms, tm
     part = parts_of(phantoms)["validation"]
     table = pipeline.read_table(phantoms, part)
     network = keras.saving.load_model(best, compile=False)
-    outputs = fitting.predict(network, tiny_config, phantoms, part, len(table))
+    outputs = prediction.predict(network, tiny_config, phantoms, part, len(table))
     mae = np.abs(outputs["age_months"][:, 0] - table.age_months).mean()
     assert mae == pytest.approx(min(maes), rel=1e-3)
     before = best.stat().st_mtime_ns
@@ -143,35 +145,78 @@ def test_a_run_leaves_its_record_and_is_not_done_twice(tiny_config, phantoms, tm
     assert best.stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(tiny_config, phantoms, tmp_path):
-    tiny_config.epochs = 4
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    fit(tiny_config, phantoms, whole)
+class Killed(Exception):
+    """Takes the place of kill -9."""
 
-    class Killed(Exception):
-        pass
 
-    def kill(self, epoch, logs=None, save=checkpoints.ResumePoints.on_epoch_end):
-        save(self, epoch, logs)
-        if epoch == 1:
+def killed_in(function, call):
+    """Makes one call of a method of ResumePoints raise `Killed` instead of doing its work."""
+    original, calls = getattr(checkpoints.ResumePoints, function), []
+
+    def kill(self, *arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
             raise Killed
+        return original(self, *arguments, **options)
 
+    return function, kill
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backing", "function", "call", "says"),
+    [
+        ("prepared", "on_train_batch_begin", 4, "resuming after step 2 of 24"),
+        ("packed", "_move", 4, "resuming after step 3 of 24"),  # written, but not moved yet
+        ("packed", "_commit", 2, "resuming after step 10 of 24"),  # the same at an epoch's end
+        ("packed", "on_train_batch_begin", 1, "epoch 1 of 4 done"),  # before the first point
+    ],
+)
+def test_a_killed_run_goes_on_where_it_was(
+    tiny_config, phantoms, tmp_path, capsys, undisturbed, backing, function, call, says
+):
+    data = data_of(phantoms, backing)
+    tiny_config.epochs, tiny_config.balance = 4, 0.3
+    whole = undisturbed(tiny_config, data, backing)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints.ResumePoints, "on_epoch_end", kill)
+        patch.setattr(checkpoints.ResumePoints, *killed_in(function, call))
         with pytest.raises(Killed):
-            fit(tiny_config, phantoms, killed)
-    assert not (killed / "checkpoints" / "finished.json").exists()
-    newest = killed / "checkpoints" / "epoch-00002.weights.h5"
-    assert newest.exists()
-    fit(tiny_config, phantoms, killed)
-    assert [row["epoch"] for row in log_of(killed)] == ["0", "2", "3"]  # 1 was cut off unlogged
-    for first, second in zip(
-        weights_of(whole / "checkpoints" / "last.keras"),
-        weights_of(killed / "checkpoints" / "last.keras"),
-        strict=True,
-    ):
-        np.testing.assert_allclose(first, second, atol=1e-4)
+            fitting.fit(tiny_config, data, tmp_path, 0, resume_seconds=0.0)
+    assert not (tmp_path / "checkpoints" / "finished.json").exists()
+    fitting.fit(tiny_config, data, tmp_path, 0)
+    assert says in capsys.readouterr().out
+    log = log_of(tmp_path)
+    assert [row["epoch"] for row in log] == ["0", "1", "2", "3"]
+    for row, wanted in zip(log, log_of(whole), strict=True):
+        assert float(row["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-3)
+    for name in ("last.keras", "best.keras"):
+        for first, second in zip(
+            weights_of(whole / "checkpoints" / name),
+            weights_of(tmp_path / "checkpoints" / name),
+            strict=True,
+        ):
+            np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def data_of(phantoms, backing):
+    parts = parts_of(phantoms)
+    if backing == "prepared":
+        return PreparedData(phantoms, parts)
+    return PackedData(pack.make_pack(packing.examples(phantoms, parts)))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Returns the folder of a run that nothing disturbs, once for each kind of data."""
+    folders = {}
+
+    def folder(config, data, backing):
+        if backing not in folders:
+            folders[backing] = tmp_path_factory.mktemp(backing)
+            fitting.fit(config, data, folders[backing], 0)
+        return folders[backing]
+
+    return folder
 
 
 @pytest.mark.slow
@@ -181,12 +226,34 @@ def test_a_broken_resume_point_falls_back_to_the_one_before(
     fit(tiny_config, phantoms, tmp_path)
     folder = tmp_path / "checkpoints"
     (folder / "finished.json").unlink()
-    (folder / "epoch-00002.weights.h5").write_bytes(b"cut off")
+    (folder / "step-00000012.weights.h5").write_bytes(b"cut off")
     fit(tiny_config, phantoms, tmp_path)
     said = capsys.readouterr().out
     assert "trying the one before" in said
-    assert "going on after epoch 1 of 2" in said
+    assert "resuming after step 6 of 12" in said
     assert (folder / "finished.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", None),
+        ("\0\0\0\0", None),
+        ("\n\n", None),
+        ("epoch,loss\n", []),
+        ("epoch,loss\r\n0,1.5\r\n1,1.2\r\n2,1.1\r\n", ["0", "1"]),
+        ("epoch,loss\n0,1.5\n1,1.2\0\0\0", ["0", "1"]),
+        ("epoch,loss\n0,1.5\n1", ["0"]),
+        ("epoch;loss\n0;1,5\n", None),  # saved by a spreadsheet
+    ],
+)
+def test_a_log_that_a_kill_left_broken_is_mended(tmp_path, text, kept):
+    log = tmp_path / "log.csv"
+    log.write_text(text)
+    checkpoints.forget_later_rows(log, 2)
+    assert log.exists() == (kept is not None)
+    if kept is not None:
+        assert [row["epoch"] for row in log_of(tmp_path)] == kept
 
 
 @pytest.mark.slow

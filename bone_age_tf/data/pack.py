@@ -1,0 +1,248 @@
+"""A prepared dataset as one compact file that is read without TensorFlow and TFDS.
+
+The file is a NumPy archive (`.npz`, no pickles) that holds the encoded images end to end, and the
+labels, boxes and ids beside them. A large one may be stored in parts: FILE.000, FILE.001, and so
+on.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bone_age_tf import schema
+from bone_age_tf.config import ConfigError
+from bone_age_tf.data import radiograph
+from bone_age_tf.files import replace_file
+
+PARTS = ("train", "validation", "test")
+"""What an image is for; where the dataset has no test split, the validation images test too."""
+
+_FORMAT = 1
+"""Version of the file's layout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One radiograph of a pack.
+
+    Attributes:
+        image_id: unique among the images of its part.
+        part: one of `PARTS`.
+        sex: code, 0 female, 1 male.
+        age_months: bone age.
+        image: a PNG or JPEG file's bytes.
+        boxes: [17, 4] float32, see `schema.REGIONS`; NaN for a region that is not known.
+    """
+
+    image_id: str
+    part: str
+    sex: int
+    age_months: float
+    image: bytes
+    boxes: np.ndarray | None = None
+
+
+class Pack:
+    """The content of a pack, in the order in which it was written.
+
+    Attributes:
+        arrays: as they stand in the file.
+        facts: where it comes from and how the images were encoded.
+        digest: SHA-256 of the content.
+        image_id: N texts.
+        part: [N] int8, places in `PARTS`.
+        sex: [N] int8, 0 female, 1 male.
+        age_months: [N] float32.
+        boxes: [N, 17, 4] float32, see `schema.REGIONS`; NaN for regions that are not known.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], facts: dict[str, Any], digest: str):
+        self.arrays, self.facts, self.digest = arrays, facts, digest
+        self.image_id = tuple(str(name) for name in arrays[schema.IMAGE_ID])
+        self.part, self.sex = arrays["part"], arrays[schema.SEX]
+        self.age_months, self.boxes = arrays[schema.AGE_MONTHS], arrays[schema.REGION_BOXES]
+        self._bytes, self._ends = arrays["image_bytes"], arrays["image_ends"]
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def encoded(self, place: int) -> bytes:
+        """Returns the file of the image at a place of the pack."""
+        start = 0 if place == 0 else int(self._ends[place - 1])
+        return self._bytes[start : int(self._ends[place])].tobytes()
+
+    def places(self, part: str) -> np.ndarray:
+        """Returns the places [K] of the images of a part."""
+        return np.flatnonzero(self.part == PARTS.index(part))
+
+    def images(self, places: Sequence[int] | np.ndarray, size_px: int, resize: str) -> np.ndarray:
+        """Decodes and resizes images on all cores.
+
+        Args:
+            places: K places in the pack.
+            size_px: side of the squares.
+            resize: a mode of `radiograph.resize`.
+
+        Returns:
+            [K, size_px, size_px] uint8.
+        """
+        decoded = np.empty((len(places), size_px, size_px), np.uint8)
+
+        def decode(row: int) -> None:
+            image = radiograph.read_radiograph(self.encoded(int(places[row])))
+            decoded[row] = radiograph.to_uint8(radiograph.resize(image, size_px, resize))
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(decode, range(len(places))):
+                pass
+        return decoded
+
+
+def encode_image(data: bytes, longer_side_px: int, quality: int) -> bytes:
+    """Encodes a radiograph anew as a grey JPEG, or as a PNG where nothing may be lost.
+
+    Args:
+        data: a PNG or JPEG file's bytes.
+        longer_side_px: a larger image is shrunk to this longer side; 0 keeps its size.
+        quality: of the JPEG, 1 to 95; 0 for a PNG.
+
+    Raises:
+        radiograph.RadiographError: the image cannot be read.
+    """
+    image = radiograph.read_radiograph(data)
+    if longer_side_px:
+        image = radiograph.shrink(image, longer_side_px)
+    picture, encoded = Image.fromarray(radiograph.to_uint8(image)), io.BytesIO()
+    if quality:
+        picture.save(encoded, "JPEG", quality=quality, optimize=True)
+    else:
+        picture.save(encoded, "PNG", optimize=True)
+    return encoded.getvalue()
+
+
+def make_pack(examples: Iterable[Example], facts: dict[str, Any] | None = None) -> Pack:
+    """Returns a pack in memory.
+
+    Args:
+        examples: at least one.
+        facts: where the examples come from; anything that JSON holds.
+
+    Raises:
+        ConfigError: there is no example, or an id is twice in a part.
+    """
+    rows = list(examples)
+    _require_ids(rows)
+    unknown = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
+    arrays = {
+        schema.IMAGE_ID: np.array([row.image_id for row in rows]),
+        "part": np.array([PARTS.index(row.part) for row in rows], np.int8),
+        schema.SEX: np.array([row.sex for row in rows], np.int8),
+        schema.AGE_MONTHS: np.array([row.age_months for row in rows], np.float32),
+        schema.REGION_BOXES: np.stack(
+            [unknown if row.boxes is None else np.float32(row.boxes) for row in rows]
+        ),
+        "image_bytes": np.frombuffer(b"".join(row.image for row in rows), np.uint8),
+        "image_ends": np.cumsum([len(row.image) for row in rows], dtype=np.int64),
+    }
+    facts = {"format": _FORMAT, **(facts or {})}
+    return Pack(arrays, facts, _digest(arrays, facts))
+
+
+def write_pack(path: Path, pack: Pack, part_bytes: int = 0) -> None:
+    """Writes a pack, whole or not at all.
+
+    Args:
+        path: of the file.
+        pack: what to write.
+        part_bytes: the most that one file may take; 0 for a single file. Otherwise the pack
+            becomes `path` with the endings .000, .001, and so on.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = json.dumps({"facts": pack.facts, "sha256": pack.digest}, sort_keys=True)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, about=np.array(text), **pack.arrays)
+    _write(path, content.getvalue(), part_bytes)
+
+
+def read_pack(path: Path) -> Pack:
+    """Reads a pack that `write_pack` wrote, in one file or in parts.
+
+    Raises:
+        ConfigError: the file is missing, is no pack, or its content is not what was written.
+    """
+    try:
+        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        about = json.loads(str(arrays.pop("about")[()]))
+        facts, digest = about["facts"], about["sha256"]
+        if facts["format"] != _FORMAT:
+            raise ConfigError(
+                f"{path}: a pack of format {facts['format']}; this version reads {_FORMAT}. "
+                "Write it again with --mode=pack"
+            )
+        if _digest(arrays, facts) != digest:
+            raise ConfigError(f"{path}: damaged, its checksum differs; copy or write it again")
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: not a pack that --mode=pack wrote ({error})") from None
+    return Pack(arrays, facts, digest)
+
+
+def _require_ids(rows: Sequence[Example]) -> None:
+    if not rows:
+        raise ConfigError("there is no image to pack")
+    known: set[tuple[str, str]] = set()
+    for row in rows:
+        if (row.part, row.image_id) in known:
+            raise ConfigError(f"image id {row.image_id!r} is twice among the {row.part} images")
+        known.add((row.part, row.image_id))
+
+
+def _digest(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.view(np.uint8).reshape(-1).data)
+    return digest.hexdigest()
+
+
+def _write(path: Path, content: bytes, part_bytes: int) -> None:
+    if not part_bytes:
+        replace_file(path, content)
+    else:
+        for number, start in enumerate(range(0, len(content), part_bytes)):
+            replace_file(_part(path, number), content[start : start + part_bytes])
+        path.unlink(missing_ok=True)
+    wanted = -(-len(content) // part_bytes) if part_bytes else 0
+    while (left_over := _part(path, wanted)).exists():  # of a larger pack of that name
+        left_over.unlink()
+        wanted += 1
+
+
+def _read(path: Path) -> bytes:
+    if path.is_file():
+        return path.read_bytes()
+    pieces: list[bytes] = []
+    while (piece := _part(path, len(pieces))).is_file():
+        pieces.append(piece.read_bytes())
+    if not pieces:
+        raise ConfigError(f"{path}: no such pack, nor its first part {_part(path, 0).name}")
+    return b"".join(pieces)
+
+
+def _part(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number:03}")

@@ -1,0 +1,60 @@
+"""From a prepared TFDS folder to a pack. Imports TensorFlow."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from bone_age_tf import schema
+from bone_age_tf.data import pipeline
+from bone_age_tf.data.pack import Example, encode_image
+
+_REGIONS = "regions"
+"""Feature of datasets that know the boxes of the regions of ossification, such as hand_phantom."""
+
+
+def examples(
+    builder: tfds.core.DatasetBuilder,
+    parts: Mapping[str, pipeline.Part],
+    longer_side_px: int = 0,
+    quality: int = 0,
+    boxes: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[Example]:
+    """Yields the images of all parts, encoded anew; a part that comes twice is packed once.
+
+    Args:
+        builder: of the prepared dataset.
+        parts: see `pipeline.choose_parts`.
+        longer_side_px: see `pack.encode_image`.
+        quality: see `pack.encode_image`.
+        boxes: [17, 4] by image id, for a dataset that has no boxes of its own.
+    """
+    names: dict[pipeline.Part, str] = {}
+    for name, part in parts.items():
+        names.setdefault(part, name)
+    own_boxes = _REGIONS in builder.info.features
+    for part, name in names.items():
+        rows = pipeline.read_encoded(builder, part, (_REGIONS,) if own_boxes else ())
+        for row in rows.as_numpy_iterator():
+            image_id = row[schema.IMAGE_ID].decode()
+            yield Example(
+                image_id,
+                name,
+                int(row[schema.SEX]),
+                float(row[schema.AGE_MONTHS]),
+                encode_image(row[schema.IMAGE], longer_side_px, quality),
+                _boxes(row[_REGIONS]) if own_boxes else (boxes or {}).get(image_id),
+            )
+
+
+def count(builder: tfds.core.DatasetBuilder, parts: Mapping[str, pipeline.Part]) -> int:
+    """Returns how many images `examples` yields."""
+    return sum(len(pipeline.read_table(builder, part)) for part in set(parts.values()))
+
+
+def _boxes(regions: Mapping[str, Any]) -> np.ndarray:
+    """Returns [17, 4] in the order of `schema.REGIONS`."""
+    found = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
+    found[regions["region"]] = regions["bbox"]
+    return found

@@ -1,0 +1,45 @@
+"""How far long work is: a bar on a terminal, a line a minute with the time left in a log."""
+
+import datetime
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+_Item = TypeVar("_Item")
+LINE_SECONDS = 55.0
+"""Seconds between two lines of a log, so that there is one at least once a minute."""
+
+
+def shown(items: Iterable[_Item], total: int, what: str) -> Iterator[_Item]:
+    """Yields the items and shows how many of them have been taken.
+
+    Args:
+        items: what is worked on.
+        total: how many there are.
+        what: the work, such as "packing".
+    """
+    if sys.stdout.isatty():
+        yield from tqdm(items, what, total, dynamic_ncols=True)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - last >= LINE_SECONDS:
+            left = time_left(now - start, done, total)
+            print(f"{what}: {done} of {total}, {left}", flush=True)
+            last = now
+        yield item
+
+
+def time_left(seconds: float, done: int, total: int) -> str:
+    """Returns the time that the rest will take at the mean speed so far, as text.
+
+    Args:
+        seconds: since the start.
+        done: items finished in that time, at least one.
+        total: items in all.
+    """
+    return f"{datetime.timedelta(seconds=round(seconds / done * (total - done)))} left"

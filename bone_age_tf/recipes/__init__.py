@@ -1,0 +1,1 @@
+"""Trainings of several stages, one readable file each; each offers `RECIPE`."""

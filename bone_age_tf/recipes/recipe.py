@@ -1,0 +1,81 @@
+"""What a recipe is: stages of a training, each an ordinary run that begins from earlier ones."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from bone_age_tf.config import load_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Attributes:
+        name: of the stage, and of its folder in the recipe's folder.
+        settings: what differs from the model's config for the dataset, by dotted key.
+        init: first weights, `random`, `imagenet` or a file; for a stage that follows none.
+        after: names of earlier stages; the mean of their weights begins this one.
+        seed: of every random choice.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    init: str = "random"
+    after: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A training of several stages, the last of which has the result.
+
+    Attributes:
+        name: of the recipe.
+        model: a key of `models.catalog.MODELS`.
+        dataset: as `--dataset` takes it, such as `rsna_bone_age/px512`.
+        stages: in their order.
+        pack_px: longer side of the images in a pack for this recipe; 0 keeps theirs.
+        pack_quality: of the JPEGs in it; 0 for PNG.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    stages: tuple[Stage, ...]
+    pack_px: int = 0
+    pack_quality: int = 0
+
+    def __post_init__(self):
+        """Checks that stages have names of their own and follow earlier ones."""
+        known: set[str] = set()
+        for stage in self.stages:
+            unknown = set(stage.after) - known
+            if stage.name in known or unknown:
+                raise ValueError(
+                    f"recipe {self.name}: stage {stage.name!r} is there twice, or follows "
+                    f"{sorted(unknown)}, which come later or not at all"
+                )
+            known.add(stage.name)
+
+    def config(
+        self, stage: Stage, init: str, overrides: Sequence[tuple[str, str]] = ()
+    ) -> ml_collections.ConfigDict:
+        """Returns the resolved config of a stage.
+
+        Args:
+            stage: one of this recipe.
+            init: its first weights, as `config.init` takes them.
+            overrides: further settings of the user's, as on the command line.
+
+        Raises:
+            ConfigError: a setting does not exist or has another type.
+        """
+        own = [
+            (key, value if isinstance(value, str) else repr(value))
+            for key, value in stage.settings.items()
+        ]
+        settings = [("init", init), *own, *overrides]
+        return load_config(self.model, self.dataset.partition("/")[0], settings)

@@ -1,0 +1,50 @@
+"""What a trained network answers for the images of a prepared dataset."""
+
+import math
+
+import keras
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+
+from bone_age_tf.data import pipeline
+
+
+def predict(
+    network: keras.Model,
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    part: pipeline.Part,
+    examples: int,
+) -> dict[str, np.ndarray]:
+    """Runs the network over every example of a part once, in the order of its table.
+
+    Returns:
+        Arrays by output name, first axis N.
+    """
+    dataset = pipeline.make_evaluation_dataset(
+        builder, part, config.image_size_px, config.resize, config.batch_size, examples
+    )
+    return network.predict(dataset, verbose=0)
+
+
+def predict_features(
+    network: keras.Model,
+    config: ml_collections.ConfigDict,
+    builder: tfds.core.DatasetBuilder,
+    part: pipeline.Part,
+    most: int = 4000,
+) -> np.ndarray:
+    """Returns [N, C], what a network of one output says of the first images of a part.
+
+    Args:
+        network: see `build.build_features_model`.
+        config: the resolved config.
+        builder: of the prepared dataset.
+        part: which examples.
+        most: images to look at; whole batches of them.
+    """
+    size, resize, batch = config.image_size_px, config.resize, config.batch_size
+    examples = len(pipeline.read_table(builder, part))
+    dataset = pipeline.make_evaluation_dataset(builder, part, size, resize, batch, examples)
+    return network.predict(dataset.take(math.ceil(most / batch)), verbose=0)
