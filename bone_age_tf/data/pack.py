@@ -22,7 +22,7 @@ from PIL import Image
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import radiograph
-from bone_age_tf.files import replace_file
+from bone_age_tf.files import read_parts, write_parts
 
 PARTS = ("train", "validation", "test")
 """What an image is for; where the dataset has no test split, the validation images test too."""
@@ -173,7 +173,7 @@ def write_pack(path: Path, pack: Pack, part_bytes: int = 0) -> None:
     text = json.dumps({"facts": pack.facts, "sha256": pack.digest}, sort_keys=True)
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, about=np.array(text), **pack.arrays)
-    _write(path, content.getvalue(), part_bytes)
+    write_parts(path, content.getvalue(), part_bytes)
 
 
 def read_pack(path: Path) -> Pack:
@@ -183,7 +183,7 @@ def read_pack(path: Path) -> Pack:
         ConfigError: the file is missing, is no pack, or its content is not what was written.
     """
     try:
-        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_parts(path)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(str(arrays.pop("about")[()]))
         facts, digest = about["facts"], about["sha256"]
@@ -194,6 +194,8 @@ def read_pack(path: Path) -> Pack:
             )
         if _digest(arrays, facts) != digest:
             raise ConfigError(f"{path}: damaged, its checksum differs; copy or write it again")
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from None
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, ConfigError):
             raise
@@ -218,31 +220,3 @@ def _digest(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.view(np.uint8).reshape(-1).data)
     return digest.hexdigest()
-
-
-def _write(path: Path, content: bytes, part_bytes: int) -> None:
-    if not part_bytes:
-        replace_file(path, content)
-    else:
-        for number, start in enumerate(range(0, len(content), part_bytes)):
-            replace_file(_part(path, number), content[start : start + part_bytes])
-        path.unlink(missing_ok=True)
-    wanted = -(-len(content) // part_bytes) if part_bytes else 0
-    while (left_over := _part(path, wanted)).exists():  # of a larger pack of that name
-        left_over.unlink()
-        wanted += 1
-
-
-def _read(path: Path) -> bytes:
-    if path.is_file():
-        return path.read_bytes()
-    pieces: list[bytes] = []
-    while (piece := _part(path, len(pieces))).is_file():
-        pieces.append(piece.read_bytes())
-    if not pieces:
-        raise ConfigError(f"{path}: no such pack, nor its first part {_part(path, 0).name}")
-    return b"".join(pieces)
-
-
-def _part(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number:03}")

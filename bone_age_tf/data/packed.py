@@ -95,9 +95,14 @@ class _Images:
     def batch(self, rows: np.ndarray, size_px: int) -> tuple:
         """Returns inputs, ages and, if there are any, weights of some of the images."""
         places = self.places[rows]
+        pixels, sex = (
+            self._pixels(rows, size_px),
+            self._pack.sex[places].astype(np.float32)[:, None],
+        )
+        on_device = not isinstance(pixels, np.ndarray)  # Keras wants all inputs to be alike
         inputs = {
-            schema.IMAGE: self._pixels(rows, size_px),
-            schema.SEX: self._pack.sex[places].astype(np.float32)[:, None],
+            schema.IMAGE: pixels,
+            schema.SEX: ops.convert_to_tensor(sex) if on_device else sex,
         }
         batch = (inputs, self._pack.age_months[places].astype(np.float32)[:, None])
         return batch if self.weights is None else (*batch, self.weights[rows])
