@@ -1,7 +1,6 @@
 import csv
 import io
 import os
-import shutil
 import stat
 
 import numpy as np
@@ -44,16 +43,6 @@ def broken_images(tmp_path):
     (folder / "text.png").write_text("not an image")
     save(folder / "whole.png")
     return folder
-
-
-def test_an_image_is_fitted_once(exports, tmp_path):
-    """Fitted again, a square of 8 in a portrait frame would lose another two rows."""
-    folder = shutil.copytree(exports / "bins" / "1", tmp_path / "bins" / "1")
-    text = (folder / "metadata.json").read_text()
-    (folder / "metadata.json").write_text(text.replace('"pad"', '"portrait"'))
-    case = Case("hand.png", save(tmp_path / "hand.png", 200), 0)
-    summary = predict_cases(Predictor.load(folder), [case], None)
-    assert summary.rows[0].prediction.age_months == pytest.approx(0.5 * 200 * 6 / 8, abs=1e-3)
 
 
 def test_both_sexes_and_the_order_of_many_images(bins_model, tmp_path):
