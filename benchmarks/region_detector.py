@@ -1,6 +1,7 @@
 """Are the regions of ossification found? The exported detector on hands it has not learned from.
 
-python benchmarks/region_detector.py --boxes=../shared/ossification_roi --manual_dir=DIR
+python benchmarks/region_detector.py --boxes=../shared/ossification_roi \
+    --manual_dir=../shared/rsna_bone_age_299px
 
 Drawn hands of the test split, and those annotated radiographs that the training holds out by the
 hash of the id; without --boxes the drawn ones alone. Columns: mAP@.5 and the average precision of
