@@ -1,6 +1,6 @@
 """Every model on the same images for the same time: size, cost, speed and error in one table.
 
-python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age
+python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age_299px
 taskset -c 0 python benchmarks/compare_models.py --minutes 30 ...   # one core, the other is free
 python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --steps 900 ...
 python benchmarks/compare_models.py --models cnn --set head=regression sex_mode=off ...

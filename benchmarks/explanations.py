@@ -1,7 +1,8 @@
 """Which explanation to believe: every method on every network, against the bones.
 
 python benchmarks/explanations.py phantoms
-python benchmarks/explanations.py real --boxes=../shared/ossification_roi --manual_dir=DIR
+python benchmarks/explanations.py real --boxes=../shared/ossification_roi \
+    --manual_dir=../shared/rsna_bone_age_299px
 python benchmarks/explanations.py table
 
 `phantoms` trains small networks on phantoms whose size tells nothing of their age, and explains
@@ -108,8 +109,10 @@ def phantom_cases(options: argparse.Namespace, config) -> dict:
 
 def real_cases(options: argparse.Namespace, config) -> dict:
     """Returns the same of annotated radiographs: a third of the ids to tune, the rest to report."""
-    builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
-    hands = region_boxes.read_annotated(builder, options.boxes, config.image_size_px)
+    builder = prepare_dataset("rsna_bone_age/px512", options.data_dir, options.manual_dir)
+    hands = region_boxes.read_annotated(
+        builder, options.boxes, config.image_size_px, resize=config.resize
+    )
     tuning = region_boxes.held_out((f"tune {name}" for name in hands.image_id), len(hands) // 3)
     chosen = np.array([(f"tune {name}" in tuning) == options.tuning for name in hands.image_id])
     table = pipeline.read_table(builder, pipeline.Part("train"))

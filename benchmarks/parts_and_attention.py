@@ -2,7 +2,7 @@
 
 python benchmarks/parts_and_attention.py parts
 python benchmarks/parts_and_attention.py attention --boxes=../shared/ossification_roi \
-    --manual_dir=../shared/rsna_bone_age
+    --manual_dir=../shared/rsna_bone_age_299px
 python benchmarks/parts_and_attention.py table
 
 `parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
@@ -22,7 +22,6 @@ What is known of each run is kept in `--work_dir`; a second start goes on.
 import argparse
 import functools
 import os
-from io import BytesIO
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -33,13 +32,12 @@ import numpy as np
 import tensorflow as tf
 from bone_age_datasets.hand_phantom import truth
 from compare_models import fit_steps
-from PIL import Image
 from seeds import measure_all, print_table
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
-from bone_age_tf.data import pipeline
-from bone_age_tf.data.region_boxes import read_annotation
+from bone_age_tf.data import pipeline, radiograph
+from bone_age_tf.data.region_boxes import padded_boxes, read_annotation
 from bone_age_tf.models import heads, part_layers, prsnet
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.photometry import build_photometry
@@ -269,10 +267,10 @@ def annotated(options: argparse.Namespace, builder, size_px: int):
     for row in pipeline.read_encoded(builder, pipeline.Part("train")).as_numpy_iterator():
         name = row["image_id"].decode()
         if name in boxes:
-            image = Image.open(BytesIO(row["image"])).convert("L").resize((size_px, size_px))
-            images.append(np.asarray(image, np.float32)[..., None])
+            image = radiograph.read_radiograph(row["image"], name)
+            images.append(radiograph.resize(image, size_px)[..., None])
             sexes.append([row["sex"]])
-            regions.append(boxes[name])
+            regions.append(padded_boxes(boxes[name], *image.shape))
     inputs = {schema.IMAGE: np.stack(images), schema.SEX: np.array(sexes, np.float32)}
     return inputs, regions
 

@@ -1,7 +1,7 @@
 """Phantoms beside annotated radiographs: where the regions lie, how large they are, which ages.
 
 python benchmarks/phantom_proportions.py --boxes=../shared/ossification_roi \
-    --labels=../shared/rsna_bone_age/boneage-training-dataset.csv
+    --labels=../shared/rsna_bone_age_299px/boneage-training-dataset.csv
 
 The boxes are Pascal VOC files named by RSNA's image id. Distances and sizes are fractions of that
 from the mean of the metacarpophalangeal joints 2 to 5 (distances) or 1 to 5 (sizes) to the distal

@@ -2,7 +2,7 @@
 
 python benchmarks/phantoms.py speed
 python benchmarks/phantoms.py learnable shift
-python benchmarks/phantoms.py transfer labels --manual_dir=../shared/rsna_bone_age
+python benchmarks/phantoms.py transfer labels --manual_dir=../shared/rsna_bone_age_299px
 python benchmarks/phantoms.py table
 
 Each experiment runs over several seeds; a seed sets the phantoms, the network and the order. What

@@ -9,10 +9,18 @@ from tqdm import tqdm
 
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline, radiograph
-from bone_age_tf.data.audit import ImageFacts, describe_image, find_twins
-from bone_age_tf.evaluation.audit_report import Audited, Suspect, write_audit
+from bone_age_tf.data.audit import (
+    HandFacts,
+    ImageFacts,
+    describe_hand,
+    describe_image,
+    find_twins,
+)
+from bone_age_tf.evaluation.audit_report import write_audit
 from bone_age_tf.evaluation.label_doubt import robust_deviation
+from bone_age_tf.evaluation.suspects import Audited, Suspect
 from bone_age_tf.inference.film_check import FilmChecker
+from bone_age_tf.inference.region_detector import RegionDetector
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
 
 UNUSED = "in no run"
@@ -23,6 +31,7 @@ def audit_dataset(
     builder: tfds.core.DatasetBuilder,
     parts: dict[str, pipeline.Part],
     checker: FilmChecker | None,
+    detector: RegionDetector | None,
     folds: int,
     folder: Path,
     seed: int,
@@ -34,7 +43,8 @@ def audit_dataset(
         config: of the networks that doubt the labels, and of the size of the images.
         builder: of the prepared dataset.
         parts: what trains, validates and tests; see `pipeline.choose_parts`.
-        checker: of films, if there is one.
+        checker: the quality check, if there is one.
+        detector: the region detector, if there is one.
         folds: networks that look at the labels; 0 for none.
         folder: takes the report and what the networks have said.
         seed: of the networks.
@@ -43,7 +53,7 @@ def audit_dataset(
     Returns:
         What looks wrong.
     """
-    tables, images, part, facts, films = [], [], [], [], []
+    tables, images, part, facts, looks = [], [], [], [], []
     for split in builder.info.splits:
         whole = pipeline.Part(split)
         table = pipeline.read_table(builder, whole)
@@ -53,7 +63,7 @@ def audit_dataset(
         rows = pipeline.read_encoded(builder, whole).as_numpy_iterator()
         for row in tqdm(rows, split, total=len(table), unit="image", disable=None):
             facts.append(describe_image(row[schema.IMAGE]))
-            films.append("" if checker is None else _film(checker, row[schema.IMAGE]))
+            looks.append(_look(checker, detector, row[schema.IMAGE]))
     ids = [image_id for table in tables for image_id in table.image_id]
     sex, ages = (np.concatenate([getattr(t, n) for t in tables]) for n in ("sex", "age_months"))
     pixels = np.concatenate(images)
@@ -66,6 +76,7 @@ def audit_dataset(
         for group in (trains, ~trains):
             if group.any():
                 deviation[group] = robust_deviation(ages[group], months[0, group])
+    refused, corrected, hands = zip(*looks, strict=True)
     audited = Audited(
         builder.info.full_name,
         ids,
@@ -75,7 +86,9 @@ def audit_dataset(
         ages,
         facts,
         _twins(facts),
-        films if checker is not None else None,
+        refused if checker is not None else None,
+        corrected if checker is not None else None,
+        hands if detector is not None else None,
         months,
         deviation,
     )
@@ -95,8 +108,24 @@ def _uses(builder, parts: dict[str, pipeline.Part], split: str, table: pipeline.
     return [f"{' and '.join(words) or UNUSED} ({split})" for words in uses.values()]
 
 
-def _film(checker: FilmChecker, png: bytes) -> str:
-    return checker.look(radiograph.read_radiograph(png)).reason
+def _look(
+    checker: FilmChecker | None, detector: RegionDetector | None, png: bytes
+) -> tuple[str, str, HandFacts | None]:
+    """Returns why an image is refused, how it is corrected, and how the hand lies in it."""
+    whole = radiograph.read_radiograph(png)
+    image, refused, corrected = radiograph.trim_black(whole), "", ""
+    if checker is not None:
+        film = checker.look(whole)
+        if film.image is None:
+            refused = film.reason
+        else:
+            image, corrected = film.image, film.reason
+    if detector is None:
+        return refused, corrected, None
+    regions = detector.find(image)
+    longer_side_px = max(whole.shape)
+    hand = describe_hand(regions.boxes, regions.scores, image.shape, longer_side_px)
+    return refused, corrected, hand
 
 
 def _twins(facts: list[ImageFacts]):

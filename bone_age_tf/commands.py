@@ -31,6 +31,7 @@ from bone_age_tf.export.film_check import publish_film_check
 from bone_age_tf.exporting import export
 from bone_age_tf.inference.command import EXIT_OK, EXIT_SOME_FAILED
 from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.inference.region_detector import load_detector
 from bone_age_tf.models.film_check import SIZE_PX
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.progress import shown
@@ -175,9 +176,16 @@ def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     settings = [f"--config.{key}={text}" for key, text in overrides]
     words = ["python run.py --mode=audit", f"--model={model}", f"--dataset={dataset}"]
     command = " ".join([*words, f"--folds={values.folds}", *settings])
-    checker = load_checker(values.exports_dir)
     suspects = audit_dataset(
-        config, builder, parts, checker, values.folds, folder, values.seed, command
+        config,
+        builder,
+        parts,
+        load_checker(values.exports_dir),
+        load_detector(values.exports_dir),
+        values.folds,
+        folder,
+        values.seed,
+        command,
     )
     print(f"suspects: {dict(collections.Counter(one.kind for one in suspects)) or 'none'}")
     print(f"report: {folder / PAGE_FILE}\nsuspects: {folder / SUSPECTS_FILE}")

@@ -142,8 +142,7 @@ def numbered_cases(
             film = preprocessing.decode_radiograph(row[schema.IMAGE])
             if trim:
                 film = preprocessing.trim_black(film)
-            mode = configs.served_resize(config)
-            image = preprocessing.resize(film, config.image_size_px, mode)
+            image = preprocessing.resize(film, config.image_size_px, config.resize)
             found[index] = parity.Case(
                 row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])
             )

@@ -13,7 +13,7 @@ from bone_age_tf import config as configs
 from bone_age_tf import explanations, schema
 from bone_age_tf.cli import main
 from bone_age_tf.explain.network import ExplainedNetwork
-from bone_age_tf.inference.predictor import SHIPPED_MODEL
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.models.build import build_model
 
 
@@ -121,7 +121,7 @@ def test_an_export_without_its_keras_model_is_named(root, hands, tmp_path):
     version = tmp_path / SHIPPED_MODEL / "1"
     version.mkdir(parents=True)
     for name in ("metadata.json", "model_float16.tflite"):
-        shutil.copy(root / "exports" / SHIPPED_MODEL / "1" / name, version / name)
+        shutil.copy(choose_version(root / "exports", SHIPPED_MODEL) / name, version / name)
     with pytest.raises(configs.ConfigError, match=r"model\.keras: no such file.*--mode=export"):
         explanations.explain_input(
             str(hands / "0.png"), "female", tmp_path, SHIPPED_MODEL, tmp_path / "out"

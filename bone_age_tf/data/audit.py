@@ -16,6 +16,8 @@ import imagehash
 import numpy as np
 from PIL import Image
 
+from bone_age_tf.data import radiograph
+
 _HASH_SIDE: Final = 16
 _THUMBNAIL_PX: Final = 32
 _NEAR_BITS: Final = 40
@@ -24,6 +26,8 @@ _NEAR_CORRELATION: Final = 0.985
 """No two of the 11,711 images of the reduced RSNA 2017 set reach 0.98."""
 _BLOCK: Final = 512
 DARK: Final = 16.0
+WHITE: Final = 250
+"""Grey level from which a pixel counts as white: frames, corners and lead letters, hardly bone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,8 @@ class ImageFacts:
         low: the darkest percent.
         high: the brightest percent.
         dark_share: share of pixels below `DARK`.
+        white_share: share of pixels of `WHITE` or more.
+        edge_share: share of the image that its black edges take; see `radiograph.trim_black`.
         digest: SHA-256 of size and pixels, in hexadecimal.
         fingerprints: [2, 32] uint8, of the image and of its mirror image.
         thumbnails: [2, 1024] float32 of length 1, of the same two, without their mean.
@@ -48,9 +54,40 @@ class ImageFacts:
     low: float
     high: float
     dark_share: float
+    white_share: float
+    edge_share: float
     digest: str
     fingerprints: np.ndarray
     thumbnails: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class HandFacts:
+    """How the regions of ossification lie in an image.
+
+    Attributes:
+        extent: longer side of the box around all regions, as a share of the image's longer side.
+        score: mean score of the region detector, 0 to 1; low for fists, turned and faint hands.
+    """
+
+    extent: float
+    score: float
+
+
+def describe_hand(
+    boxes: np.ndarray, scores: np.ndarray, shape: tuple[int, int], longer_side_px: int
+) -> HandFacts:
+    """Measures how large a hand is in an image and how surely its regions are found.
+
+    Args:
+        boxes: [17, 4] regions as fractions of the image that the detector has seen.
+        scores: [17] their scores.
+        shape: height and width of that image in pixels.
+        longer_side_px: longer side of the file's image in pixels, before black edges are cut off.
+    """
+    first, last = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    sides_px = np.clip(last - first, 0, 1) * shape
+    return HandFacts(float(sides_px.max()) / longer_side_px, float(scores.mean()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +125,8 @@ def describe_image(png: bytes) -> ImageFacts:
         float(low),
         float(high),
         float((pixels < DARK).mean()),
+        float((pixels >= WHITE).mean()),
+        1 - radiograph.trim_black(pixels).size / pixels.size,
         digest,
         np.stack([_fingerprint(view) for view in views]),
         np.stack([_thumbnail(view) for view in views]),

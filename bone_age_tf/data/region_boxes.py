@@ -32,7 +32,7 @@ class RegionImages:
 
     Attributes:
         image_id: N texts.
-        images: [N, S, S] uint8, each image stretched to a square.
+        images: [N, S, S] uint8, each image resized to a square.
         boxes: [N, 17, 4] float32, ymin, xmin, ymax, xmax as fractions; NaN where a region is not
             on the image.
     """
@@ -111,11 +111,22 @@ def _centres(boxes: np.ndarray) -> np.ndarray:
 
 
 def read_annotated(
-    builder: tfds.core.DatasetBuilder, folder: Path, size_px: int, split: str = "train"
+    builder: tfds.core.DatasetBuilder,
+    folder: Path,
+    size_px: int,
+    split: str = "train",
+    resize: str = "stretch",
 ) -> RegionImages:
     """Reads the images of a prepared dataset that have an annotation `<image id>.xml`.
 
-    What is not fully annotated is left out.
+    Images that are not fully annotated are left out.
+
+    Args:
+        builder: the prepared dataset.
+        folder: holds the annotations.
+        size_px: side of the square images in pixels.
+        split: split of the dataset.
+        resize: one of `schema.RESIZE_MODES`; the boxes are fractions of the resulting squares.
 
     Raises:
         AnnotationError: no annotation there, none of an image of the split, or an unreadable one.
@@ -133,8 +144,11 @@ def read_annotated(
     for row in pipeline.read_encoded(builder, pipeline.Part(split)).as_numpy_iterator():
         name = Path(row[schema.IMAGE_ID].decode()).stem
         if name in boxes:
+            image = radiograph.read_radiograph(row[schema.IMAGE], name)
+            if resize == "pad":
+                boxes[name] = padded_boxes(boxes[name], *image.shape)
             ids.append(name)
-            images.append(_square(radiograph.read_radiograph(row[schema.IMAGE], name), size_px))
+            images.append(radiograph.to_uint8(radiograph.resize(image, size_px, resize)))
     if not ids:
         raise AnnotationError(
             f"--boxes={folder}: no file there is named after an image of "
@@ -164,6 +178,19 @@ def read_phantoms(
                 known[place] = box
         boxes.append(known)
     return RegionImages(ids, np.stack(images), np.stack(boxes))
+
+
+def padded_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns boxes [..., 4], fractions of an image, as fractions of the square that `pad` makes.
+
+    Args:
+        boxes: [..., 4] ymin, xmin, ymax, xmax.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+    """
+    sides = np.array([height, width, height, width], np.float32)
+    square = float(max(height, width))
+    return (boxes * sides + (square - sides) / 2) / square
 
 
 def _square(image: np.ndarray, size_px: int) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The report of an audit: what a dataset holds, and what in it looks wrong."""
 
 import csv
-import dataclasses
 import io
 import textwrap
 from collections import Counter
@@ -12,105 +11,35 @@ from typing import Final
 import numpy as np
 
 from bone_age_tf import schema
-from bone_age_tf.data.audit import ImageFacts, Twins
 from bone_age_tf.evaluation import audit_plots
 from bone_age_tf.evaluation.label_doubt import FULL_TRUST_SD, LIMIT_SD, label_trust
 from bone_age_tf.evaluation.report import NOT_A_DEVICE, markdown_table, one_line
+from bone_age_tf.evaluation.suspects import (
+    LEAST_EXTENT,
+    LEAST_SCORE,
+    MOST_EDGE,
+    MOST_WHITE,
+    REMARKS,
+    Audited,
+    Suspect,
+    find_suspects,
+)
 from bone_age_tf.files import replace_file
 
 PAGE_FILE: Final = "audit.md"
 SUSPECTS_FILE: Final = "suspects.csv"
+REMARKS_FILE: Final = "remarks.csv"
 TRUST_FILE: Final = "trust.csv"
 _SHOWN: Final = 24
 _LISTED: Final = 20
 _FLAT_RANGE: Final = 40.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Audited:
-    """A dataset, and what is known of each of its N images.
-
-    Attributes:
-        name: of the dataset.
-        image_id: N texts.
-        part: N texts: what each image is for in training runs.
-        trains: [N] bool: whether it is one of those that train.
-        sex: [N] codes of `schema.SEX_NAMES`.
-        age_months: [N].
-        facts: N of them.
-        twins: pairs of places.
-        films: N texts: why the film check refuses an image or what it puts right; may be empty.
-            None when there is no film check.
-        months: [2, N] predicted by networks that have not seen the label, as the sex of the label
-            and as the other; None when labels were not looked at.
-        deviation: [N] see `label_doubt.robust_deviation`; None as `months`.
-    """
-
-    name: str
-    image_id: list[str]
-    part: list[str]
-    trains: np.ndarray
-    sex: np.ndarray
-    age_months: np.ndarray
-    facts: Sequence[ImageFacts]
-    twins: Sequence[Twins]
-    films: Sequence[str] | None
-    months: np.ndarray | None
-    deviation: np.ndarray | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Suspect:
-    """A reason to doubt an image.
-
-    Attributes:
-        place: of the image.
-        kind: `label`, `duplicate`, `leak` or `film`.
-        reason: in words.
-        size: how strong it is, for the order among those of its kind.
-    """
-
-    place: int
-    kind: str
-    reason: str
-    size: float = 0.0
-
-
-def find_suspects(audited: Audited) -> list[Suspect]:
-    """Returns what looks wrong, the strongest of each kind first.
-
-    Of a picture that is there twice, the later copy in the same part; the copy that trains where
-    the other does not; the later one where neither does.
-    """
-    found = [_copy(audited, twins) for twins in audited.twins]
-    for place, words in enumerate(audited.films or ()):
-        if words:
-            found.append(Suspect(place, "film", words))
-    if audited.months is not None and audited.deviation is not None:
-        for place in map(int, np.flatnonzero(np.abs(audited.deviation) > LIMIT_SD)):
-            own, other = audited.months[:, place]
-            beyond = float(audited.deviation[place])
-            words = (
-                f"labelled {audited.age_months[place]:.0f} months, predicted {own:.0f} by a "
-                f"network that has not seen it: {abs(beyond):.1f} robust SDs; as the "
-                f"other sex {other:.0f}"
-            )
-            found.append(Suspect(place, "label", words, abs(beyond)))
-    return sorted(found, key=lambda suspect: (suspect.kind, -suspect.size, suspect.place))
-
-
-def _copy(audited: Audited, twins: Twins) -> Suspect:
-    first, second = twins.first, twins.second
-    leaks = audited.part[first] != audited.part[second]
-    doubted, other = (first, second) if leaks and audited.trains[first] else (second, first)
-    how = {"exact": "the same as", "near": "nearly the same as", "mirrored": "the mirror image of"}
-    ages = f"labelled {audited.age_months[doubted]:.0f} and {audited.age_months[other]:.0f} months"
-    words = f"{how[twins.how]} {audited.image_id[other]} in {audited.part[other]}, {ages}"
-    return Suspect(doubted, "leak" if leaks else "duplicate", words, twins.correlation)
-
-
 def write_audit(folder: Path, audited: Audited, images: np.ndarray, command: str) -> list[Suspect]:
-    """Writes `audit.md`, its pictures, `suspects.csv` and, if labels were looked at, `trust.csv`.
+    """Writes the report of an audit.
+
+    That is `audit.md` with its pictures, `suspects.csv`, `remarks.csv` and, if labels were looked
+    at, `trust.csv`.
 
     Args:
         folder: made if it is missing.
@@ -127,13 +56,16 @@ def write_audit(folder: Path, audited: Audited, images: np.ndarray, command: str
     suspects = find_suspects(audited)
     pictures = _pictures(audited, suspects, images)
     contents = {name: png for name, _, png in pictures}
-    contents[SUSPECTS_FILE] = _suspects_csv(audited, suspects).encode()
+    remarks = [one for one in suspects if one.kind in REMARKS]
+    doubted = [one for one in suspects if one.kind not in REMARKS]
+    contents[SUSPECTS_FILE] = _suspects_csv(audited, doubted).encode()
+    contents[REMARKS_FILE] = _suspects_csv(audited, remarks).encode()
     if audited.deviation is not None:
         contents[TRUST_FILE] = _trust_csv(audited).encode()
     contents[PAGE_FILE] = _page(audited, suspects, pictures, command).encode()
     for name, content in contents.items():
         replace_file(folder / name, content)
-    return suspects
+    return doubted
 
 
 def _pictures(audited: Audited, suspects: list[Suspect], images) -> list[tuple[str, str, bytes]]:
@@ -171,7 +103,10 @@ def _pictures(audited: Audited, suspects: list[Suspect], images) -> list[tuple[s
 
 _SHEETS: Final = {
     "label": "Labels that are likely wrong",
-    "film": "Films that the film check refuses or puts right",
+    "film": "Images that the quality check refuses",
+    "hand": "Small hands, and hands whose regions are hardly found",
+    "pose": "Images that the quality check corrects",
+    "frame": "Large black edges, white frames and corners",
     "duplicate": "Copies",
     "leak": "Images that train and test",
 }
@@ -245,24 +180,74 @@ def _page(audited: Audited, suspects, pictures, command: str) -> str:
                 ),
                 ("leak: a copy in another part", _number(counts["leak"]), "the same"),
                 (
-                    "film: no whole left hand, upright, bones bright",
+                    "film: not one whole hand",
                     _number(counts["film"]) if audited.films is not None else "not known",
-                    "the film check"
-                    if audited.films is not None
-                    else "nothing: there is no film check in the exports; make one with "
-                    "`--mode=train_film_check`",
+                    _film_method(audited),
+                ),
+                (
+                    "hand: small, or its regions hardly found",
+                    _number(counts["hand"]) if audited.hands is not None else "not known",
+                    _hand_method(audited),
                 ),
             ],
         ),
         _what_to_do(suspects, audited),
     ]
-    for kind, title in _SHEETS.items():
-        chosen = [one for one in suspects if one.kind == kind]
-        if chosen:
-            sections += [f"### {title}", _suspects_table(audited, chosen)]
+    sections += _listed(audited, suspects, [kind for kind in _SHEETS if kind not in REMARKS])
+    sections += [
+        "## What differs from most images",
+        f"These images are listed in `{REMARKS_FILE}`. A network can learn from them.",
+        markdown_table(
+            ("Kind", "Images", "Looked at"),
+            [
+                (
+                    "pose: mirrored, turned or inverted; corrected before a prediction",
+                    _number(counts["pose"]) if audited.poses is not None else "not known",
+                    _film_method(audited),
+                ),
+                (
+                    "frame: black edges or white frames",
+                    _number(counts["frame"]),
+                    f"black edges beyond {MOST_EDGE:.0%} of the image, which prediction cuts off "
+                    f"and training does not; white pixels beyond {MOST_WHITE:.0%}",
+                ),
+            ],
+        ),
+        *_listed(audited, suspects, REMARKS),
+    ]
     sections.append("## Pictures")
     sections += [f"![{title}]({name})" for name, title, _ in pictures]
     return "\n\n".join(sections) + "\n"
+
+
+def _listed(audited: Audited, suspects: list[Suspect], kinds: Sequence[str]) -> list[str]:
+    """Returns a heading and a table for each of the kinds that there are."""
+    sections = []
+    for kind in kinds:
+        chosen = [one for one in suspects if one.kind == kind]
+        if chosen:
+            sections += [f"### {_SHEETS[kind]}", _suspects_table(audited, chosen)]
+    return sections
+
+
+def _film_method(audited: Audited) -> str:
+    if audited.films is not None:
+        return "the quality check"
+    return (
+        "nothing: there is no quality check in the exports; make one with `--mode=train_film_check`"
+    )
+
+
+def _hand_method(audited: Audited) -> str:
+    if audited.hands is None:
+        return (
+            "nothing: there is no region detector in the exports; make one with "
+            "`--mode=train_region_detector`"
+        )
+    return (
+        f"the region detector: regions that span less than {LEAST_EXTENT:.0%} of the longer side, "
+        f"or a mean score below {LEAST_SCORE:g}"
+    )
 
 
 def _counts_table(audited: Audited) -> str:
@@ -316,7 +301,7 @@ def _label_method(audited: Audited) -> str:
 
 
 def _what_to_do(suspects: list[Suspect], audited: Audited) -> str:
-    if not suspects:
+    if all(one.kind in REMARKS for one in suspects):
         return "Nothing looks wrong."
     words = (
         f"A suspect is not a culprit: look at the pictures, delete from `{SUSPECTS_FILE}` what is "
@@ -338,7 +323,8 @@ def _suspects_table(audited: Audited, chosen: list[Suspect]) -> str:
     ]
     table = markdown_table(("Image", "Part", "Why"), lines)
     more = len(chosen) - len(lines)
-    return table + (f"\n\nand {_number(more)} more in `{SUSPECTS_FILE}`." if more else "")
+    file = REMARKS_FILE if chosen[0].kind in REMARKS else SUSPECTS_FILE
+    return table + (f"\n\nand {_number(more)} more in `{file}`." if more else "")
 
 
 def _number(count: int) -> str:

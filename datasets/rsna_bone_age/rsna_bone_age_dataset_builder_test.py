@@ -122,6 +122,18 @@ def test_train_layouts(root, tmp_path, layout):
         np.testing.assert_array_equal(example[schema.IMAGE][..., 0], pixels(name))
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
+def test_jpeg_images_in_rsnas_layout(root, tmp_path, suffix):
+    write_train(root, (1377, 1378))
+    smooth = np.linspace(0, 250, 30 * 20).reshape(30, 20).astype(np.uint8)
+    (root / TRAIN / "1378.png").unlink()
+    Image.fromarray(smooth).save(root / TRAIN / f"1378{suffix}", "JPEG", quality=95)
+    pack(root / TRAIN, prefix=TRAIN)
+    found = examples(prepare(root, tmp_path / "data", "px512"), "train")
+    assert found.keys() == {"1377", "1378"}
+    np.testing.assert_allclose(found["1378"][schema.IMAGE][..., 0], smooth, atol=6)
+
+
 @pytest.mark.parametrize("layout", ["folder", "zip", "parts", "zip_parts", "part"])
 def test_validation_layouts(root, tmp_path, layout):
     write_train(root)

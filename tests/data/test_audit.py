@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from bone_age_tf.data import pipeline
-from bone_age_tf.data.audit import describe_image, find_twins
+from bone_age_tf.data.audit import describe_hand, describe_image, find_twins
 
 
 def encoded(image, form="PNG", **options):
@@ -29,7 +29,17 @@ def test_an_image_in_a_few_numbers():
     assert facts.mean == pytest.approx((29 * 100 + 250) / 40)
     assert (facts.low, facts.high) == (0, 250)
     assert facts.dark_share == 0.25
+    assert facts.white_share == 1 / 40
+    assert facts.edge_share == 0.25
     assert np.linalg.norm(facts.thumbnails, axis=1) == pytest.approx(1)
+
+
+def test_a_hand_is_measured_in_the_whole_image():
+    boxes = np.tile([0.4, 0.4, 0.5, 0.5], (17, 1))
+    boxes[0], boxes[1] = (0.1, 0.3, 0.2, 0.4), (0.8, 0.4, 0.9, 0.6)
+    found = describe_hand(boxes, np.linspace(0, 1, 17), (100, 60), longer_side_px=200)
+    assert found.extent == pytest.approx(0.8 * 100 / 200)
+    assert found.score == pytest.approx(0.5)
 
 
 def test_different_hands_are_no_twins(films):

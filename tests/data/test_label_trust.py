@@ -1,7 +1,10 @@
+import csv
+
 import numpy as np
 import pytest
 
 from bone_age_tf import config as configs
+from bone_age_tf import runs
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.label_trust import balance_weights, read_label_trust, require_named
@@ -106,3 +109,29 @@ def test_a_run_trains_with_balance_and_mixed_images(phantoms, tiny_config, tmp_p
     tiny_config.augmentation.update({mixing: 0.5, "grey_match": 0.5})
     parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
     assert fitting.fit(tiny_config, PreparedData(phantoms, parts), tmp_path, 0).exists()
+
+
+@pytest.mark.slow
+def test_neither_table_touches_the_validation_part(tiny_config, phantoms, tmp_path):
+    """An audit's tables may name held-out images too; figures are measured on all of them."""
+    parts = pipeline.choose_parts(["train"], 0.3, use_validation_split=False)
+    train, held_out = (
+        pipeline.read_table(phantoms, parts[name]) for name in ("train", "validation")
+    )
+    left_out = [*held_out.image_id, *train.image_id[:10]]
+    lines = "".join(f"{name},0.1\n" for name in held_out.image_id)
+    with tiny_config.unlocked():
+        tiny_config.epochs = 1
+        tiny_config.leave_out = written(tmp_path / "out.csv", "\n".join(["image_id", *left_out]))
+        tiny_config.trust = written(tmp_path / "trust.csv", f"image_id,trust\n{lines}")
+    data = PreparedData(phantoms, parts)
+    assert data.training_ids(tiny_config) == train.image_id[10:]
+    fitting.fit(tiny_config, data, tmp_path / "run", 0)
+    current = runs.Run(tmp_path / "run", tiny_config, phantoms, parts, 0, tmp_path / "exports")
+    predictions = runs.predictions_of(current, "validation")
+    assert list(predictions.image_id) == held_out.image_id
+    np.testing.assert_array_equal(predictions.age_months, held_out.age_months)
+    error = np.abs(predictions.predicted_months - held_out.age_months).mean()
+    with (tmp_path / "run" / "log.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["val_age_months_mae"]) == pytest.approx(error, rel=1e-4)

@@ -3,7 +3,7 @@ import pytest
 from bone_age_datasets.hand_phantom import truth
 
 from bone_age_tf import schema
-from bone_age_tf.data import region_boxes, region_samples
+from bone_age_tf.data import radiograph, region_boxes, region_samples
 from bone_age_tf.data.region_boxes import RegionImages, moved, moved_boxes
 
 ANNOTATION = """<annotation><size><width>200</width><height>400</height></size>
@@ -132,6 +132,16 @@ def test_what_the_film_cuts_off_is_not_there():
     kept = region_samples.on_film(np.array([[0.2, 0.2, 0.4, 0.4], [0.9, 0.9, 1.2, 1.2]]))
     np.testing.assert_allclose(kept[0], [0.2, 0.2, 0.4, 0.4])
     assert np.isnan(kept[1]).all()
+
+
+def test_padding_moves_boxes_with_the_image():
+    image = np.zeros((40, 20), np.float32)
+    image[10:20, 5:15] = 200
+    box = np.array([[10 / 40, 5 / 20, 20 / 40, 15 / 20]], np.float32)
+    square = radiograph.resize(image, 40, "pad")
+    top, left, bottom, right = (40 * region_boxes.padded_boxes(box, *image.shape)[0]).astype(int)
+    assert (square[top:bottom, left:right] == 200).all()
+    assert square.sum() == 200 * (bottom - top) * (right - left)
 
 
 def test_annotations_without_their_images_are_refused(phantoms, tmp_path):

@@ -5,19 +5,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf.data.audit import Twins, describe_image
-from bone_age_tf.evaluation.audit_report import Audited, find_suspects, skew, write_audit
+from bone_age_tf.data.audit import HandFacts, Twins, describe_image
+from bone_age_tf.evaluation.audit_report import skew, write_audit
+from bone_age_tf.evaluation.suspects import Audited, find_suspects
 
 TRAIN, TEST = "trains (train)", "tests (test)"
 
 
+def described(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return describe_image(buffer.getvalue())
+
+
 def audited(**changes):
     random = np.random.default_rng(0)
-    facts = []
-    for _ in range(6):
-        buffer = io.BytesIO()
-        Image.fromarray(random.integers(0, 255, (40, 30), np.uint8)).save(buffer, "PNG")
-        facts.append(describe_image(buffer.getvalue()))
+    facts = [described(random.integers(0, 250, (40, 30), np.uint8)) for _ in range(6)]
     ages = np.array([12.0, 30, 60, 90, 120, 150])
     fields = {
         "name": "made_up",
@@ -29,6 +32,8 @@ def audited(**changes):
         "facts": facts,
         "twins": [],
         "films": None,
+        "poses": None,
+        "hands": None,
         "months": None,
         "deviation": None,
     }
@@ -69,7 +74,9 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         months=months,
         deviation=np.array([0, 5.0, 0, 0, 0, 0]),
         twins=[Twins(0, 2, "mirrored", 0.99)],
-        films=["", "", "", "put right: the film was mirrored", "", ""],
+        films=["", "", "", "two hands; send the left hand alone", "", ""],
+        poses=["put right: the film was mirrored", "", "", "", "", ""],
+        hands=[HandFacts(0.7, 0.8)] * 4 + [HandFacts(0.33, 0.8), HandFacts(0.7, 0.2)],
     )
     write_audit(tmp_path, what, images(), "python run.py --mode=audit")
     page = (tmp_path / "audit.md").read_text()
@@ -77,7 +84,9 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         "python run.py --mode=audit",
         "| label: likely wrong | 1 |",
         "| duplicate: a copy in the same part | 1 |",
-        "| film: no whole left hand, upright, bones bright | 1 |",
+        "| film: not one whole hand | 1 |",
+        "| hand: small, or its regions hardly found | 2 |",
+        "| pose: mirrored, turned or inverted; corrected before a prediction | 1 |",
         "MAE 17.5 months over the 4 that train",
         "--config.leave_out=FOLDER/suspects.csv",
         "not a medical device",
@@ -85,16 +94,33 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         assert words in page
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {
-        "ages.png", "images.png", "labels.png", "films.png", "duplicates.png", "extremes.png"
+        "ages.png", "images.png", "labels.png", "films.png", "duplicates.png", "extremes.png",
+        "hands.png", "poses.png",
     }  # fmt: skip
     assert all(f"]({name})" in page for name in pictures)
     suspects = rows_of(tmp_path / "suspects.csv")
     assert [(row["image_id"], row["kind"]) for row in suspects] == [
-        ("c", "duplicate"), ("d", "film"), ("b", "label")
+        ("c", "duplicate"), ("d", "film"), ("f", "hand"), ("e", "hand"), ("b", "label")
     ]  # fmt: skip
+    assert suspects[2]["reason"] == "regions hardly found: mean score 0.20"
+    assert suspects[3]["reason"] == "small hand: its regions span 33% of the longer side"
+    remarks = rows_of(tmp_path / "remarks.csv")
+    assert [(row["image_id"], row["kind"]) for row in remarks] == [("a", "pose")]
     trust = rows_of(tmp_path / "trust.csv")
     assert [row["image_id"] for row in trust] == list("abcd")  # those that train
     assert [float(row["trust"]) for row in trust] == [1, 0.5, 1, 1]
+
+
+def test_frames_and_corners_are_remarks():
+    framed, cornered = np.full((2, 100, 100), 90, np.uint8)
+    framed[:, :30] = 0
+    cornered[:20, :20] = 255
+    facts = [described(pixels) for pixels in (framed, cornered, np.full((50, 50), 90, np.uint8))]
+    found = {one.place: one.reason for one in find_suspects(audited(facts=facts))}
+    assert found == {
+        0: "black edges take 30% of the image",
+        1: "4% of the pixels are white",
+    }
 
 
 def test_a_report_says_what_was_not_looked_at(tmp_path):
@@ -102,6 +128,7 @@ def test_a_report_says_what_was_not_looked_at(tmp_path):
     page = (tmp_path / "audit.md").read_text()
     assert "nothing: `--folds=0`" in page
     assert "--mode=train_film_check" in page
+    assert "--mode=train_region_detector" in page
     assert "Nothing looks wrong." in page
     assert not (tmp_path / "trust.csv").exists()
 

@@ -17,7 +17,7 @@ from bone_age_tf.inference.region_detector import RegionDetector, load_detector
 from bone_age_tf.prepare import prepare_dataset
 
 BOXES = "ossification_roi"
-RSNA = "rsna_bone_age/boneage-training-dataset.zip"
+RSNA = "rsna_bone_age_299px/boneage-training-dataset.zip"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def annotated(shared, folder):
     with zipfile.ZipFile(archive) as files:
         for name in files.namelist():
             path = PurePosixPath(name)
-            if path.suffix == ".png" and path.stem in wanted:
+            if path.suffix == ".jpg" and path.stem in wanted:
                 (folder / path.name).write_bytes(files.read(name))
                 lines.append(f"{path.name},female,120")  # neither is looked at
     (folder / "radiographs.csv").write_text("\n".join(lines))
