@@ -12,9 +12,9 @@ from bone_age_tf.evaluation.label_doubt import LIMIT_SD
 REMARKS: Final = ("pose", "frame")
 """Kinds of images that differ from most others without being wrong."""
 LEAST_EXTENT: Final = 0.45
-"""Minimum extent of the regions; 1 % of the RSNA training images are below it."""
+"""Minimum extent of the regions, chosen by eye on the RSNA training images."""
 LEAST_SCORE: Final = 0.5
-"""Minimum mean score of the regions; 0.5 % of the RSNA training images are below it."""
+"""Minimum mean score of the regions, chosen by eye on the RSNA training images."""
 MOST_WHITE: Final = 0.02
 """Maximum share of white pixels; the models' percentile stretch cuts off 0.01."""
 MOST_EDGE: Final = 0.25
