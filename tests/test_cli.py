@@ -47,6 +47,12 @@ def test_help_teaches_without_tensorflow(root):
         (["--dataset=rsna_bone_age"], "--manual_dir=FOLDER"),
         (["--dataset=rsna_bone_age", "--manual_dir=nowhere"], "nowhere: no such folder"),
         (["--dataset=hand_phantom/huge"], "Known: "),
+        (["--mode=recipe"], "--mode=recipe needs --recipe=NAME:\n  boxed "),
+        (["--mode=recipe", "--recipe=boxd"], "Did you mean boxed?"),
+        (["--mode=recipe", "--recipe=boxed", "--seed=1"], "--seed has no effect with --recipe"),
+        (["--mode=recipe", "--recipe=boxed", "--pack=a.npz"], "a.npz: no such file, nor its first"),
+        (["--mode=train", "--recipe=boxed"], "--recipe has no effect on --mode=train"),
+        (["--mode=pack", "--pack_quality=96"], "--pack_quality"),
     ],
 )
 def test_wrong_use_names_the_value_and_the_remedy(arguments, said, capsys, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.schedule, self.batch_size, self.seconds = schedule, batch_size, seconds
         self._first = self._done = self._printed = done
-        self._epoch, self._bar = 0, None
+        self._epoch, self._bar, self._timed = 0, None, False
         self._start = self._last = 0.0
 
     def on_train_begin(self, logs=None):
@@ -43,8 +43,10 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar on, or prints a line when it is time to."""
         done = self._epoch * self.schedule.steps_per_epoch + batch + 1
-        if done <= self._first:  # skipped: an earlier call has done it
+        if done <= self._done:  # skipped: an earlier call has done it
             return
+        if not self._timed:  # the first step waits for the images and is compiled
+            self._timed, self._first, self._start = True, done, time.monotonic()
         if self._bar is not None:
             self._bar.update(done - self._done)
             self._bar.set_postfix_str(_figures(logs or {}), refresh=False)
