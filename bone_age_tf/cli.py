@@ -17,6 +17,7 @@ from bone_age_tf.config import (
 )
 from bone_age_tf.export.formats import FORMATS
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.native_output import native_stderr_held_back
 
 _CONFIG_PREFIX = "--config."
 
@@ -121,8 +122,13 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
     # training is slower without it (benchmarks/training_speed.py prints by how much).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from bone_age_tf import commands
+    # TensorFlow reports the processor, and a missing GPU, as it is imported and first used.
+    with native_stderr_held_back():
+        import tensorflow as tf
 
+        from bone_age_tf import commands
+
+        tf.config.list_physical_devices()
     return commands.run(values, overrides)
 
 
