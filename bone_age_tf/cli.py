@@ -17,6 +17,7 @@ from bone_age_tf.config import (
 )
 from bone_age_tf.export.formats import FORMATS
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.native_output import native_stderr_held_back
 
 _CONFIG_PREFIX = "--config."
 
@@ -131,13 +132,24 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
     # training is slower without it (benchmarks/training_speed.py prints by how much).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if values.mode == "recipe":
-        from bone_age_tf.recipe_command import run_recipe
+    with native_stderr_held_back():
+        import keras
 
-        return run_recipe(values, overrides)
-    from bone_age_tf import commands
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
 
-    return commands.run(values, overrides)
+            # TensorFlow reports the processor, and a missing GPU, when it is first used.
+            tf.config.list_physical_devices()
+        elif values.mode != "recipe":
+            raise ConfigError(
+                f"KERAS_BACKEND={keras.backend.backend()}: only --mode=recipe runs without "
+                "TensorFlow; unset it"
+            )
+        if values.mode == "recipe":
+            from bone_age_tf.recipe_command import run_recipe as run
+        else:
+            from bone_age_tf.commands import run
+    return run(values, overrides)
 
 
 def _run_light_mode(values: flags.FlagValues, output: Path) -> int:

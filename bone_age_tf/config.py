@@ -79,6 +79,8 @@ def base_config() -> ml_collections.ConfigDict:
     # Export
     config.calibration_images = 200
     config.parity_images = 200
+    # Training images from which exports learn what a familiar image is
+    config.familiarity_images = 4000
     return config
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -14,6 +15,7 @@ from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import parity, publish
 from bone_age_tf.export.film_check import load_film_check
 from bone_age_tf.export.formats import DEFAULT_FORMATS
+from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.prepare import draw_films
 from bone_age_tf.runs import Run, evaluate, familiarity, interval_table
 
@@ -53,20 +55,25 @@ def export(
     film_check = load_film_check(current.exports_dir) if check_films else None
     checked = "films are checked" if film_check else "films are not checked"
     print(f"exporting: SavedModel ({checked}), LiteRT {', '.join(formats)}")
-    folder, measured = publish.publish(
-        current.network(),
-        config,
-        _cases(current, "train", config.calibration_images, _for_calibration),
-        _cases(current, "test", config.parity_images, _evenly, film_check is not None),
-        facts,
-        current.exports_dir,
-        table,
-        calibration,
-        familiarity(current),
-        film_check,
-        draw_films(WARM_UP_AGES_MONTHS),
-        formats,
-    )
+    learned = familiarity(current)
+    calibrating = _cases(current, "train", config.calibration_images, _for_calibration)
+    compared = _cases(current, "test", config.parity_images, _evenly, film_check is not None)
+    # The converter and LiteRT report each of their steps.
+    with native_stderr_held_back():
+        folder, measured = publish.publish(
+            current.network(),
+            config,
+            calibrating,
+            compared,
+            facts,
+            current.exports_dir,
+            table,
+            calibration,
+            learned,
+            film_check,
+            draw_films(WARM_UP_AGES_MONTHS),
+            formats,
+        )
     print(parity.parity_table(measured))
     print(f"export: {folder}")
     record = {"folder": str(folder), "parity": measured}
@@ -134,16 +141,22 @@ def numbered_cases(
         trim: whether the pixels are those of the film without its black edges, as a film check
             hands them on.
     """
-    config, chosen = current.config, set(wanted)
-    found: dict[int, parity.Case] = {}
-    rows = pipeline.read_encoded(current.builder, current.parts[part])
-    for index, row in enumerate(rows.as_numpy_iterator()):
-        if index in chosen:
-            film = preprocessing.decode_radiograph(row[schema.IMAGE])
-            if trim:
-                film = preprocessing.trim_black(film)
-            image = preprocessing.resize(film, config.image_size_px, config.resize)
-            found[index] = parity.Case(
-                row[schema.IMAGE], image.numpy(), int(row["sex"]), float(row["age_months"])
-            )
+    size_px, mode = current.config.image_size_px, current.config.resize
+
+    def with_pixels(index, row):
+        film = preprocessing.decode_radiograph(row[schema.IMAGE])
+        if trim:
+            film = preprocessing.trim_black(film)
+        return index, row, preprocessing.resize(film, size_px, mode)
+
+    chosen = tf.constant(wanted, tf.int64)
+    rows = pipeline.read_encoded(current.builder, current.parts[part]).enumerate()
+    rows = rows.filter(lambda index, row: tf.reduce_any(index == chosen))
+    rows = rows.map(with_pixels, num_parallel_calls=tf.data.AUTOTUNE)
+    found = {
+        int(index): parity.Case(
+            row[schema.IMAGE], image, int(row[schema.SEX]), float(row[schema.AGE_MONTHS])
+        )
+        for index, row, image in rows.as_numpy_iterator()
+    }
     return [(index, found[index]) for index in wanted]

@@ -4,11 +4,13 @@ The builders are no part of this package: they are found by name when a command 
 they write is the contract.
 """
 
+import contextlib
 import hashlib
 import importlib
 import io
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,11 +92,16 @@ def draw_films(ages_months: Sequence[float], size_px: int = 256, seed: int = 0) 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:
     if builder.is_prepared():
         return
-    print(f"preparing {builder.info.full_name}, once")
+    print(f"preparing {builder.info.full_name}, once", flush=True)
     settings = tfds.download.DownloadConfig(
         manual_dir=str(manual_dir.resolve()) if manual_dir else None
     )
-    builder.download_and_prepare(download_config=settings)
+    # TFDS prints that it downloads, even where it does not; its bars are for terminals.
+    tfds.display_progress_bar(sys.stderr.isatty())
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_config=settings)
+    images = sum(split.num_examples for split in builder.info.splits.values())
+    print(f"prepared {images} images in {builder.data_dir}", flush=True)
 
 
 def _home(dataset: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: bool) -> Path:

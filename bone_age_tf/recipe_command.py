@@ -4,9 +4,10 @@ import time
 from pathlib import Path
 
 import ml_collections
-from absl import flags
+from absl import flags, logging
 
 from bone_age_tf.config import ConfigError
+from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.recipes.catalog import RECIPES, load_recipe
 from bone_age_tf.recipes.recipe import Recipe
 from bone_age_tf.training.source import TrainingData
@@ -20,6 +21,7 @@ def run_recipe(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> in
     Raises:
         ConfigError: no such recipe or pack, or a stage that cannot be run; see `stages.StageRun`.
     """
+    logging.set_verbosity(logging.ERROR)
     recipe = chosen_recipe(values)
     import keras
 
@@ -93,6 +95,6 @@ def _data(
             f"KERAS_BACKEND={backend} trains from a pack: write one with TensorFlow, "
             f"python run.py --mode=pack --recipe={recipe.name}, and name it with --pack=FILE"
         )
-    from bone_age_tf import commands
-
+    with native_stderr_held_back():
+        from bone_age_tf import commands
     return commands.prepared_data(values, config, recipe.dataset)

@@ -1,6 +1,7 @@
 """A run's folder, and what its network says of the held-out images. Imports TensorFlow."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Run:
                 f"{path}: no such file; train first: "
                 f"python run.py --model={self.config.model} --workdir={self.workdir}"
             )
-        return load_network(path)
+        return _load_network(path, path.stat().st_mtime_ns)
 
     def training_images(self) -> int:
         """Returns how many images trained; of a run that is not finished, how many there are."""
@@ -74,6 +75,13 @@ class Run:
         record = json.loads(path.read_text()) if path.exists() else {}
         everything = pipeline.read_table(self.builder, self.parts["train"])
         return record.get(fitting.TRAINING_IMAGES, len(everything))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_network(path: Path, modified_ns: int) -> keras.Model:
+    """Loads a checkpoint once: evaluation, export and explanation of a run share what is traced."""
+    del modified_ns  # tells a file from a later one at the same place
+    return load_network(path)
 
 
 def evaluate(current: Run) -> dict:
@@ -151,8 +159,11 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
 def familiarity(current: Run) -> Familiarity:
     """Measures what the best checkpoint sees in images that it knows and in held-out ones."""
     network = build_features_model(current.network())
+    most = current.config.familiarity_images
     found = [
-        prediction.predict_features(network, current.config, current.builder, current.parts[name])
+        prediction.predict_features(
+            network, current.config, current.builder, current.parts[name], most
+        )
         for name in ("train", "validation")
     ]
     return fit_familiarity(*found)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,6 +59,7 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     for said in ("MAE", "constant", "report.md", "exports/resnet18/1", "On 8 held-out images"):
         assert said in done.stdout
+    assert not lines_of_libraries(done.stdout + done.stderr)
     check_what_it_left(tmp_path)
     check_it_is_not_done_twice(root, tmp_path)
     check_its_export_predicts(root, tmp_path, phantoms)
@@ -66,6 +68,19 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["--mode=explain", MODEL]) == 0
     assert "the newest run: runs/resnet18-road" in capsys.readouterr().out
+
+
+def lines_of_libraries(text):
+    """The lines that TensorFlow, TFDS, LiteRT and absl have written for themselves."""
+    patterns = (
+        r"^[IWEF]\d{4} ",
+        r"^(INFO|WARNING|ERROR)\b",
+        r"absl::InitializeLog|oneDNN custom operations|cuda|XNNPACK|TensorFlow Lite",
+        r"Saved artifact|Assets written|Downloading and preparing|downloaded and prepared",
+        r"Generating|Shuffling|examples/s|splits/s|it/s\]",
+        r"Estimated count of arithmetic ops|\.py:\d+: \w*Warning",
+    )
+    return [line for line in text.splitlines() if re.search("|".join(patterns), line)]
 
 
 def check_what_it_left(place):

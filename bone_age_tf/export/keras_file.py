@@ -9,6 +9,10 @@ import numpy as np
 KERAS_FILE = "model.keras"
 """The network as it was trained, to look into or to go on from with `--config.init`."""
 
+_COMPRESSION = 1
+"""Deflate level, 1 to 9. Level 9 makes the file of a ResNet50 7 % smaller and takes 13 times as
+long."""
+
 _KERNEL_AXES = 2
 """Fewer axes are biases, scales and moments: few, and of pixels not within half precision."""
 
@@ -32,7 +36,7 @@ def write_keras_file(network: keras.Model, path: Path) -> None:
         network.set_weights(trained)
     with (
         zipfile.ZipFile(plain) as source,
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as target,
     ):
         for name in source.namelist():
             target.writestr(name, source.read(name))

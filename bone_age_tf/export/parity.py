@@ -33,6 +33,8 @@ MAP_LIMIT = 0.1
 """A map with a place, 0 to 1, that is further off is broken, and nothing is published."""
 _MAPS = 16
 """Cases whose maps are compared."""
+_BATCH = 25
+"""Images that Keras and the SavedModel see at a time."""
 _INTEGER = (DYNAMIC, INT8, UINT8)
 _SINGLE_THREAD_CASES = 40
 _MEMORY = """
@@ -105,13 +107,14 @@ def measure_parity(
     images = np.stack([case.image for case in cases])
     sexes = np.array([[case.sex] for case in cases], np.float32)
     labels = np.array([case.age_months for case in cases])
-    expected = network.predict({schema.IMAGE: images, schema.SEX: sexes}, verbose=0)
+    expected = _keras_outputs(network, images, sexes)
     keras_months = np.ravel(expected[schema.AGE_MONTHS])
     found: dict = {
         "n": len(cases),
         "keras": {"mae_months": _mean_difference(keras_months, labels)},
     }
-    served, from_bytes = _saved_model_months(saved_model, cases, sexes)
+    served_model = tf.saved_model.load(str(saved_model))  # takes seconds: once for everything
+    served, from_bytes = _saved_model_months(served_model, cases, sexes)
     found["saved_model"] = _compared("saved_model", served, keras_months, labels)
     found["saved_model"]["from_bytes"] = from_bytes
     lite_files = {form: path for form, path in files.items() if form != ONNX}
@@ -130,7 +133,7 @@ def measure_parity(
             "megabytes": files[ONNX].stat().st_size / 1e6
         }
     if schema.MAP in expected:
-        maps = _maps_of(saved_model, files.get(FLOAT32_MAP), cases[:_MAPS])
+        maps = _maps_of(served_model, files.get(FLOAT32_MAP), cases[:_MAPS])
         for name, (of_cases, some) in maps.items():
             keras_maps = expected[schema.MAP][:_MAPS][of_cases]
             found[name]["max_map"] = _map_difference(name, some, keras_maps)
@@ -196,39 +199,55 @@ def _mean_difference(months: np.ndarray, labels: np.ndarray) -> float:
     return float(np.abs(months - labels).mean())
 
 
+def _keras_outputs(
+    network: keras.Model, images: np.ndarray, sexes: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns the outputs of a Keras model by name, first axis N.
+
+    The layers run one by one: to trace them as one graph takes longer than to run them.
+    """
+    batches = []
+    for first in range(0, len(images), _BATCH):
+        these = slice(first, first + _BATCH)
+        outputs = network({schema.IMAGE: images[these], schema.SEX: sexes[these]}, training=False)
+        batches.append({name: np.asarray(value) for name, value in outputs.items()})
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
 def _saved_model_months(
-    folder: Path, cases: list[Case], sexes: np.ndarray
+    loaded: tf.Module, cases: list[Case], sexes: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Returns the ages of a SavedModel, and how many of them it found from bytes.
 
     A film that its film check refuses or turns is asked about by its pixels instead: what is
     compared is the model, not the check.
     """
-    loaded = tf.saved_model.load(str(folder))  # must outlive its signatures
     from_bytes, tensors = (loaded.signatures[one] for one in (BYTES_SIGNATURE, TENSOR_SIGNATURE))
-    months, as_they_are = np.zeros(len(cases)), 0
-    for first in range(0, len(cases), 16):
-        batch, sex = cases[first : first + 16], tf.constant(sexes[first : first + 16])
-        files = tf.constant([case.encoded for case in batch])
+    months, untouched = [], []
+    for first in range(0, len(cases), _BATCH):
+        files = tf.constant([case.encoded for case in cases[first : first + _BATCH]])
+        sex = tf.constant(sexes[first : first + _BATCH])
         answer = from_bytes(**{IMAGE_BYTES: files, schema.SEX: sex})
-        images = tf.constant(np.stack([case.image for case in batch]), tf.float32)
-        of_pixels = tensors(**{schema.IMAGE: images, schema.SEX: sex})[schema.AGE_MONTHS]
-        untouched = answer[REASON_CODE].numpy() == Reason.NONE
-        as_they_are += int(untouched.sum())
-        months[first : first + 16] = np.where(
-            untouched, np.ravel(answer[schema.AGE_MONTHS]), np.ravel(of_pixels)
-        )
-    return months, as_they_are
+        months.append(np.ravel(answer[schema.AGE_MONTHS]).astype(float))
+        untouched.append(answer[REASON_CODE].numpy() == Reason.NONE)
+    found, as_they_are = np.concatenate(months), np.concatenate(untouched)
+    # At least one case, so that this signature is compared, too.
+    others = np.union1d(np.flatnonzero(~as_they_are), [0])
+    for first in range(0, len(others), _BATCH):
+        these = others[first : first + _BATCH]
+        images = tf.constant(np.stack([cases[place].image for place in these]), tf.float32)
+        of_pixels = tensors(**{schema.IMAGE: images, schema.SEX: tf.constant(sexes[these])})
+        found[these] = np.ravel(of_pixels[schema.AGE_MONTHS])
+    return found, int(as_they_are.sum())
 
 
 def _maps_of(
-    saved_model: Path, lite_file: Path | None, cases: list[Case]
+    loaded: tf.Module, lite_file: Path | None, cases: list[Case]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns by form which cases [N] have a map, and those maps [K, H, W].
 
     Those of the SavedModel are of films that its film check left as they are.
     """
-    loaded = tf.saved_model.load(str(saved_model))  # must outlive its signatures
     answer = loaded.signatures[EXPLAIN_SIGNATURE](
         **{
             IMAGE_BYTES: tf.constant([case.encoded for case in cases]),

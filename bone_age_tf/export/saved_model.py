@@ -1,5 +1,6 @@
 """SavedModel for TF Serving: encoded files or pixels in, months out."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -49,13 +50,14 @@ def write_saved_model(
     size_px = config.image_size_px
     sex = tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
 
-    quick = _without_map(model)
+    # Two signatures share this function, so that the network is traced once for both.
+    quick_fn = _traced_once(_without_map(model), size_px)
 
-    def from_pixels(network, image, sex):
+    def whole_fn(image, sex):
         # Named outright: Keras may otherwise trace a model in training mode.
-        return network({schema.IMAGE: image, schema.SEX: sex}, training=False)
+        return model({schema.IMAGE: image, schema.SEX: sex}, training=False)
 
-    def from_bytes(network, image_bytes, sex):
+    def from_bytes(network_fn, image_bytes, sex):
         tf.debugging.assert_equal(
             tf.shape(image_bytes)[0],
             tf.shape(sex)[0],
@@ -63,7 +65,7 @@ def write_saved_model(
         )
         films = look_at_files(image_bytes, size_px, config.resize, film_check)
         known_sex = tf.where(answers.is_sex(sex), sex, 0.0)
-        outputs = dict(from_pixels(network, films[schema.IMAGE], known_sex))
+        outputs = dict(network_fn(films[schema.IMAGE], known_sex))
         if schema.MAP in outputs:
             outputs[schema.OVERLAY] = overlay_png(films[schema.IMAGE], outputs[schema.MAP])
         return answers.with_status(films, sex, outputs)
@@ -72,16 +74,18 @@ def write_saved_model(
     archive = keras.export.ExportArchive()
     files = [tf.TensorSpec([None], tf.string, name=IMAGE_BYTES), sex]
     archive.add_endpoint(
-        BYTES_SIGNATURE, lambda image_bytes, sex: from_bytes(quick, image_bytes, sex), files
+        BYTES_SIGNATURE, lambda image_bytes, sex: from_bytes(quick_fn, image_bytes, sex), files
     )
     archive.add_endpoint(
         TENSOR_SIGNATURE,
-        lambda image, sex: from_pixels(quick, image, sex),
+        lambda image, sex: dict(quick_fn(image, sex)),
         [_pixels(None, size_px), sex],
     )
     if schema.MAP in model.output:
         archive.add_endpoint(
-            EXPLAIN_SIGNATURE, lambda image_bytes, sex: from_bytes(model, image_bytes, sex), files
+            EXPLAIN_SIGNATURE,
+            lambda image_bytes, sex: from_bytes(whole_fn, image_bytes, sex),
+            files,
         )
     archive.write_out(folder, verbose=False)
     return _describe(folder)
@@ -110,6 +114,18 @@ def write_single_case_model(
         ],
     )
     archive.write_out(folder, verbose=False)
+
+
+def _traced_once(model: keras.Model, size_px: int) -> Callable:
+    """Returns a model as a TensorFlow function of `image` and `sex`, of any batch size."""
+    return tf.function(
+        lambda image, sex: model({schema.IMAGE: image, schema.SEX: sex}, training=False),
+        input_signature=[
+            _pixels(None, size_px),
+            tf.TensorSpec([None, 1], tf.float32, name=schema.SEX),
+        ],
+        autograph=False,
+    )
 
 
 def _without_map(model: keras.Model) -> keras.Model:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf.inference.predictor import METADATA_FILE, ModelError
+from bone_age_tf.native_output import native_stderr_held_back
 
 Loaded = TypeVar("Loaded")
 
@@ -33,8 +34,9 @@ def load_image_network(
     try:
         content = json.loads((folder / METADATA_FILE).read_text("utf-8"))
         path = folder / content["files"]["float32"]
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
-        interpreter.allocate_tensors()
+        with native_stderr_held_back():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
         return make(interpreter, content)
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(

@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
+from bone_age_tf.native_output import native_stderr_held_back
 
 METADATA_FILE = "metadata.json"
 SHIPPED_MODEL = "efficientnet_lite0"
@@ -139,8 +140,9 @@ class Predictor:
         if not path.is_file():
             raise ModelError(f"{path}: no such file; {_remedy(folder)}")
         try:
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            interpreter.allocate_tensors()
+            with native_stderr_held_back():
+                interpreter = Interpreter(model_path=str(path), num_threads=threads)
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{path}: not a usable LiteRT model ({error}); {_remedy(folder)}"

@@ -29,20 +29,68 @@ class StagedAdamW(keras.optimizers.AdamW):
         self._by_index = [self.stages.get(variable.path, (1.0, 0)) for variable in variables]
         super().build(variables)
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Updates all weights; what they share is computed once, not once a weight."""
+        step = ops.cast(self.iterations + 1, "float32")
+        self._beta_powers = ops.power(self.beta_1, step), ops.power(self.beta_2, step)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
     def update_step(self, gradient, variable, learning_rate):
-        """Updates one weight at its own rate."""
+        """Updates one weight at its own rate.
+
+        With TensorFlow on a single device its own operation for Adam does it: the same arithmetic
+        as Keras', but one pass over the memory of a weight, and one node in the graph, in place of
+        twelve. Otherwise Keras' own code does it.
+        """
         rate = ops.cast(learning_rate, "float32") * self._factor(variable)
-        super().update_step(gradient, variable, rate)
+        if not self._takes_tensorflows_adam(gradient, variable):
+            super().update_step(gradient, variable, rate)
+            return
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        beta_1_power, beta_2_power = self._beta_powers
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1_power,
+            beta2_power=beta_2_power,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, tf.float32),
+        )
+
+    def _takes_tensorflows_adam(self, gradient, variable) -> bool:
+        if keras.backend.backend() != "tensorflow":
+            return False
+        import tensorflow as tf
+
+        several = self._distribution_strategy.num_replicas_in_sync > 1
+        sparse = isinstance(gradient, tf.IndexedSlices)
+        return not several and not sparse and variable.dtype == tf.float32
 
     def _factor(self, variable):
         factor, first_step = self._by_index[self._get_variable_index(variable)]
+        if not first_step:
+            return factor
         return factor * ops.cast(self.iterations >= first_step, "float32")
 
     def _apply_weight_decay(self, variables):
+        learning_rate = ops.cast(self.learning_rate, "float32")
         for variable in variables:
             if self._use_weight_decay(variable):
-                rate = ops.cast(self.learning_rate, "float32") * self._factor(variable)
+                rate = learning_rate * self._factor(variable)
                 variable.assign(variable * (1.0 - self.weight_decay * rate))
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        """As Keras' own, with fewer operations: at step 0 the average is the weight itself."""
+        share = ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum)
+        averages = self._model_variables_moving_average
+        for variable, average in zip(trainable_variables, averages, strict=True):
+            average.assign_add((variable - average) * share)
 
 
 def backbone_layers(network: keras.Model) -> list[str]:

@@ -172,7 +172,9 @@ def test_refused_films_do_not_spoil_the_parity(served, drawn):
         parity.Case(encode(drawn[0][:90]), half, 0, 30.0),
         parity.Case(encode(drawn[2]), whole, 1, 144.0),
     ]
-    months, from_bytes = parity._saved_model_months(folder, cases, np.array([[0.0], [1.0]], "f"))
+    months, from_bytes = parity._saved_model_months(
+        tf.saved_model.load(str(folder)), cases, np.array([[0.0], [1.0]], "f")
+    )
     assert from_bytes == 1
     predictor = Predictor.load(folder)
     expected = [predictor.predict_fitted(case.image[..., 0], case.sex).age_months for case in cases]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bone_age_tf import config as configs
 from bone_age_tf.config import ConfigError
@@ -194,6 +195,31 @@ def test_a_weight_stands_still_before_its_step_and_then_moves_at_its_rate():
     assert moved[0] == pytest.approx(0.1 * moved[1], rel=0.02)
     optimizer.apply(gradients)
     assert float(late[0]) < 1.0
+
+
+def test_the_steps_are_those_of_keras_own_adamw_with_its_moving_average():
+    settings = {
+        "learning_rate": 0.01,
+        "weight_decay": 0.1,
+        "global_clipnorm": 1.0,
+        "use_ema": True,
+        "ema_momentum": 0.8,
+    }
+    random = np.random.default_rng(0)
+    start = random.normal(size=(3, 5)).astype(np.float32)
+    gradients = random.normal(size=(6, 3, 5)).astype(np.float32)
+    weights, averages = [], []
+    for optimizer in (StagedAdamW({}, **settings), keras.optimizers.AdamW(**settings)):
+        weight = keras.Variable(start)
+        optimizer.build([weight])
+        apply_fn = tf.function(lambda gradient, by=optimizer: by.apply([gradient]))
+        for gradient in gradients:
+            apply_fn(tf.constant(gradient))
+        weights.append(weight.numpy())
+        averages.append(optimizer._model_variables_moving_average[0].numpy())
+    assert np.abs(weights[1] - start).max() > 0.02
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(averages[0], averages[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
