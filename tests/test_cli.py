@@ -28,7 +28,7 @@ def test_help_teaches_without_tensorflow(root):
     [
         (
             ["--mode=trian"],
-            "Did you mean train? Known: audit, calibrate, evaluate, explain, export, predict",
+            "Did you mean train? Known: audit, calibrate, evaluate, explain, export, pack",
         ),
         (["--model=resnet51"], "Did you mean resnet50?"),
         (["--dataset=hand_fantom"], "Did you mean hand_phantom?"),

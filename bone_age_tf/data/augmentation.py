@@ -49,6 +49,9 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
     if config.policy == "strong":
         layers.append(_keras_cv_layer(config, seed))
     layers.append(keras.layers.Lambda(_clip, name="clip_to_pixels"))
+    if keras.backend.backend() == "jax":
+        for layer in layers:  # Keras' own say that they cannot be compiled; under JAX they can
+            layer.supports_jit = True
     return keras.Sequential(layers, name="augmentation")
 
 

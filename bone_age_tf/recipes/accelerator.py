@@ -24,6 +24,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
@@ -47,8 +48,9 @@ KEPT = (
     "checkpoints/best.keras", "checkpoints/best.json", "checkpoints/finished.json",
 )  # fmt: skip
 """Files of the run that come back."""
-_WARM_STEPS, _TIMED_STEPS = 3, 20
-_SHARE = 0.92
+_TIMED_STEPS, _TIMED_SECONDS = 20, 5.0
+"""The measurement of a speed ends after so many steps or seconds, whichever come first."""
+_SHARE = 0.9
 """Share of the time left that epochs may fill; the rest is for what the measurement did not see."""
 
 
@@ -119,6 +121,7 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     from bone_age_tf.files import replace_file
     from bone_age_tf.recipes.catalog import load_recipe
     from bone_age_tf.training import fit as fitting
+    from bone_age_tf.training.checkpoints import OutOfTimeError
     from bone_age_tf.training.precision import set_precision
 
     def say(text: str) -> None:
@@ -144,7 +147,14 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     record |= {"skip_bad_rows": False}
     replace_file(workdir / "run.json", (json.dumps(record) + "\n").encode())
     save_config(config, workdir / "config.json")
-    best = fitting.fit(config, data, workdir, stage.seed, stop_at=deadline)
+    best = workdir / "checkpoints" / "best.keras"
+    try:
+        fitting.fit(config, data, workdir, stage.seed, stop_at=deadline)
+    except OutOfTimeError as error:
+        say(str(error))
+        if not best.exists():
+            say("no epoch was finished: give more --seconds")
+            return 1
     figures = validation_figures(best, config, data)
     figures |= {"seconds": time.monotonic() - start, "images_per_second": speed.images_per_second}
     replace_file(workdir / "measured.json", (json.dumps(figures, indent=2) + "\n").encode())
@@ -162,7 +172,7 @@ class Speed:
     """How fast a stage trains.
 
     Attributes:
-        epoch_seconds: an epoch with its validation, the mean over the stage's image sizes.
+        epoch_seconds: an epoch with its validation and its files, over the stage's image sizes.
         images_per_second: of training, by image size in pixels.
     """
 
@@ -181,25 +191,42 @@ def measure_speed(config: Any, data: Any, seed: int) -> Speed:
     from bone_age_tf.training import fit as fitting
 
     steps = max(1, len(data.training_ids(config)) // config.batch_size)
-    model = fitting.compiled(config, fitting.Schedule(1, steps), seed)
-    targets_fn = fitting.with_targets(model.trained_outputs, model.mixing is not None)
     ends = config.stage_ends or (1.0,)
     shares = [end - begin for begin, end in zip((0.0, *ends), ends, strict=False)]
     seconds, speeds = 0.0, {}
     for scale, share in zip(config.stage_scales or (1.0,), shares, strict=True):
         size_px = round(scale * config.image_size_px)
+        model = fitting.compiled(config, fitting.Schedule(1, steps), seed)
+        targets_fn = fitting.with_targets(model.trained_outputs, model.mixing is not None)
         batches = data.training_batches(config, [(0, size_px)], seed, 0, targets_fn)
-        model.fit(batches, steps_per_epoch=_WARM_STEPS, verbose=0)
-        begin = time.monotonic()
-        model.fit(batches, steps_per_epoch=_TIMED_STEPS, verbose=0)
-        a_step = (time.monotonic() - begin) / _TIMED_STEPS
+        a_step = _seconds_a_step(model, batches)
         speeds[size_px] = config.batch_size / a_step
         seconds += share * steps * a_step
     validation = data.validation_batches(config, fitting.with_targets(model.trained_outputs))
     model.evaluate(validation, verbose=0)
     begin = time.monotonic()
     model.evaluate(validation, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:  # what each epoch writes
+        for name in ("best.keras", "last.keras"):
+            model.network.save(Path(folder) / name)
+        model.save_weights(Path(folder) / "point.weights.h5")
     return Speed(seconds + time.monotonic() - begin, speeds)
+
+
+def _seconds_a_step(model: Any, batches: Any) -> float:
+    """Times some steps; the first, for which images are decoded and the step compiled, not."""
+    import keras
+
+    ends: list[float] = []
+
+    def note(batch: int, logs: Any) -> None:
+        ends.append(time.monotonic())
+        model.stop_training = len(ends) > 1 and ends[-1] - ends[0] > _TIMED_SECONDS
+
+    timer = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+    steps = 1 + _TIMED_STEPS
+    model.fit(batches, steps_per_epoch=steps, callbacks=[timer], verbose=0, shuffle=False)
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
 def validation_figures(best: Path, config: Any, data: Any) -> dict[str, Any]:

@@ -189,8 +189,6 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
         optimizer,
         loss=losses,
         loss_weights=weights,
-        # Keras' own augmentation layers say that they cannot be compiled; under JAX they can.
-        jit_compile=True if keras.backend.backend() == "jax" else "auto",
         metrics={
             schema.AGE_MONTHS: keras.metrics.MeanAbsoluteError(name=checkpoints.MAE_METRIC),
             **{name: [] for name in losses if name != schema.AGE_MONTHS},
