@@ -50,7 +50,8 @@ def test_data_and_models_do_not_know_each_other():
 
 
 def test_imports_follow_the_flow_of_data():
-    order = ["data", "models", "training", "evaluation", "explain", "export", "inference", "web"]
+    order = ["data", "models", "training", "evaluation", "recipes", "explain", "export"]
+    order += ["inference", "web"]
     for place, name in enumerate(order):
         later = [f"bone_age_tf.{other}" for other in order[place + 1 :]]
         assert not offenders(in_room(name), later)
@@ -68,6 +69,18 @@ def test_models_are_pure_keras():
 
 def test_inference_knows_neither_tensorflow_nor_keras():
     assert not offenders(in_room("inference", "web"), ["tensorflow", "keras"])
+
+
+def test_training_and_recipes_need_no_tensorflow():
+    """They import it inside functions alone, where it is the backend."""
+    through_tf_data = ("prediction.py", "out_of_fold.py")
+    for path in in_room("training", "recipes"):
+        if path.name not in through_tf_data:
+            at_import = ast.parse(path.read_text())
+            at_import.body = [
+                node for node in at_import.body if isinstance(node, (ast.Import, ast.ImportFrom))
+            ]
+            assert "tensorflow" not in ast.unparse(at_import), path
 
 
 def test_only_one_room_knows_tf_explain():
