@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from bone_age_tf import config as configs
 from bone_age_tf.data import pack, packing, pipeline
 from bone_age_tf.data.augmentation import build_augmentation
 from bone_age_tf.data.packed import PackedData
@@ -290,6 +291,9 @@ def test_precision_follows_the_processor(tmp_path, monkeypatch):
     assert precision.choose_precision("mixed_float16") == "mixed_float16"
     monkeypatch.setattr(precision, "_cpu_multiplies_bfloat16", lambda: True)
     assert precision.choose_precision("auto") == "mixed_bfloat16"
+    for model, wanted in (("resnet18", "mixed_bfloat16"), ("efficientnet_lite0", "float32")):
+        config = configs.load_config(model, "hand_phantom")
+        assert precision.choose_precision("auto", config) == wanted
 
 
 @pytest.mark.slow
