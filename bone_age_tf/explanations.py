@@ -98,12 +98,12 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
     detector = load_detector(current.exports_dir)
     intervals = interval_table(current)
     cases = []
-    aspect = _aspect(config.resize)
+    mode = configs.served_resize(config)
     for index, found in numbered_cases(current, "test", wanted):
         image = found.image[..., 0]
         sex = int(table.sex[index])
         case = ExplainedCase(
-            table.image_id[index], image, sex, float(table.age_months[index]), aspect=aspect
+            table.image_id[index], image, sex, float(table.age_months[index]), aspect=_aspect(mode)
         )
         outputs = trained(
             {schema.IMAGE: image[None, ..., None], schema.SEX: np.full((1, 1), sex, np.float32)},
@@ -239,8 +239,8 @@ def _explained(
 
 
 def _aspect(mode: str) -> float:
-    """Returns width over height at which a resized square shows a hand in its usual proportions."""
-    return schema.RADIOGRAPH_ASPECT if mode == "stretch" else 1.0
+    """Returns width over height of what a square shows; stretched ones are hands of usual shape."""
+    return schema.RESIZE_ASPECTS.get(mode, schema.RESIZE_ASPECTS["portrait"])
 
 
 def write_explanations(

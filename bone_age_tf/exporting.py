@@ -141,7 +141,7 @@ def numbered_cases(
         trim: whether the pixels are those of the film without its black edges, as a film check
             hands them on.
     """
-    size_px, mode = current.config.image_size_px, current.config.resize
+    size_px, mode = current.config.image_size_px, configs.served_resize(current.config)
 
     def with_pixels(index, row):
         film = preprocessing.decode_radiograph(row[schema.IMAGE])

@@ -141,6 +141,7 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "luma": radiograph.LUMA,
         "black": radiograph.BLACK,
         "thin_edge": radiograph.THIN_EDGE,
+        "resize_aspects": schema.RESIZE_ASPECTS,
         "least_side_px": reasons.LEAST_SIDE_PX,
         "least_range": reasons.LEAST_RANGE,
         "levels_side_px": reasons.LEVELS_SIDE_PX,

@@ -37,6 +37,7 @@ def served(root, phantoms, drawn, tmp_path_factory):
     try:
         config = configs.base_config()
         config.model, config.dataset, config.image_size_px = "tiny", "hand_phantom", 32
+        config.served_resize = "portrait"
         keras.utils.set_random_seed(1)
         network = build_model(config)
         sharpen(network)
@@ -68,5 +69,4 @@ def served(root, phantoms, drawn, tmp_path_factory):
 def _fitted(film):
     from bone_age_tf.data import radiograph
 
-    # The quality check cuts black edges off before it hands a film on.
-    return radiograph.resize(radiograph.trim_black(film.astype(np.float32)), 32)[..., None]
+    return radiograph.resize(film.astype(np.float32), 32, "portrait")[..., None]

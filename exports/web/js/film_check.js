@@ -22,7 +22,7 @@ export async function look(film, check, settings, ask) {
   if (high - low < settings.least_range) {
     return { image: null, reason: "blank: there is no contrast in it" };
   }
-  const { square } = fit(image, check.size_px, check.resize);
+  const { square } = fit(image, check.size_px, check.resize, settings);
   const said = await ask(square.pixels);
   if (said.film_kind[0] < check.hand_threshold) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
