@@ -248,16 +248,16 @@ def test_a_process_that_is_killed_goes_on(root, tmp_path):
     )
     folder = tmp_path / "run" / "checkpoints"
     deadline = time.monotonic() + 300
-    while not list(folder.glob("epoch-*.h5")) and time.monotonic() < deadline:
+    while not list(folder.glob("step-*.h5")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    done = max(int(path.name[6:11]) for path in folder.glob("epoch-*.h5"))
-    assert 0 < done < 400
+    done = max(int(path.name[5:13]) for path in folder.glob("step-*.h5"))
+    assert 0 < done < 4800
     going = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert going.stdout is not None
-    said = next(line for line in going.stdout if line.startswith("going on"))
+    said = next(line for line in going.stdout if line.startswith("resuming"))
     going.kill()
     going.wait()
-    assert said.strip() == f"going on after epoch {done} of 400"
+    assert said.strip() == f"resuming after step {done} of 4800"
