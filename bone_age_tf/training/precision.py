@@ -17,9 +17,8 @@ def choose_precision(wanted: str, config: ml_collections.ConfigDict | None = Non
 
     A GPU with tensor cores for it gets mixed_bfloat16 (compute capability 8.0) or mixed_float16
     (7.0). A CPU gets mixed_bfloat16 only where it multiplies that format itself, since emulated it
-    is slower than float32, and only for a network without depthwise convolutions: at 256 px on a
-    processor with AMX, ResNet-18 trains at 20 instead of 13 images a second, EfficientNet-Lite0 at
-    7 instead of 11 (`benchmarks/training_speed.py` prints such figures).
+    is slower than float32, and only for a network without depthwise convolutions, which are
+    slower in it (`benchmarks/training_speed.py` prints the speeds of both kinds).
 
     Args:
         wanted: `auto` or a policy's name.
