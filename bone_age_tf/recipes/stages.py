@@ -28,6 +28,8 @@ BEGUN_FILE, DONE_FILE, REPORT_FILE = "stage_begun.json", "stage.json", "report.m
 BEST = Path("checkpoints") / "best.keras"
 _TABLES = ("leave_out", "trust")
 """Settings that name a file; its content counts, not its place."""
+_OF_EXPORTS = ("calibration_images", "familiarity_images", "parity_images")
+"""Settings that the weights do not depend on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,8 @@ class StageRun:
     ) -> str:
         """Returns a digest of all that decides the result, wherever the files are."""
         settings = configs.flat(config)
+        for name in _OF_EXPORTS:
+            settings.pop(name)
         settings["init"] = [
             _file_digest(source) if isinstance(source, Path) else source for source in init
         ]
