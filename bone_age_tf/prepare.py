@@ -96,10 +96,14 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None
     settings = tfds.download.DownloadConfig(
         manual_dir=str(manual_dir.resolve()) if manual_dir else None
     )
-    # TFDS prints that it downloads, even where it does not; its bars are for terminals.
+    # TFDS prints that it downloads, even where it does not; its bars are for terminals. They are
+    # switched for the whole process, so they come back for what follows.
     tfds.display_progress_bar(sys.stderr.isatty())
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_config=settings)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_config=settings)
+    finally:
+        tfds.enable_progress_bar()
     images = sum(split.num_examples for split in builder.info.splits.values())
     print(f"prepared {images} images in {builder.data_dir}", flush=True)
 

@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from bone_age_tf.config import ConfigError
@@ -32,6 +33,14 @@ def test_a_changed_table_is_prepared_anew_and_an_unchanged_one_is_not(tmp_path, 
     assert ages(prepare_dataset("radiograph_folder", data, mine)) == [101]
     with pytest.raises(ConfigError, match="choose with --manual_dir"):
         prepare_dataset("radiograph_folder", data, None)
+
+
+def test_bars_that_are_for_terminals_come_back(tmp_path, capsys):
+    write_case(tmp_path / "mine", 100)
+    prepare_dataset("radiograph_folder", tmp_path / "data", tmp_path / "mine")
+    assert "Generating" not in capsys.readouterr().err
+    list(tfds.core.utils.tqdm(range(2), desc="afterwards"))
+    assert "afterwards" in capsys.readouterr().err
 
 
 def test_configs_are_named_after_a_slash(tmp_path):

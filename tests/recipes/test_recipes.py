@@ -87,6 +87,9 @@ def test_a_recipe_goes_on_after_the_stages_that_are_done(
     ]
     assert records[0]["key"] == records[1]["key"]
     assert records[0]["val_mae_months"] == pytest.approx(records[1]["val_mae_months"])
+    # What only exports look at makes no stage another one
+    run(short, data, tmp_path / "there", overrides=[("familiarity_images", "3")])
+    assert count_fits[4:] == []
     # Other settings, or weights that were exchanged, are not taken for the same stage
     with pytest.raises(ConfigError, match="first holds this stage from other data, settings"):
         run(short, data, tmp_path / "there", overrides=[("learning_rate", "0.1")])
