@@ -1,5 +1,6 @@
 """The command line: flags to modes, and errors. Imports TensorFlow only when a mode needs it."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from bone_age_tf import schema
-from bone_age_tf.command_flags import MODES, OUTPUTS, define_flags, help_text
+from bone_age_tf.command_flags import MODES, OUTPUTS, RESUMED_MODES, define_flags, help_text
 from bone_age_tf.config import (
     DATASETS,
     PRECISIONS,
@@ -16,10 +17,13 @@ from bone_age_tf.config import (
     require_known,
 )
 from bone_age_tf.export.formats import FORMATS
+from bone_age_tf.files import OutputError
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.native_output import native_stderr_held_back
 
 _CONFIG_PREFIX = "--config."
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
+"""Errors of the operating system that a user can remedy: full and write-protected disks."""
 
 
 def split_config_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -59,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except flags.Error as error:
         print(f"error: {error}\nSee python run.py --help", file=sys.stderr)
     except KeyboardInterrupt:
-        print("\nstopped; the same command with the same --workdir goes on", file=sys.stderr)
+        resumes = values.mode in RESUMED_MODES
+        how = "; the same command with the same --workdir continues" if resumes else ""
+        print(f"\nstopped{how}", file=sys.stderr)
         return 130
     except Exception as error:  # what a user can mend is told without a traceback
         if not _is_users(error):
@@ -101,6 +107,7 @@ def _check(values: flags.FlagValues) -> None:
         "pack_px": ("pack",),
         "pack_quality": ("pack",),
         "part_mb": ("pack",),
+        "resume": ("predict",),
     }
     for name, modes in only.items():
         if values[name].present and values.mode not in modes:
@@ -178,7 +185,7 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
         from bone_age_tf.inference.server_command import predict_on_server_command
 
         return predict_on_server_command(
-            values.input, values.sex, values.server, output, values.timeout_s
+            values.input, values.sex, values.server, output, values.timeout_s, values.resume
         )
     from bone_age_tf.inference.command import predict_command
 
@@ -191,13 +198,21 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
         output,
         values.calibration,
         values.check_films,
+        values.resume,
     )
 
 
 def _is_users(error: Exception) -> bool:
     from bone_age_tf.data.radiograph import RadiographError
 
-    kinds: tuple[type[Exception], ...] = (ConfigError, RadiographError, FileNotFoundError)
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return True
+    kinds: tuple[type[Exception], ...] = (
+        ConfigError,
+        RadiographError,
+        FileNotFoundError,
+        OutputError,
+    )
     if "bone_age_tf.training.checkpoints" in sys.modules:
         from bone_age_tf.training import checkpoints
 

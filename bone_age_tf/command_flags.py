@@ -25,6 +25,8 @@ MODES = (
     "pack",
     "recipe",
 )
+RESUMED_MODES = ("train", "transfer_check", "recipe", "audit")
+"""Modes in which the same command with the same --workdir continues an interrupted run."""
 OUTPUTS = {
     "predict": "predictions.csv",
     "calibrate": "site_calibration.json",
@@ -201,13 +203,21 @@ def _define_film_flags(values: flags.FlagValues) -> None:
         None,
         "What to write. "
         + "; ".join(f"{mode}: {path}" for mode, path in OUTPUTS.items())
-        + f"; explain with --input: the folder {EXPLAINED}.",
+        + f"; explain with --input: the folder {EXPLAINED}. predict, calibrate: - for standard "
+        "output.",
     )
     flags.DEFINE_boolean(
         "check_films",
         True,
         "predict, calibrate, explain, web, export (into the SavedModel): refuse what is no whole "
         "hand; put right what is turned, mirrored or inverted.",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "resume",
+        False,
+        "predict: continue the same command after it was interrupted; images that were read are "
+        "not read again.",
         flag_values=values,
     )
     text(

@@ -29,6 +29,7 @@ from bone_age_tf.explanations import CASES_FILE, explain_input, explain_run
 from bone_age_tf.export import parity
 from bone_age_tf.export.film_check import publish_film_check
 from bone_age_tf.exporting import export
+from bone_age_tf.files import require_writable_file, require_writable_folder
 from bone_age_tf.inference.command import EXIT_OK, EXIT_SOME_FAILED
 from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.region_detector import load_detector
@@ -71,9 +72,11 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     if values.mode == "explain" and values.input:
         return _explain_input(values)
     current = _open_run(values)
+    require_writable_folder(current.workdir)
     if values.mode == "evaluate":
         evaluate(current)
     elif values.mode == "export":
+        require_writable_folder(current.exports_dir)
         path = values.calibration
         site = None if path is None else read_site_calibration(Path(path))
         export(current, site, values.check_films, values.formats)
@@ -123,8 +126,9 @@ def _pack(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
     longer_side_px = longer_side_px if values.pack_px is None else values.pack_px
     quality = quality if values.pack_quality is None else values.pack_quality
-    data = prepared_data(values, config, dataset)
     path = Path(values.output or f"{dataset.replace('/', '-')}.npz")
+    require_writable_file(path)
+    data = prepared_data(values, config, dataset)
     facts = {
         "dataset": data.builder.info.full_name,
         "longer_side_px": longer_side_px,
@@ -171,6 +175,7 @@ def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     config = configs.load_config(model, dataset.partition("/")[0], overrides)
     require_source(config)
     folder = Path(values.workdir or RUNS / f"audit-{dataset.replace('/', '-')}")
+    require_writable_folder(folder)
     builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     set_precision(values.precision, config)
     settings = [f"--config.{key}={text}" for key, text in overrides]
@@ -197,6 +202,7 @@ def _train_film_check(values: flags.FlagValues, overrides: list[tuple[str, str]]
     if overrides:
         raise ConfigError("--config has no effect on --mode=train_film_check")
     dataset = values.dataset or DEFAULT_DATASET
+    require_writable_folder(values.exports_dir)
     config = configs.load_config("cnn", dataset.partition("/")[0])  # for its cut into parts
     builder, parts = _prepare(config, dataset, values, values.manual_dir, values.skip_bad_rows)
     hands, others = (
@@ -227,6 +233,7 @@ def _explain_input(values: flags.FlagValues) -> int:
     """Explains given images with an export; 0, or 1 where some have no answer, as predict does."""
     if values.workdir:
         raise ConfigError("--input is explained with an export: name it by --model, not --workdir")
+    require_writable_folder(values.output or EXPLAINED)
     answered = explain_input(
         values.input,
         values.sex,
@@ -244,6 +251,8 @@ def _begin(values: flags.FlagValues, config: ml_collections.ConfigDict, workdir:
     """Opens the folder of a run that is to train: a new one, or one that holds the same run."""
     dataset = values.dataset or DEFAULT_DATASET
     require_source(config)
+    require_writable_folder(workdir)
+    require_writable_folder(values.exports_dir)
     record = {"dataset": dataset, "seed": values.seed}
     if (workdir / "config.json").exists():
         _require_same_run(workdir, config, record)

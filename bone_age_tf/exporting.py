@@ -15,6 +15,7 @@ from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import parity, publish
 from bone_age_tf.export.film_check import load_film_check
 from bone_age_tf.export.formats import DEFAULT_FORMATS
+from bone_age_tf.files import only_one_process
 from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.prepare import draw_films
 from bone_age_tf.runs import Run, evaluate, familiarity, interval_table
@@ -38,7 +39,6 @@ def export(
     config = current.config
     if calibration is not None:
         _require_made_with(current, calibration)
-    publish.remove_leftovers(current.exports_dir, config.model)
     table = interval_table(current)  # first: it may measure anew
     metrics_file = current.workdir / "evaluation" / "metrics.json"
     metrics = json.loads(metrics_file.read_text()) if metrics_file.exists() else evaluate(current)
@@ -59,7 +59,9 @@ def export(
     calibrating = _cases(current, "train", config.calibration_images, _for_calibration)
     compared = _cases(current, "test", config.parity_images, _evenly, film_check is not None)
     # The converter and LiteRT report each of their steps.
-    with native_stderr_held_back():
+    home = current.exports_dir / config.model
+    with only_one_process(home, f"exporting {config.model}"), native_stderr_held_back():
+        publish.remove_leftovers(current.exports_dir, config.model)
         folder, measured = publish.publish(
             current.network(),
             config,

@@ -1,22 +1,136 @@
-"""Files that a reader sees whole: the old one or the new one, never a part. Standard library."""
+"""Writing files whole, to links and devices too, and checking beforehand that it is possible.
 
+Standard library and `filelock` only.
+"""
+
+import contextlib
 import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+STANDARD_OUTPUT = "-"
+"""Name of the output that stands for the standard output of the process."""
+_STANDARD_OUTPUTS = (STANDARD_OUTPUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+class OutputError(OSError):
+    """An output that cannot be written; the message names it, the cause and the remedy."""
+
+
+def is_standard_output(path: str | Path) -> bool:
+    """Returns whether a path stands for the standard output of the process."""
+    return str(path) in _STANDARD_OUTPUTS
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file under another name and moves it into place; folders are made as needed.
 
+    Readers see the old file or the new one, never a part. A link is followed and a file keeps its
+    permissions. Standard output, a FIFO and a device are written to, not replaced.
+
     Raises:
         OSError: the folder or the file cannot be written.
     """
+    if is_standard_output(path):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        with path.open("ab") as file:
+            file.write(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         unfinished.write_bytes(content)
+        if path.exists():
+            unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def require_writable_file(path: str | Path) -> None:
+    """Checks that a file can be written, before the work whose result it will hold.
+
+    Its folder is made as needed. An existing file is not changed.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if is_standard_output(path):
+        return
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise OutputError(f"{path}: this is a folder; name a file to write")
+    if path.exists() and not path.is_file():  # a FIFO would wait for its reader when it is opened
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path}: cannot be written (permission denied)")
+        return
+    require_writable_folder(path.parent)
+
+
+def require_writable_folder(folder: str | Path) -> None:
+    """Checks that files can be made in a folder; it is made as needed.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(f"{folder}: no folder can be made there, since a file is") from None
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); name another place, or make room"
+        ) from None
+
+
+def require_room(folder: Path, content_bytes: int) -> None:
+    """Checks that a disk has room for a file, where a library would crash for want of it.
+
+    Raises:
+        OutputError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < content_bytes:
+        raise OutputError(
+            f"{folder}: no space left: {content_bytes / 1e6:.0f} MB are needed, "
+            f"{free / 1e6:.0f} MB are free; make room"
+        )
+
+
+@contextlib.contextmanager
+def only_one_process(folder: Path, work: str) -> Iterator[None]:
+    """Keeps other processes from the same work while the block runs; waits for one that does it.
+
+    The lock ends with its process, however that ends.
+
+    Args:
+        folder: what the work writes to; the lock is a hidden file beside it.
+        work: the work, for the line that is printed when it has to wait.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process: {work}", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_parts(path: Path, content: bytes, part_bytes: int) -> list[Path]:

@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from bone_age_tf.config import DATASETS, ConfigError, require_known
+from bone_age_tf.files import only_one_process, require_writable_folder
 
 _BUILDERS = "bone_age_datasets"
 GENERATED = ("hand_phantom",)
@@ -92,6 +93,13 @@ def draw_films(ages_months: Sequence[float], size_px: int = 256, seed: int = 0) 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:
     if builder.is_prepared():
         return
+    place = Path(builder.data_dir)
+    require_writable_folder(place.parent)
+    with only_one_process(place, f"preparing {builder.info.full_name} in {place}"):
+        _download_and_prepare(builder, manual_dir)
+
+
+def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:
     print(f"preparing {builder.info.full_name}, once", flush=True)
     settings = tfds.download.DownloadConfig(
         manual_dir=str(manual_dir.resolve()) if manual_dir else None

@@ -4,7 +4,7 @@ import datetime
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -13,23 +13,30 @@ LINE_SECONDS = 55.0
 """Seconds between two lines of a log, so that there is one at least once a minute."""
 
 
-def shown(items: Iterable[_Item], total: int, what: str) -> Iterator[_Item]:
+def shown(
+    items: Iterable[_Item], total: int, what: str, stream: TextIO | None = None
+) -> Iterator[_Item]:
     """Yields the items and shows how many of them have been taken.
 
     Args:
         items: what is worked on.
-        total: how many there are.
+        total: how many there are; a single one is not worth showing.
         what: the work, such as "packing".
+        stream: where to show it; None for standard output.
     """
-    if sys.stdout.isatty():
-        yield from tqdm(items, what, total, dynamic_ncols=True)
+    stream = stream or sys.stdout
+    if total < 2:
+        yield from items
+        return
+    if stream.isatty():
+        yield from tqdm(items, what, total, dynamic_ncols=True, file=stream)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
         if done and now - last >= LINE_SECONDS:
             left = time_left(now - start, done, total)
-            print(f"{what}: {done} of {total}, {left}", flush=True)
+            print(f"{what}: {done} of {total}, {left}", file=stream, flush=True)
             last = now
         yield item
 

@@ -7,6 +7,7 @@ import ml_collections
 from absl import flags, logging
 
 from bone_age_tf.config import ConfigError
+from bone_age_tf.files import require_writable_folder
 from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.recipes.catalog import RECIPES, load_recipe
 from bone_age_tf.recipes.recipe import Recipe
@@ -30,6 +31,7 @@ def run_recipe(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> in
 
     config = recipe.config(recipe.stages[0], "random", overrides)
     workdir = Path(values.workdir or RUNS / recipe.name)
+    require_writable_folder(workdir)
     record = {
         "dataset": recipe.dataset,
         "manual_dir": values.manual_dir,

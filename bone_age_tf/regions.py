@@ -12,6 +12,7 @@ from bone_age_tf.data.region_boxes import RegionImages
 from bone_age_tf.data.region_samples import as_inputs
 from bone_age_tf.evaluation.detection import DetectionFigures, measure_region_detector
 from bone_age_tf.export.region_detector import publish_region_detector
+from bone_age_tf.files import require_writable_folder
 from bone_age_tf.models.region_detector import SIZE_PX
 from bone_age_tf.prepare import GENERATED, prepare_dataset
 from bone_age_tf.training.precision import set_precision
@@ -34,6 +35,7 @@ def train_and_publish(values: flags.FlagValues, overrides: list) -> int:
             "--boxes=FOLDER goes with a --dataset of radiographs, such as rsna_bone_age: a Pascal "
             "VOC file IMAGE_ID.xml for each annotated image. Phantoms bring their own boxes"
         )
+    require_writable_folder(values.exports_dir)
     data_dir = Path(values.data_dir)
     trained_on = [dataset] if generated and "/" in dataset else list(PHANTOMS)
     builders = [prepare_dataset(name, data_dir, None) for name in trained_on]

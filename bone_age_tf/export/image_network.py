@@ -17,6 +17,7 @@ from bone_age_tf.export import lite, parity
 from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
 from bone_age_tf.export.publish import INTENDED_USE, next_version
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
+from bone_age_tf.files import only_one_process
 from bone_age_tf.training.precision import in_float32
 
 PARITY_LIMIT = 1e-3
@@ -50,7 +51,10 @@ def publish_image_network(
     home = exports_dir / plain.name
     home.mkdir(parents=True, exist_ok=True)
     size_px = plain.input_shape[1]
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
+    with (
+        only_one_process(home, f"exporting {plain.name}"),
+        tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary,
+    ):
         saved, folder = Path(temporary) / "saved_model", Path(temporary) / "version"
         archive = keras.export.ExportArchive()
         archive.track(plain)

@@ -18,6 +18,7 @@ from bone_age_tf.evaluation.site_calibration import (
     largest_correction_months,
     save_site_calibration,
 )
+from bone_age_tf.files import is_standard_output, require_writable_file
 from bone_age_tf.inference.cases import Case, InputError, collect_cases
 from bone_age_tf.inference.command import EXIT_OK, EXIT_USAGE, RESEARCH_USE
 from bone_age_tf.inference.film_check import FilmChecker, load_checker
@@ -66,6 +67,7 @@ def calibrate_command(
         The exit code, as of `predict_command`.
     """
     try:
+        require_writable_file(output_json)
         cases = collect_cases(input_path)
         predictor = Predictor.load(choose_version(exports_dir, model), variant)
         if predictor.site_calibrated:
@@ -80,12 +82,13 @@ def calibrate_command(
     except (InputError, ModelError, CalibrationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(text)
-    print(
-        f"Written to {output_json}; use it with --calibration={output_json} in --mode=predict or "
-        "--mode=export"
-    )
-    print(RESEARCH_USE)
+    written = f"Written to {output_json}"
+    if is_standard_output(output_json):
+        words = sys.stderr
+    else:
+        words = sys.stdout
+        written += f"; use it with --calibration={output_json} in --mode=predict or --mode=export"
+    print("\n".join([text, written, RESEARCH_USE]), file=words)
     return EXIT_OK
 
 

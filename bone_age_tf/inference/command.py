@@ -1,24 +1,28 @@
 """The prediction command: from what the user typed to what is printed and the exit code."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bone_age_tf.evaluation.site_calibration import CalibrationError, read_site_calibration
-from bone_age_tf.inference.cases import InputError, collect_cases
+from bone_age_tf.files import is_standard_output, require_writable_file
+from bone_age_tf.inference.cases import Case, InputError, collect_cases
 from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.inference.journal import Answers, open_journal
 from bone_age_tf.inference.prediction_table import (
     BOTH_SEXES,
     CLOSE_MONTHS,
     Row,
     Summary,
-    predict_cases,
+    answer_cases,
+    summarise,
 )
 from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 RESEARCH_USE = "For research use only; not a medical device."
 
@@ -34,6 +38,7 @@ def predict_command(
     output_csv: str | Path | None = "predictions.csv",
     calibration: str | Path | None = None,
     check_films: bool = True,
+    resume: bool = False,
 ) -> int:
     """Predicts an image, a folder or a table, prints the answer and writes it as CSV.
 
@@ -47,10 +52,11 @@ def predict_command(
         calibration: file of a site's calibration, made by `--mode=calibrate`; None for none.
         check_films: whether films are refused or put right before they are read, where the exports
             hold the network for it.
+        resume: whether to continue with the results of the same command that was interrupted.
 
     Returns:
         The exit code: `EXIT_OK`, `EXIT_SOME_FAILED` where an image has no result, `EXIT_USAGE`
-        where nothing could be predicted, with the reason on standard error.
+        where nothing could be predicted, with the reason on standard error, or `EXIT_INTERRUPTED`.
     """
     try:
         cases = collect_cases(input_path, sex)
@@ -59,7 +65,17 @@ def predict_command(
         predictor = Predictor.load(folder, variant, calibration=site)
         check_output(output_csv, input_path)
         checker = load_checker(exports_dir) if check_films else None
-        summary = predict_cases(predictor, cases, output_csv, checker, check_films)
+        reader = f"{predictor.name} version {predictor.version}, {predictor.variant}"
+        options = f"calibration {calibration}, check_films {check_films}"
+        summary = read_and_write(
+            cases,
+            lambda some: answer_cases(predictor, some, checker, check_films),
+            output_csv,
+            f"{reader}, {options}",
+            resume,
+        )
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except (
         InputError,
         ModelError,
@@ -68,11 +84,44 @@ def predict_command(
     ) as error:  # OSError: the table cannot be written
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    by = [f"Read by {predictor.name} version {predictor.version}, {predictor.variant}"]
+    by = [f"Read by {reader}"]
     if checker is None:
         why = f"{exports_dir} has no film_check" if check_films else "--nocheck_films"
         by.append(f"Films were not checked: {why}")
     return tell(summary, by, output_csv)
+
+
+def read_and_write(
+    cases: Sequence[Case],
+    read: Callable[[Sequence[Case]], Answers],
+    output_csv: str | Path | None,
+    reader: str,
+    resume: bool,
+) -> Summary:
+    """Reads cases and writes their table; what was read before an interruption is kept.
+
+    Args:
+        cases: all cases.
+        read: yields cases with their rows.
+        output_csv: the table.
+        reader: what reads the cases and how.
+        resume: whether to continue with what was kept.
+
+    Raises:
+        InputError: with `resume`, there is nothing to continue.
+        OSError: the table cannot be written.
+        KeyboardInterrupt: after a line on standard error that says what is kept.
+    """
+    journal = open_journal(output_csv, reader, resume)
+    try:
+        summary = summarise(journal.answer(cases, read), len(cases), output_csv)
+    except KeyboardInterrupt:
+        kept = f"{journal.kept} of {len(cases)} images are read"
+        how = "the same command with --resume continues" if journal.kept else "nothing is kept"
+        print(f"\nstopped; {kept}; {how}", file=sys.stderr)
+        raise
+    journal.close()
+    return summary
 
 
 def tell(summary: Summary, by: Sequence[str], output_csv: str | Path | None) -> int:
@@ -83,10 +132,12 @@ def tell(summary: Summary, by: Sequence[str], output_csv: str | Path | None) -> 
         by: lines on what read them.
         output_csv: the table that was written, or None.
     """
-    print("\n".join([describe(summary), *by]))
+    lines = [describe(summary), *by]
     if output_csv is not None:
-        print(f"Written to {output_csv}")
-    print(RESEARCH_USE)
+        lines.append(f"Written to {output_csv}")
+    # Where the table itself goes to standard output, nothing else does.
+    to_standard_output = output_csv is not None and is_standard_output(output_csv)
+    print("\n".join([*lines, RESEARCH_USE]), file=sys.stderr if to_standard_output else sys.stdout)
     return EXIT_SOME_FAILED if summary.failed or summary.rejected else EXIT_OK
 
 
@@ -138,17 +189,17 @@ def _counts(summary: Summary) -> list[str]:
 
 
 def check_output(output_csv: str | Path | None, input_path: str | Path) -> None:
-    """Fails before the work is done rather than after it.
+    """Checks that the table can be written, before any image is read.
 
     Raises:
-        InputError: the table cannot be written there.
-        OSError: its folder cannot be made.
+        InputError: the table would take the place of the input or of a folder.
+        OutputError: it cannot be written there.
     """
-    if output_csv is None:
+    if output_csv is None or is_standard_output(output_csv):
         return
     output = Path(output_csv)
     if output.is_dir():
         raise InputError(f"{output}: this is a folder; name a CSV file for the predictions")
-    if output.exists() and output.samefile(input_path):
+    if output.exists() and Path(input_path).exists() and output.samefile(input_path):
         raise InputError(f"{output}: this is the input; name another file for the predictions")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    require_writable_file(output)

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
@@ -19,6 +19,7 @@ from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
+from bone_age_tf.progress import shown
 from bone_age_tf.reasons import TEXTS, Reason
 
 HEADER = ("image", "sex", "bone_age_months", "lower_90", "upper_90", "status", "reason")
@@ -105,8 +106,8 @@ def predict_cases(
 ) -> Summary:
     """Predicts every case; one that fails becomes a row with its reason and the others go on.
 
-    A case without a sex gets two rows, one for each sex. More than one case shows a progress bar
-    where standard error is a terminal. A few threads read cases, each with the network to itself.
+    A case without a sex gets two rows, one for each sex. A few threads read cases, each with the
+    network to itself. Progress is shown on standard error.
 
     Args:
         predictor: the loaded model.
@@ -120,7 +121,7 @@ def predict_cases(
         OSError: the table cannot be written.
     """
     return summarise(
-        _answered(predictor, cases, checker, refuse_unfamiliar), len(cases), output_csv
+        answer_cases(predictor, cases, checker, refuse_unfamiliar), len(cases), output_csv
     )
 
 
@@ -131,8 +132,7 @@ def summarise(
 
     Args:
         answered: each case with its rows.
-        count: how many cases there are; more than one shows a progress bar where standard error is
-            a terminal.
+        count: how many cases there are; the progress of more than one is shown.
         output_csv: as of `predict_cases`.
 
     Raises:
@@ -141,8 +141,7 @@ def summarise(
     rows: list[Row] = []
     errors: list[float] = []
     failed = rejected = without_sex = 0
-    bar = tqdm(answered, total=count, unit="image", disable=None if count > 1 else True)
-    for case, case_rows in bar:
+    for case, case_rows in shown(answered, count, "images read", sys.stderr):
         rows.extend(case_rows)
         prediction = case_rows[0].prediction
         if case_rows[0].rejected:
@@ -195,7 +194,7 @@ class Look:
     rejected: bool = False
 
 
-def _answered(
+def answer_cases(
     predictor: Predictor, cases: Sequence[Case], checker: FilmChecker | None, refuse: bool
 ) -> Iterator[tuple[Case, list[Row]]]:
     """Yields each case with its rows, in order; several are read ahead at the same time."""
@@ -209,13 +208,16 @@ def _answered(
 
     waiting: deque[tuple[Case, Future[list[Row]]]] = deque()
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for case in cases:
-            waiting.append((case, pool.submit(answer, case)))
-            if len(waiting) > _AHEAD * workers:
-                first, rows = waiting.popleft()
-                yield first, rows.result()
-        for case, rows in waiting:
-            yield case, rows.result()
+        try:
+            for case in cases:
+                waiting.append((case, pool.submit(answer, case)))
+                if len(waiting) > _AHEAD * workers:
+                    first, rows = waiting.popleft()
+                    yield first, rows.result()
+            for case, rows in waiting:
+                yield case, rows.result()
+        finally:  # when it was interrupted, nobody waits for what has not begun
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def look_at(predictor: Predictor, checker: FilmChecker | None, case: Case) -> Look:

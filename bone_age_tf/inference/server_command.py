@@ -11,8 +11,14 @@ import numpy as np
 from bone_age_tf import reasons, schema
 from bone_age_tf.data import radiograph
 from bone_age_tf.inference.cases import Case, InputError, collect_cases
-from bone_age_tf.inference.command import EXIT_USAGE, check_output, tell
-from bone_age_tf.inference.prediction_table import Row, rows_of, sexes_of, summarise
+from bone_age_tf.inference.command import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    check_output,
+    read_and_write,
+    tell,
+)
+from bone_age_tf.inference.prediction_table import Row, rows_of, sexes_of
 from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.inference.server import (
     DEFAULT_TIMEOUT_S,
@@ -32,6 +38,7 @@ def predict_on_server_command(
     server: str,
     output_csv: str | Path | None = "predictions.csv",
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    resume: bool = False,
 ) -> int:
     """Sends an image, a folder or a table to a server, prints the answer and writes it as CSV.
 
@@ -41,6 +48,7 @@ def predict_on_server_command(
         server: see `Address.parse`.
         output_csv: the table to write; None for none.
         timeout_s: to wait for an answer, attempts included.
+        resume: as of `predict_command`.
 
     Returns:
         The exit code, as of `predict_command`.
@@ -49,8 +57,12 @@ def predict_on_server_command(
         cases = collect_cases(input_path, sex)
         address = Address.parse(server)
         check_output(output_csv, input_path)
-        answered = _answered(connect(address, timeout_s), cases)
-        summary = summarise(answered, len(cases), output_csv)
+        connection = connect(address, timeout_s)
+        summary = read_and_write(
+            cases, lambda some: _answered(connection, some), output_csv, str(address), resume
+        )
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except (InputError, ServerError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

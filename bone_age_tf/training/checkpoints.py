@@ -12,13 +12,14 @@ import math
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
-from bone_age_tf.files import replace_file
+from bone_age_tf.files import replace_file, require_room
 
 MAE_METRIC = "mae"
 """Name of the metric in months that chooses the best network."""
@@ -132,6 +133,7 @@ class ResumePoints(keras.callbacks.Callback):
     def _write(self) -> None:
         model = self.model
         self.folder.mkdir(parents=True, exist_ok=True)
+        require_room(self.folder, _megabyte_margin(model.variables, model.optimizer.variables))
         model.save_weights(self.folder / _WRITING, overwrite=True)
         states = {_RANDOM: _random_states(model), _FIGURES: _figures(model)}
         with h5py.File(self.folder / _WRITING, "a") as file:
@@ -152,6 +154,12 @@ class ResumePoints(keras.callbacks.Callback):
     def _points(self) -> list[tuple[int, Path]]:
         matches = [(self._NAME.fullmatch(path.name), path) for path in self.folder.glob("*.h5")]
         return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def _megabyte_margin(*variables: Sequence[keras.Variable]) -> int:
+    """Returns the bytes of variables and a megabyte for what describes them in a file."""
+    sizes = {id(one): math.prod(one.shape) * 4 for some in variables for one in some}
+    return sum(sizes.values()) + 1_000_000
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:
@@ -214,6 +222,7 @@ class KeepNetworks(keras.callbacks.Callback):
 
     def _save(self, name: str) -> None:
         temporary = self.folder / "writing.keras"
+        require_room(self.folder, _megabyte_margin(self.network.variables))
         self.network.save(temporary)
         os.replace(temporary, self.folder / name)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bone_age_tf import reasons, schema
 from bone_age_tf.data import radiograph
+from bone_age_tf.files import require_writable_folder
 from bone_age_tf.inference import film_check
 from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
 from bone_age_tf.inference.predictor import METADATA_FILE, SIGNATURE, Predictor, exported_versions
@@ -105,6 +106,7 @@ def build_page(
 
 
 def _check_output(output: Path) -> None:
+    require_writable_folder(output.parent)
     if not output.exists() or (output / FILES_FILE).is_file():
         return
     if not output.is_dir() or any(output.iterdir()):

@@ -1,0 +1,157 @@
+"""Results of an interrupted prediction, kept beside its table so that `--resume` continues it."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from bone_age_tf.files import is_standard_output, replace_file
+from bone_age_tf.inference.cases import Case, InputError
+from bone_age_tf.inference.prediction_table import Row
+from bone_age_tf.inference.predictor import Prediction
+
+Answers = Iterator[tuple[Case, list[Row]]]
+
+
+def journal_path(output_csv: Path) -> Path:
+    """Returns the file that holds the results until the table `output_csv` is written."""
+    return output_csv.with_name(f"{output_csv.name}.part")
+
+
+class Journal:
+    """Results as they come, one line of JSON for each case.
+
+    Attributes:
+        kept: number of cases whose results the file holds.
+    """
+
+    def __init__(self, path: Path | None, reader: str, rows: dict[tuple, list[Row]]):
+        """See `open_journal`."""
+        self._path, self._reader, self._rows = path, reader, rows
+        self.kept = len(rows)
+
+    def answer(self, cases: Sequence[Case], read: Callable[[Sequence[Case]], Answers]) -> Answers:
+        """Yields each case with its rows, in order; cases in the file are not read again.
+
+        Args:
+            cases: all cases.
+            read: yields the cases that it is given with their rows, in order.
+        """
+        answers = read([case for case in cases if _key(case) not in self._rows])
+        with self._opened() as write:
+            for case in cases:
+                known = self._rows.get(_key(case))
+                if known is not None:
+                    yield case, known
+                    continue
+                _, rows = next(answers)
+                write(_line(_key(case), rows))
+                self.kept += 1
+                yield case, rows
+
+    def close(self) -> None:
+        """Removes the file, once the table holds its results."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Callable[[dict], None]]:
+        """Opens the file; each line is handed to the system as soon as it is written."""
+        if self._path is None:
+            yield lambda content: None
+            return
+        # Written anew without a line that was cut short.
+        known = [
+            {"case": key, "rows": list(map(_as_json, rows))} for key, rows in self._rows.items()
+        ]
+        lines = [json.dumps(content) + "\n" for content in ({"reader": self._reader}, *known)]
+        replace_file(self._path, "".join(lines).encode())
+        with self._path.open("a", encoding="utf-8") as file:
+
+            def write(content: dict) -> None:
+                file.write(json.dumps(content) + "\n")
+                file.flush()
+
+            yield write
+
+
+def open_journal(output_csv: str | Path | None, reader: str, resume: bool) -> Journal:
+    """Opens the journal of a table; a table that is no regular file has none.
+
+    Args:
+        output_csv: the table.
+        reader: what reads the cases and how, such as the model's version; results of another
+            reader are not mixed in.
+        resume: whether to continue with the results of an interrupted prediction.
+
+    Raises:
+        InputError: with `resume`, there is nothing to continue, or another reader's results.
+    """
+    path = None
+    if output_csv is not None and not is_standard_output(output_csv):
+        output = Path(os.path.realpath(output_csv))
+        if not output.exists() or output.is_file():
+            path = journal_path(output)
+    if not resume:
+        return Journal(path, reader, {})
+    if path is None or not path.exists():
+        raise InputError(
+            f"--resume: no interrupted prediction of {output_csv} (it would be in {path})"
+        )
+    return Journal(path, reader, _read(path, reader))
+
+
+def _read(path: Path, reader: str) -> dict[tuple, list[Row]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows: dict[tuple, list[Row]] = {}
+    for number, line in enumerate(lines):
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines) - 1:  # the process ended while it was being written
+                break
+            raise InputError(f"{path}: line {number + 1} is damaged; delete the file") from None
+        if number == 0:
+            before = content.get("reader")
+            if before != reader:
+                raise InputError(
+                    f"{path}: these results are of {before}, not of {reader}; "
+                    "repeat that command, or leave --resume out to begin anew"
+                )
+            continue
+        rows[tuple(content["case"])] = [_from_json(row) for row in content["rows"]]
+    return rows
+
+
+def _key(case: Case) -> tuple:
+    """Returns what tells a case from others, and its file from a changed one."""
+    try:
+        state = case.path.stat()
+        changed: Iterable = (state.st_size, state.st_mtime_ns)
+    except (OSError, ValueError):
+        changed = (None, None)
+    return (case.image, case.sex, case.problem, *changed)
+
+
+def _line(key: tuple, rows: Sequence[Row]) -> dict:
+    return {"case": key, "rows": [_as_json(row) for row in rows]}
+
+
+def _as_json(row: Row) -> list:
+    found = row.prediction
+    numbers = (
+        None
+        if found is None
+        else [found.age_months, found.lower_90, found.upper_90, found.unfamiliarity]
+    )
+    return [row.image, row.sex, numbers, row.reason, row.rejected]
+
+
+def _from_json(content: list) -> Row:
+    image, sex, numbers, reason, rejected = content
+    prediction = None
+    if numbers is not None:
+        age, lower, upper, distance = numbers
+        prediction = Prediction(age, lower, upper, None, distance)
+    return Row(image, sex, prediction, reason, rejected)
