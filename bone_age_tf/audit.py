@@ -5,7 +5,6 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline, radiograph
@@ -21,6 +20,7 @@ from bone_age_tf.evaluation.label_doubt import robust_deviation
 from bone_age_tf.evaluation.suspects import Audited, Suspect
 from bone_age_tf.inference.film_check import FilmChecker
 from bone_age_tf.inference.region_detector import RegionDetector
+from bone_age_tf.progress import shown
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
 
 UNUSED = "in no run"
@@ -61,7 +61,7 @@ def audit_dataset(
         images.append(pipeline.read_images(builder, whole, config.image_size_px, config.resize))
         part += _uses(builder, parts, split, table)
         rows = pipeline.read_encoded(builder, whole).as_numpy_iterator()
-        for row in tqdm(rows, split, total=len(table), unit="image", disable=None):
+        for row in shown(rows, len(table), f"looking at the {split} images"):
             facts.append(describe_image(row[schema.IMAGE]))
             looks.append(_look(checker, detector, row[schema.IMAGE]))
     ids = [image_id for table in tables for image_id in table.image_id]

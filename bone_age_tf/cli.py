@@ -1,6 +1,7 @@
 """The command line: flags to modes, and errors. Imports TensorFlow only when a mode needs it."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -47,11 +48,15 @@ def split_config_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tu
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0 done, 1 done with failures, 2 wrong use."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     values = define_flags()
-    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in arguments):
-        print(help_text(values))
-        return 0
+    asks_for_help = {"--help", "-h", "-help", "--helpfull"}.intersection(arguments)
     try:
+        if asks_for_help or not arguments:
+            print(help_text(values), flush=True)
+            return 0
         others, overrides = split_config_overrides(arguments)
         rest = values(["run.py", *others])
         if len(rest) > 1:
@@ -62,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run_mode(values, overrides)
     except flags.Error as error:
         print(f"error: {error}\nSee python run.py --help", file=sys.stderr)
+    except BrokenPipeError:  # whoever reads the output wants no more of it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         resumes = values.mode in RESUMED_MODES
         how = "; the same command with the same --workdir continues" if resumes else ""

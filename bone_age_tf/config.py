@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 
+from bone_age_tf.config_ranges import find_impossible_value
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
 
@@ -168,6 +169,9 @@ def load_config(
         config.pixels = "unit" if model in _UNIT_PIXELS else "imagenet"
         if "batch_norm" in config:
             config.batch_norm = False
+    problem = find_impossible_value(flat(config))
+    if problem is not None:
+        raise ConfigError(f"--config.{problem}")
     _check_stages(config)
     _check_transfer(config)
     return config
@@ -327,8 +331,6 @@ def _check_transfer(config: ml_collections.ConfigDict) -> None:
             f"unfreeze_shares={shares}: shares of the training are needed, ascending, from 0 to "
             "below 1, such as (0.1, 0.3)"
         )
-    if not 0 < config.early_rate <= 1:
-        raise ConfigError(f"early_rate={config.early_rate}: above 0 and at most 1 is needed")
 
 
 def _plain(value: Any) -> Any:

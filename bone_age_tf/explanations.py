@@ -36,6 +36,7 @@ from bone_age_tf.inference.predictor import (
 )
 from bone_age_tf.inference.region_detector import RegionDetector, load_detector
 from bone_age_tf.models.build import load_network
+from bone_age_tf.progress import shown
 from bone_age_tf.runs import Run, interval_table
 
 GALLERY_FILE, SHARES_FILE, CASES_FILE = "index.html", "regions.csv", "cases.json"
@@ -99,7 +100,8 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
     intervals = interval_table(current)
     cases = []
     mode = configs.served_resize(config)
-    for index, found in numbered_cases(current, "test", wanted):
+    chosen = numbered_cases(current, "test", wanted)
+    for index, found in shown(chosen, len(chosen), "explaining"):
         image = found.image[..., 0]
         sex = int(table.sex[index])
         case = ExplainedCase(
@@ -157,7 +159,7 @@ def explain_input(
     detector = load_detector(exports_dir)
     checker = load_checker(exports_dir) if check_films else None
     cases = []
-    for one in listed:
+    for one in shown(listed, len(listed), "explaining"):
         for case in _predicted(one, predictor, checker, check_films):
             if case.status == OK:
                 case = _explained(case, network, names, detector)
@@ -253,7 +255,7 @@ def write_explanations(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, rows = {}, []
-    for number, case in enumerate(cases, start=1):
+    for number, case in enumerate(shown(cases, len(cases), "drawing"), start=1):
         if case.status != OK:
             continue
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(case.image_id).stem)[:60]

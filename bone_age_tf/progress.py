@@ -41,6 +41,21 @@ def shown(
         yield item
 
 
+class Minutes:
+    """Prints a line a minute about work whose end is not known beforehand."""
+
+    def __init__(self, what: str):
+        """Takes what the work is called, such as "quantising"."""
+        self._what, self._done, self._last = what, 0, time.monotonic()
+
+    def step(self) -> None:
+        """Counts one step of the work."""
+        self._done += 1
+        if time.monotonic() - self._last >= LINE_SECONDS:
+            print(f"{self._what}: {self._done} steps done", flush=True)
+            self._last = time.monotonic()
+
+
 def time_left(seconds: float, done: int, total: int) -> str:
     """Returns the time that the rest will take at the mean speed so far, as text.
 

@@ -56,7 +56,7 @@ TEXTS: Final = {
     Reason.CUT: "only a part of a hand; send the whole hand with the wrist",
     Reason.TWO_HANDS: "two hands; send the left hand alone",
     Reason.NO_HAND: "not a radiograph of a hand",
-    Reason.UNFAMILIAR: "unlike what the model has learned from",
+    Reason.UNFAMILIAR: "unlike the images that the model was trained on",
     Reason.EMPTY_FILE: "the file is empty",
     Reason.NO_IMAGE: "not a PNG or JPEG image",
     Reason.DAMAGED: "the image is damaged",

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -23,6 +24,38 @@ def test_help_teaches_without_tensorflow(root):
         assert name in done.stdout
 
 
+def test_without_a_flag_the_help_is_printed_and_nothing_is_trained(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([]) == 0
+    assert "python run.py --model=resnet50" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def run_in_ascii(root, *arguments, pipe=subprocess.PIPE):
+    """Runs the command in a terminal that shows nothing but ASCII."""
+    return subprocess.run(
+        [sys.executable, root / "run.py", *arguments],
+        stdout=pipe,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+
+
+def test_names_that_a_terminal_cannot_show_are_no_traceback(root):
+    done = run_in_ascii(root, "--mode=predict", "--input=h\u00e9.png")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: h\\xe9.png: no such file or folder")
+
+
+def test_a_reader_that_has_seen_enough_is_no_traceback(root):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_in_ascii(root, "--help", pipe=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -38,6 +71,7 @@ def test_help_teaches_without_tensorflow(root):
         (["--config.epochs"], "write --config.epochs=VALUE"),
         (["--config.epochs=x"], "a value of type int"),
         (["--config.epoch=1"], "Did you mean --config.epochs?"),
+        (["--config.batch_size=0"], "--config.batch_size=0: a number 1 or more is needed"),
         (["hand.png"], "--input=hand.png"),
         (["--mode=predict"], "needs --input"),
         (["--mode=predict", "--input=a.png", "--sex=x"], "write female or male"),

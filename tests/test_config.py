@@ -4,6 +4,8 @@ import pytest
 
 from bone_age_tf import config as configs
 from bone_age_tf.config import ConfigError
+from bone_age_tf.config_ranges import RANGES
+from bone_age_tf.models.catalog import MODELS
 
 
 def load(*overrides):
@@ -44,6 +46,36 @@ def test_a_wrong_type_is_refused_with_the_key_the_value_and_an_example(key, text
         load((key, text))
     assert f"--config.{key}={text}" in str(error.value)
     assert "such as" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("image_size_px", "0"),
+        ("image_size_px", "-3"),
+        ("batch_size", "0"),
+        ("bin_months", "0"),
+        ("base_filters", "0"),
+        ("dropout", "1"),
+        ("learning_rate", "0"),
+        ("learning_rate", "1e999"),
+        ("epochs", "-1"),
+        ("parity_images", "0"),
+        ("early_rate", "0"),
+        ("augmentation.cover", "2"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_its_range(key, text):
+    with pytest.raises(ConfigError, match=rf"--config\.{key}=.*: a number .* is needed"):
+        load((key, text))
+
+
+@pytest.mark.parametrize("dataset", configs.DATASETS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_numeric_setting_has_a_range_that_its_default_is_in(model, dataset):
+    settings = configs.flat(configs.load_config(model, dataset))
+    numeric = {key for key, value in settings.items() if type(value) in (int, float)}
+    assert numeric <= RANGES.keys()
 
 
 def test_an_unknown_key_is_refused_with_the_nearest():

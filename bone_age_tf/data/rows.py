@@ -11,6 +11,7 @@ import io
 import math
 import multiprocessing.pool
 import os
+import sys
 import tempfile
 import weakref
 import zipfile
@@ -19,11 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-import tqdm
 from PIL import Image
 
 from bone_age_tf import schema
+from bone_age_tf.csv_text import format_csv, unescape
 from bone_age_tf.data import radiograph
+from bone_age_tf.progress import shown
 
 _MOST_LISTED = 10
 _SKIPPED_HEADER = ("file", "line", "image", "reason")
@@ -86,6 +88,7 @@ class Columns:
         chronological_age: the age in months by birth date; the column may be absent.
         split: the split; the column may be absent.
         parse_sex: text to a code of `schema.SEX_NAMES`; raises ValueError.
+        parse_image: text to the image's name or id.
     """
 
     image: str
@@ -94,6 +97,7 @@ class Columns:
     chronological_age: str | None = None
     split: str | None = None
     parse_sex: Callable[[str], int] = schema.parse_sex
+    parse_image: Callable[[str], str] = str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,13 +178,14 @@ class PngStore:
 def make_table(name: str, records: Iterable[tuple[int, Sequence[str]]]) -> Table:
     """Makes a table of numbered records, the first of which with any text is the header.
 
-    Records without any text are no rows. Column names lose case and spaces at their ends.
+    Records without any text are no rows. Column names lose case and spaces at their ends; cells
+    under no name (pandas writes its index so) belong to no column.
 
     Raises:
         ValueError: there is no header or no row, or two columns have one name.
     """
     filled = [
-        (line, tuple(cell.strip() for cell in cells))
+        (line, tuple(unescape(cell.strip()) for cell in cells))
         for line, cells in records
         if any(cell.strip() for cell in cells)
     ]
@@ -209,7 +214,11 @@ def read_csv(data: bytes, name: str) -> Table:
 
 
 def check_cells(
-    table: Table, columns: Columns, find: Callable[[str], Source | None], place: str
+    table: Table,
+    columns: Columns,
+    find: Callable[[str], Source | None],
+    place: str,
+    similar: Callable[[str], str | None] = lambda name: None,
 ) -> tuple[list[Row], list[Problem]]:
     """Checks every cell of every row, and that each image exists; opens no image.
 
@@ -218,6 +227,7 @@ def check_cells(
         columns: names of its columns, in lower case.
         find: the source of an image named in the table, or None where there is none.
         place: where the images are, for messages.
+        similar: the name of an image that may be meant by one that is not there, or None.
 
     Returns:
         The good rows and the problems, one for each other row; both in the table's order. Of rows
@@ -236,7 +246,7 @@ def check_cells(
     first_line: dict[str, int] = {}
     for line, texts in table.rows:
         cells = dict(zip(table.header, texts, strict=False))
-        image = cells.get(columns.image, "")
+        image = columns.parse_image(cells.get(columns.image, ""))
         reasons: list[str] = []
         if any(texts[len(table.header) :]):
             reasons.append(f"{len(texts)} cells under {len(table.header)} columns")
@@ -245,13 +255,20 @@ def check_cells(
             reasons.append(f"id {image!r} repeats line {first_line[key]}")
         source = find(image) if image else None
         if source is None:
-            reasons.append(f"no image {image!r} in {place}" if image else "the image has no name")
+            reasons.append(_missing(image, place, similar))
         row = _parse_row(table.name, line, cells, columns, source, reasons)
         if row is None:
             problems.append(Problem(table.name, line, image, "; ".join(reasons)))
         else:
             rows.append(row)
     return rows, problems
+
+
+def _missing(image: str, place: str, similar: Callable[[str], str | None]) -> str:
+    if not image:
+        return "the image has no name"
+    name = similar(image)
+    return f"no image {image!r} in {place}" + (f"; did you mean {name!r}?" if name else "")
 
 
 def check_images(
@@ -267,7 +284,7 @@ def check_images(
         rows: rows whose images to decode.
         store: receives the encoded images.
         longer_side_px: shrink images whose longer side is more; None leaves sizes as they are.
-        name: what the progress bar says.
+        name: what the progress is called.
         threads: how many; by default one for each processor, at most 8.
 
     Returns:
@@ -288,7 +305,8 @@ def check_images(
 
     with multiprocessing.pool.ThreadPool(threads or min(8, os.cpu_count() or 1)) as pool:
         results = pool.imap(encode, rows, chunksize=4)
-        progress = tqdm.tqdm(results, total=len(rows), desc=name, unit="image", disable=None)
+        # On standard error: TFDS' own words on standard output are held back meanwhile.
+        progress = shown(results, len(rows), f"{name}: reading images", sys.stderr)
         for row, result in zip(rows, progress, strict=True):
             if isinstance(result, bytes):
                 good.append((row, store.add(result)))
@@ -331,10 +349,8 @@ def write_skipped(path: str | Path, problems: Iterable[Problem]) -> Path:
     if path.is_dir():
         path = path / "skipped.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_SKIPPED_HEADER)
-        writer.writerows((p.file, p.line, p.image, p.reason) for p in problems)
+    table = [_SKIPPED_HEADER, *((p.file, p.line, p.image, p.reason) for p in problems)]
+    path.write_text(format_csv(table), encoding="utf-8")
     return path
 
 
@@ -359,14 +375,14 @@ def _parse_row(
     age = parse(schema.parse_age_months, columns.age)
     chronological_age = math.nan
     birth_column = columns.chronological_age or ""
-    if cells.get(birth_column, "").lower() not in ("", "nan"):
+    if birth_column and cells.get(birth_column, "").lower() not in ("", "nan"):
         chronological_age = parse(schema.parse_age_months, birth_column, "chronological ")
-    split = cells.get(columns.split or "", "").lower() or "train"
+    split = (columns.split and cells.get(columns.split, "").lower()) or "train"
     if split not in ("train", "validation", "test"):
         reasons.append(f"split is {split!r}; write train, validation or test")
     if reasons or source is None:
         return None
-    image = cells[columns.image]
+    image = columns.parse_image(cells[columns.image])
     return Row(file, line, image, int(sex), age, chronological_age, split, source)
 
 

@@ -1,7 +1,5 @@
 """The report of an audit: what a dataset holds, and what in it looks wrong."""
 
-import csv
-import io
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.csv_text import format_csv
 from bone_age_tf.evaluation import audit_plots
 from bone_age_tf.evaluation.label_doubt import FULL_TRUST_SD, LIMIT_SD, label_trust
 from bone_age_tf.evaluation.report import NOT_A_DEVICE, markdown_table, one_line
@@ -133,28 +132,28 @@ def _extremes(audited: Audited) -> list[tuple[int, str]]:
 
 
 def _suspects_csv(audited: Audited, suspects: list[Suspect]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((schema.IMAGE_ID, "part", schema.SEX, schema.AGE_MONTHS, "kind", "reason"))
+    rows: list[Sequence[object]] = [
+        (schema.IMAGE_ID, "part", schema.SEX, schema.AGE_MONTHS, "kind", "reason")
+    ]
     for one in suspects:
         place = one.place
         sex = schema.SEX_NAMES[audited.sex[place]]
         age = f"{audited.age_months[place]:g}"
         head = (audited.image_id[place], audited.part[place], sex, age)
-        writer.writerow((*head, one.kind, one.reason))
-    return text.getvalue()
+        rows.append((*head, one.kind, one.reason))
+    return format_csv(rows)
 
 
 def _trust_csv(audited: Audited) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((schema.IMAGE_ID, "trust", schema.AGE_MONTHS, "predicted_months"))
+    rows: list[Sequence[object]] = [
+        (schema.IMAGE_ID, "trust", schema.AGE_MONTHS, "predicted_months")
+    ]
     assert audited.months is not None and audited.deviation is not None
     trust = label_trust(audited.deviation)
     for place in np.flatnonzero(audited.trains):
         age, said = audited.age_months[place], audited.months[0, place]
-        writer.writerow((audited.image_id[place], f"{trust[place]:.3f}", f"{age:g}", f"{said:.1f}"))
-    return text.getvalue()
+        rows.append((audited.image_id[place], f"{trust[place]:.3f}", f"{age:g}", f"{said:.1f}"))
+    return format_csv(rows)
 
 
 def _page(audited: Audited, suspects, pictures, command: str) -> str:

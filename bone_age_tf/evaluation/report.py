@@ -1,15 +1,14 @@
 """The report of an evaluation: a folder with numbers, cases, pictures and a page to read."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.csv_text import format_csv
 from bone_age_tf.evaluation import plots
 from bone_age_tf.evaluation.metrics import MIN_INTERVAL_CASES, Estimate, Predictions, evaluate
 from bone_age_tf.files import replace_file
@@ -105,9 +104,7 @@ def _predictions_csv(predictions: Predictions) -> str:
 
     `repr` of a Python float is the shortest text that reads back as the same number.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    rows: list[Sequence[object]] = [CSV_COLUMNS]
     columns = (
         predictions.age_months,
         predictions.predicted_months,
@@ -116,11 +113,11 @@ def _predictions_csv(predictions: Predictions) -> str:
         predictions.upper_90,
     )
     for case in sorted(range(len(predictions)), key=lambda index: predictions.image_id[index]):
-        writer.writerow(
+        rows.append(
             [predictions.image_id[case], schema.SEX_NAMES[predictions.sex[case]]]
             + ["" if column is None else repr(float(column[case])) for column in columns]
         )
-    return text.getvalue()
+    return format_csv(rows)
 
 
 def _page(

@@ -1,13 +1,12 @@
 """What of a map lies in which region of the hand: a table of shares, as people ask for it."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.csv_text import format_csv
 from bone_age_tf.explain.places import box_map
 
 ELSEWHERE: Final = "elsewhere"
@@ -59,9 +58,7 @@ def shares_table(rows: Sequence[tuple[str, str, str, dict[str, float]]]) -> byte
     Args:
         rows: image, sex, method and the shares by region.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "sex", "method", *GROUPS])
+    table = [["image", "sex", "method", *GROUPS]]
     for image, sex, method, shares in rows:
-        writer.writerow([image, sex, method, *(f"{shares[group]:.3f}" for group in GROUPS)])
-    return text.getvalue().encode()
+        table.append([image, sex, method, *(f"{shares[group]:.3f}" for group in GROUPS)])
+    return format_csv(table).encode()

@@ -94,8 +94,8 @@ def _texts(
         Reason.TOO_LARGE: [*size, " ", texts],
     }
     if distance is not None:
-        times = tf.strings.as_string(distance[:, 0], precision=1)
-        longer[Reason.UNFAMILIAR] = [texts, ": ", times, " times the distance it knows"]
+        far = tf.strings.as_string(distance[:, 0], precision=2)
+        longer[Reason.UNFAMILIAR] = [texts, " (distance ", far, ", limit 1.00)"]
     for code, parts in longer.items():
         texts = tf.where(reason == code, tf.strings.join(parts), texts)
     return texts

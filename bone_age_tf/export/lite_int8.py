@@ -21,6 +21,7 @@ from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
 from bone_age_tf import schema
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
+from bone_age_tf.progress import Minutes
 
 Case = tuple[np.ndarray, np.ndarray]
 """An image, [1, size_px, size_px, 1] float32, and a sex, [1, 1] float32."""
@@ -76,7 +77,10 @@ def convert_int8(float32: bytes, calibration: Sequence[Case]) -> bytes:
     tuning = calibration[::step][:_TUNING_CASES]
     expected = months_of(float32, tuning)
 
+    progress = Minutes("quantising to int8, files tried")
+
     def quantize(chosen: Sequence[_Operation]) -> bytes:
+        progress.step()
         return _quantize(float32, chosen, ranges)
 
     data = quantize(operations)

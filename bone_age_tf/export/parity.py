@@ -4,7 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -22,6 +22,7 @@ from bone_age_tf.export.saved_model import (
     IMAGE_BYTES,
     TENSOR_SIGNATURE,
 )
+from bone_age_tf.progress import shown
 from bone_age_tf.reasons import REASON_CODE, Reason
 
 FLOAT_LIMIT_MONTHS = 0.5
@@ -274,7 +275,7 @@ def _map_difference(name: str, maps: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _lite_months(
-    files: dict[str, Path], cases: Iterable[Case], threads: int
+    files: dict[str, Path], cases: Sequence[Case], threads: int
 ) -> dict[str, tuple[np.ndarray, float]]:
     """Returns months and milliseconds an image, by format.
 
@@ -286,7 +287,8 @@ def _lite_months(
     }
     months: dict[str, list[float]] = {form: [] for form in files}
     seconds: dict[str, list[float]] = {form: [] for form in files}
-    for case in cases:
+    what = f"comparing the LiteRT files on {threads} threads"
+    for case in shown(cases, len(cases), what):
         for form, runner in runners.items():
             start = time.perf_counter()
             answer = ask(runner, case.single)

@@ -36,6 +36,7 @@ from bone_age_tf.export.warm_up import write_warm_up
 from bone_age_tf.models.build import build_model, build_served_model
 from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
+from bone_age_tf.progress import shown
 from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.training.precision import in_float32
 
@@ -134,7 +135,7 @@ def _write_files(
         pixels = {uint8: Path(temporary) / f"uint8-{uint8}" for uint8 in (False, True)}
         saved_model.write_single_case_model(static, size_px, pixels[False])
         float32 = lite.convert_float32(pixels[False])
-        for form, path in files.items():
+        for form, path in shown(files.items(), len(files), "writing files"):
             if form == ONNX:
                 onnx.write_onnx(static, metadata, path)
                 continue

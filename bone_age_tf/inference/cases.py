@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bone_age_tf import schema
+from bone_age_tf.csv_text import unescape
 from bone_age_tf.data import radiograph
+from bone_age_tf.data.file_names import NamedFiles
 
 COLUMNS = (schema.IMAGE, schema.SEX, schema.AGE_MONTHS)
 """Columns of an input table; only the first is required."""
 
 _TABLE_SUFFIX = ".csv"
+_SEX_WORD_COLUMNS = ("sex", "gender", "patient_sex", "patientsex", "patient's_sex")
+"""Names of columns that hold the sex as a word."""
+_SEX_FLAG_COLUMNS = {"male": schema.MALE, "is_male": schema.MALE, "female": schema.FEMALE}
+"""Names of columns that hold true or false, and the sex for which they are true."""
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 class InputError(ValueError):
@@ -41,8 +48,9 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     """Lists the radiographs of an image file, a folder (with its subfolders) or a CSV table.
 
     A table has the columns image, sex and age_months in any order and case, of which only image is
-    required; paths in it are relative to its folder. A cell that cannot be read makes its row a
-    case with a problem.
+    required; paths in it are relative to its folder. A column gender is the sex too, and so is
+    male with true and false, as in RSNA's tables. A cell that cannot be read makes its row a case
+    with a problem.
 
     Args:
         input_path: a file ending in `radiograph.SUFFIXES` or .csv, or a folder.
@@ -115,12 +123,13 @@ def _read_table(path: Path, sex: int | None) -> list[Case]:
     columns = _find_columns(path, rows[0])
     if len(rows) == 1:
         raise InputError(f"{path}: the table has a header and no rows; write one row per image")
-    return [_parse_row(path.parent, row, columns, sex) for row in rows[1:]]
+    files = NamedFiles(path.parent)
+    return [_parse_row(path.parent, files, row, columns, sex) for row in rows[1:]]
 
 
 def _find_columns(path: Path, header: list[str]) -> dict[str, int]:
     """Returns the position of each known column."""
-    names = [cell.strip().lower() for cell in header]
+    names = ["_".join(cell.lower().split()) for cell in header]
     if schema.IMAGE not in names:
         raise InputError(
             f"{path}: no column {schema.IMAGE!r}; the first row is {','.join(header)!r} and should "
@@ -129,16 +138,47 @@ def _find_columns(path: Path, header: list[str]) -> dict[str, int]:
     repeated = [name for name in COLUMNS if names.count(name) > 1]
     if repeated:
         raise InputError(f"{path}: column {repeated[0]!r} is there twice; keep one")
-    unused = [name for name in names if name and name not in COLUMNS]
+    columns = {name: names.index(name) for name in COLUMNS if name in names}
+    sexes = [name for name in names if name in (*_SEX_WORD_COLUMNS, *_SEX_FLAG_COLUMNS)]
+    if len(sexes) > 1:
+        raise InputError(
+            f"{path}: columns {sexes[0]!r} and {sexes[1]!r} both look like the sex; keep one"
+        )
+    if sexes and sexes[0] in _SEX_FLAG_COLUMNS:
+        columns[sexes[0]] = names.index(sexes[0])
+    elif sexes:
+        columns[schema.SEX] = names.index(sexes[0])
+    unused = [
+        name
+        for place, name in enumerate(names)
+        if name and not name.startswith("unnamed:") and place not in columns.values()
+    ]
     if unused:
         logging.getLogger(__name__).warning(
             "%s: columns not used: %s (used: %s)", path, ", ".join(unused), ", ".join(COLUMNS)
         )
-    return {name: names.index(name) for name in COLUMNS if name in names}
+    return columns
 
 
-def _parse_row(folder: Path, row: list[str], columns: dict[str, int], sex: int | None) -> Case:
-    cells = {name: row[at].strip() if at < len(row) else "" for name, at in columns.items()}
+def _parse_flag(column: str, text: str) -> int:
+    """Returns the code of a sex from a column such as male.
+
+    Raises:
+        ValueError: the text is neither true nor false.
+    """
+    flag = _FLAGS.get(text.lower())
+    if flag is None:
+        raise ValueError(f"{column} is {text!r}; write true or false")
+    sex = _SEX_FLAG_COLUMNS[column]
+    return sex if flag else 1 - sex
+
+
+def _parse_row(
+    folder: Path, files: NamedFiles, row: list[str], columns: dict[str, int], sex: int | None
+) -> Case:
+    cells = {
+        name: unescape(row[at].strip()) if at < len(row) else "" for name, at in columns.items()
+    }
     image, problems, age = cells[schema.IMAGE], [], None
     if not image:
         problems.append(f"no image named in the row {','.join(row)!r}")
@@ -148,9 +188,18 @@ def _parse_row(folder: Path, row: list[str], columns: dict[str, int], sex: int |
         except ValueError as error:
             sex = None
             problems.append(str(error))
+    for column in _SEX_FLAG_COLUMNS.keys() & cells.keys():
+        try:
+            sex = _parse_flag(column, cells[column]) if cells[column] else sex
+        except ValueError as error:
+            sex = None
+            problems.append(str(error))
     if cells.get(schema.AGE_MONTHS):
         try:
             age = schema.parse_age_months(cells[schema.AGE_MONTHS])
         except ValueError as error:
             problems.append(str(error))
-    return Case(image, folder / image, sex, age, "; ".join(problems) or None)
+    found = files.find(image) if image else None
+    if image and found is None and (name := files.similar(image)) is not None:
+        problems.append(f"no such file; did you mean {name}?")
+    return Case(image, found or folder / image, sex, age, "; ".join(problems) or None)

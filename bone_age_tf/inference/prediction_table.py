@@ -1,7 +1,5 @@
 """Cases to predictions: a table with a row for each, and how many succeeded."""
 
-import csv
-import io
 import os
 import sys
 import threading
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.csv_text import format_csv
 from bone_age_tf.data import radiograph
 from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case
@@ -172,11 +171,8 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     Raises:
         OSError: the folder or the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(row.cells() for row in rows)
-    replace_file(path, text.getvalue().encode())
+    text = format_csv([HEADER, *(row.cells() for row in rows)])
+    replace_file(path, text.encode())
 
 
 @dataclass(frozen=True)
@@ -273,6 +269,6 @@ def _familiar(rows: list[Row]) -> list[Row]:
     far = max((distance for distance in distances if distance is not None), default=0.0)
     if far <= 1:
         return rows
-    reason = f"{TEXTS[Reason.UNFAMILIAR]}: {far:.1f} times the distance it knows"
+    reason = f"{TEXTS[Reason.UNFAMILIAR]} (distance {far:.2f}, limit 1.00)"
     first = rows[0]
     return [Row(first.image, first.sex if len(rows) == 1 else "", None, reason, rejected=True)]

@@ -12,6 +12,7 @@ from bone_age_tf import schema
 from bone_age_tf.files import replace_file
 from bone_age_tf.training.fit import Schedule, compiled, with_targets
 from bone_age_tf.training.initial_weights import initialise
+from bone_age_tf.training.progress import Progress
 
 
 def fold_of(image_id: str, folds: int) -> int:
@@ -85,9 +86,12 @@ def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
         rows.prefetch(tf.data.AUTOTUNE),
         epochs=schedule.epochs,
         steps_per_epoch=schedule.steps_per_epoch,
-        callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        callbacks=[
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            Progress(schedule, config.batch_size, 0),
+        ],
         shuffle=False,
-        verbose=2,
+        verbose=0,
     )
     return model.network
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from bone_age_tf import schema
+from bone_age_tf import progress, schema
 from bone_age_tf.data.builders import radiograph_features
 
 from . import examples, truth
@@ -197,10 +198,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self.builder_config
         assert isinstance(config, HandPhantomConfig)
-        # TFDS shows a bar of its own.
         made = examples.make_examples(
             config.settings, split, config.processes, progress=False, encode_png=True
         )
+        if not sys.stderr.isatty():  # on a terminal TFDS shows a bar of its own
+            count = config.settings.count(split)
+            made = progress.shown(made, count, f"drawing the {split} hands", sys.stderr)
         for image, features in made:
             yield (
                 features[schema.IMAGE_ID],

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from bone_age_tf.data import builders, radiograph, rows
+from bone_age_tf.data import builders, file_names, radiograph, rows
 
 _COLUMNS = rows.Columns("image", "sex", "age_months", "chronological_age_months", "split")
 _TABLE = "radiographs.csv"
@@ -55,12 +55,12 @@ several. Its first line names the columns:
         path = self._find_table(root)
         table = rows.read_csv(path.read_bytes(), path.name)
 
-        def find(image: str) -> Path | None:
-            file = root / image
-            return file if file.is_file() else None
-
-        good_cells, problems = rows.check_cells(table, _COLUMNS, find, "the folder of the table")
-        self._note_unused(root, {row.image_id for row in good_cells} | {p.image for p in problems})
+        files = file_names.NamedFiles(root)
+        good_cells, problems = rows.check_cells(
+            table, _COLUMNS, files.find, "the folder of the table", files.similar
+        )
+        named = [row.image_id for row in good_cells] + [problem.image for problem in problems]
+        self._note_unused(root, {path for path in map(files.find, named) if path is not None})
         store = rows.PngStore(self.data_path)
         good, bad_images = rows.check_images(
             good_cells, store, self.builder_config.longer_side_px, path.name
@@ -94,8 +94,8 @@ several. Its first line names the columns:
             )
         return (named or tables)[0]
 
-    def _note_unused(self, root: Path, named: set[str]) -> None:
-        files = {(root / image).resolve() for image in named}
+    def _note_unused(self, root: Path, named: set[Path]) -> None:
+        files = {path.resolve() for path in named}
         unused = sum(
             path.suffix.lower() in radiograph.SUFFIXES
             and path.is_file()

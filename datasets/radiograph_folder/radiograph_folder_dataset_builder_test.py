@@ -49,6 +49,15 @@ def root(tmp_path):
     return folder
 
 
+def test_names_in_another_spelling_are_found_and_similar_ones_named(root, tmp_path):
+    text = "image,sex,age_months\nx\\b.png,f,30\nM\u00fcller.png,m,40\na,f,50\n"
+    write(root, text, ("x/b.png", "Mu\u0308ller.png", "a.png"))
+    with pytest.raises(rows.BadRowsError, match=r"no image 'a' in .*; did you mean 'a\.png'\?"):
+        prepare(root, tmp_path / "data")
+    builder = prepare(root, tmp_path / "skipping", skip_bad_rows=True)
+    assert sorted(examples(builder)) == ["M\u00fcller.png", "x\\b.png"]
+
+
 def test_reads_all_columns(root, tmp_path):
     write(
         root,

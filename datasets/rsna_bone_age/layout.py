@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from bone_age_tf import schema
-from bone_age_tf.data import radiograph, rows
+from bone_age_tf.data import file_names, radiograph, rows
 
 
 def parse_male(text: str) -> int:
@@ -21,6 +22,11 @@ def parse_male(text: str) -> int:
     if text.strip().lower() not in codes:
         raise ValueError(f"male is {text!r}; write True or False")
     return codes[text.strip().lower()]
+
+
+def parse_id(text: str) -> str:
+    """Returns an image's id, without the decimals that pandas writes where a cell is empty."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +54,7 @@ SPLITS = (
         "train",
         (("boneage-training-dataset",),),
         ("boneage-training-dataset.csv", "train.csv"),
-        rows.Columns("id", "male", "boneage", parse_sex=parse_male),
+        rows.Columns("id", "male", "boneage", parse_sex=parse_male, parse_image=parse_id),
         12_611,
     ),
     SplitFiles(
@@ -58,14 +64,16 @@ SPLITS = (
             ("boneage-validation-dataset-1", "boneage-validation-dataset-2"),
         ),
         ("Validation Dataset.csv",),
-        rows.Columns("image id", "male", "bone age (months)", parse_sex=parse_male),
+        rows.Columns(
+            "image id", "male", "bone age (months)", parse_sex=parse_male, parse_image=parse_id
+        ),
         1_425,
     ),
     SplitFiles(
         "test",
         (("boneage-test-dataset",), ("Test Set Images",), ("Bone Age Test Set",)),
         ("Bone age ground truth.xlsx", "Bone age ground truth.csv"),
-        rows.Columns("case id", "sex", "ground truth bone age (months)"),
+        rows.Columns("case id", "sex", "ground truth bone age (months)", parse_image=parse_id),
         200,
     ),
 )
@@ -88,6 +96,10 @@ class Images:
     place: str
     sources: dict[str, rows.Source]
     repeated: int
+
+    def similar(self, name: str) -> str | None:
+        """Returns the name of an image that may be meant, None where none is similar."""
+        return file_names.similar_name(name, self.sources)
 
 
 class ManualFolder:

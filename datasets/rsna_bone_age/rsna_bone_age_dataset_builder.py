@@ -94,7 +94,9 @@ Kaggle has the training images and table, and the test images without their ages
         if not images.sources or table is None:
             self._leave_out(folder, files, images, table)
             return None
-        good, bad = rows.check_cells(table, files.columns, images.sources.get, images.place)
+        good, bad = rows.check_cells(
+            table, files.columns, images.sources.get, images.place, images.similar
+        )
         if images.repeated:
             self._say(
                 f"{files.split}: {images.repeated:,} images of {images.place} are there more than "

@@ -85,10 +85,10 @@ def test_header_in_any_order_case_and_spacing_with_a_byte_order_mark(tmp_path):
 
 
 def test_unknown_columns_are_named(tmp_path, caplog):
-    path = write_table(tmp_path, "id,image,gender\n1,a.png,f\n")
+    path = write_table(tmp_path, "id,image,hospital\n1,a.png,f\n")
     with caplog.at_level(logging.WARNING):
         assert collect_cases(path) == [Case("a.png", tmp_path / "a.png")]
-    assert "columns not used: id, gender (used: image, sex, age_months)" in caplog.text
+    assert "columns not used: id, hospital (used: image, sex, age_months)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -160,3 +160,50 @@ def test_folder_without_radiographs(tmp_path):
 def test_bad_sex_option(tmp_path):
     with pytest.raises(InputError, match="--sex: sex is 'boy'; write female or male"):
         collect_cases(touch(tmp_path / "hand.png"), "boy")
+
+
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        ("gender", ("F", "male")),
+        ("Patient Sex", ("female", "M")),
+        ("male", ("False", "TRUE")),
+        ("is_male", ("0", "1")),
+        ("female", ("yes", "no")),
+    ],
+)
+def test_a_column_that_holds_the_sex_is_not_overruled(tmp_path, column, texts):
+    path = write_table(tmp_path, f"image,{column}\na.png,{texts[0]}\nb.png,{texts[1]}\nc.png,\n")
+    assert [case.sex for case in collect_cases(path, "male")] == [0, 1, 1]
+
+
+def test_columns_that_may_hold_the_sex_are_refused_together(tmp_path):
+    path = write_table(tmp_path, "image,sex,male\na.png,f,True\n")
+    with pytest.raises(InputError, match="columns 'sex' and 'male' both look like the sex"):
+        collect_cases(path)
+    path = write_table(tmp_path, "image,male\na.png,girl\n")
+    (case,) = collect_cases(path, "female")
+    assert case.sex is None
+    assert case.problem == "male is 'girl'; write true or false"
+
+
+def test_the_index_of_pandas_is_no_column(tmp_path, caplog):
+    path = write_table(tmp_path, ",image,sex,Unnamed: 7\n0,a.png,f,x\n")
+    (case,) = collect_cases(path)
+    assert (case.image, case.sex, caplog.text) == ("a.png", 0, "")
+
+
+def test_names_are_found_in_another_spelling(tmp_path):
+    composed, decomposed = "Mu\u0308ller.png", "M\u00fcller.png"
+    touch(tmp_path / "sub" / composed)
+    path = write_table(tmp_path, f"image\nsub\\{decomposed}\nsub/1377.0\n", "utf-8")
+    touch(tmp_path / "sub" / "1377.png")
+    first, second = collect_cases(path)
+    assert (first.image, first.path) == (f"sub\\{decomposed}", tmp_path / "sub" / composed)
+    assert second.problem == "no such file; did you mean 1377.png?"
+
+
+def test_apostrophes_before_formulas_are_taken_off_again(tmp_path):
+    touch(tmp_path / "=1+1.png")
+    (case,) = collect_cases(write_table(tmp_path, "image\n'=1+1.png\n"))
+    assert case.path == tmp_path / "=1+1.png"

@@ -130,7 +130,7 @@ def test_what_the_model_knows_nothing_like_is_refused_on_request(exports, tmp_pa
     known, strange = summary.rows
     assert known.prediction.unfamiliarity == pytest.approx(0.9)
     assert strange.cells()[:6] == ("150", "", "", "", "", "rejected")
-    assert "1.5 times the distance it knows" in strange.reason
+    assert "trained on (distance 1.50, limit 1.00)" in strange.reason
     assert (summary.rejected, summary.failed, summary.without_sex) == (1, 0, 0)
 
 

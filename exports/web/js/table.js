@@ -25,8 +25,9 @@ export function judge(film, predictions, refusesUnfamiliar) {
   if (film.status !== "ok") return { status: film.status, reason: film.reason };
   const far = Math.max(0, ...predictions.map(({ unfamiliarity }) => unfamiliarity ?? 0));
   if (refusesUnfamiliar && far > 1) {
-    const times = `${rounded(far, 1)} times the distance it knows`;
-    return { status: "rejected", reason: `unlike what the model has learned from: ${times}` };
+    const distance = `(distance ${rounded(far, 2)}, limit 1.00)`;
+    const reason = `unlike the images that the model was trained on ${distance}`;
+    return { status: "rejected", reason };
   }
   return { status: "ok", reason: film.reason };
 }
@@ -49,8 +50,12 @@ export function rowsOf(item, settings) {
 
 /** Writes rows as CSV. */
 export function toCsv(rows, settings) {
+  // An apostrophe before what a spreadsheet would run as a formula, as bone_age_tf/csv_text.py does.
+  const isFormula = (text) => /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text));
+  const safe = (text) => (isFormula(text) ? `'${text}` : text);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  return [settings.columns, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
+  const line = (row) => `${row.map((text) => quoted(safe(text))).join(",")}\n`;
+  return [settings.columns, ...rows].map(line).join("");
 }
 
 /** Writes the answers of one case as sentences. */

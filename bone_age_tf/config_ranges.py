@@ -1,0 +1,90 @@
+"""Ranges of the numeric settings, so that an impossible value is refused where it is typed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+Range = tuple[str, Callable[[float], bool]]
+"""The range in words, and whether a value lies in it."""
+
+_POSITIVE: Final[Range] = ("above 0", lambda value: value > 0)
+_ONE_OR_MORE: Final[Range] = ("1 or more", lambda value: value >= 1)
+_ZERO_OR_MORE: Final[Range] = ("0 or more", lambda value: value >= 0)
+_SHARE: Final[Range] = ("from 0 to 1", lambda value: 0 <= value <= 1)
+_BELOW_ONE: Final[Range] = ("from 0 to below 1", lambda value: 0 <= value < 1)
+
+LEAST_SIDE_PX: Final = 16
+"""Smallest image side in pixels that every backbone can halve as often as it does."""
+
+RANGES: Final[Mapping[str, Range]] = {
+    "age_loss_weight": _ZERO_OR_MORE,
+    "apart_weight": _ZERO_OR_MORE,
+    "augmentation.aspect_fraction": _ZERO_OR_MORE,
+    "augmentation.brightness": _SHARE,
+    "augmentation.contrast": _SHARE,
+    "augmentation.cover": _SHARE,
+    "augmentation.crush": ("from 0 to 0.5", lambda value: 0 <= value <= 0.5),
+    "augmentation.frame_aspect": _ZERO_OR_MORE,
+    "augmentation.grain": _SHARE,
+    "augmentation.grey_match": _SHARE,
+    "augmentation.magnitude": _SHARE,
+    "augmentation.marks": _SHARE,
+    "augmentation.mixup": _ZERO_OR_MORE,
+    "augmentation.pairing": _SHARE,
+    "augmentation.pairing_months": _ZERO_OR_MORE,
+    "augmentation.rotation_degrees": ("from 0 to 180", lambda value: 0 <= value <= 180),
+    "augmentation.sharpness": _ZERO_OR_MORE,
+    "augmentation.shear": _ZERO_OR_MORE,
+    "augmentation.shift_fraction": _BELOW_ONE,
+    "augmentation.shrink_fraction": _ZERO_OR_MORE,
+    "augmentation.tone": _ZERO_OR_MORE,
+    "augmentation.zoom_fraction": _BELOW_ONE,
+    "balance": _SHARE,
+    "base_filters": _ONE_OR_MORE,
+    "batch_size": _ONE_OR_MORE,
+    "bin_months": ("above 0 and at most 24", lambda value: 0 < value <= 24),
+    "calibration_images": _ZERO_OR_MORE,
+    "clip_norm": _POSITIVE,
+    "dense_units": _ONE_OR_MORE,
+    "dropout": _BELOW_ONE,
+    "early_rate": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "ema_share": _SHARE,
+    "epochs": _ZERO_OR_MORE,
+    "familiarity_images": _ONE_OR_MORE,
+    "holdout_fraction": _BELOW_ONE,
+    "huber_months": _POSITIVE,
+    "image_size_px": (f"{LEAST_SIDE_PX} or more", lambda value: value >= LEAST_SIDE_PX),
+    "label_sd_months": _POSITIVE,
+    "learning_rate": _POSITIVE,
+    "network_px": (
+        f"0 for the image's own side, or {LEAST_SIDE_PX} or more",
+        lambda value: value == 0 or value >= LEAST_SIDE_PX,
+    ),
+    "parity_images": _ONE_OR_MORE,
+    "part_loss_weight": _ZERO_OR_MORE,
+    "part_size_px": (f"{LEAST_SIDE_PX} or more", lambda value: value >= LEAST_SIDE_PX),
+    "parts": _ONE_OR_MORE,
+    "ranking_loss_weight": _ZERO_OR_MORE,
+    "second_view_weight": _ZERO_OR_MORE,
+    "sex_units": _ONE_OR_MORE,
+    "used_parts": _ONE_OR_MORE,
+    "warmup_fraction": _SHARE,
+    "weight_decay": _ZERO_OR_MORE,
+}
+"""By dotted key; every numeric setting of every model has one (a test)."""
+
+
+def find_impossible_value(settings: Mapping[str, Any]) -> str | None:
+    """Returns what is wrong with the first setting that is out of its range, None for nothing.
+
+    Infinities and NaN are in no range.
+
+    Args:
+        settings: by dotted key; those without a range are ignored.
+    """
+    for key, value in settings.items():
+        if key not in RANGES:
+            continue
+        words, contains = RANGES[key]
+        if not (contains(value) and value < float("inf")):
+            return f"{key}={value}: a number {words} is needed"
+    return None
