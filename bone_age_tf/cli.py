@@ -116,6 +116,7 @@ def _check(values: flags.FlagValues) -> None:
         "pack_quality": ("pack",),
         "part_mb": ("pack",),
         "resume": ("predict",),
+        "accept_doubts": ("calibrate",),
     }
     for name, modes in only.items():
         if values[name].present and values.mode not in modes:
@@ -175,7 +176,13 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
         from bone_age_tf.inference.calibrate import calibrate_command
 
         return calibrate_command(
-            values.input, exports_dir, model, values.variant, output, values.check_films
+            values.input,
+            exports_dir,
+            model,
+            values.variant,
+            output,
+            values.check_films,
+            values.accept_doubts,
         )
     if values.mode == "web":
         from bone_age_tf.web.command import web_command

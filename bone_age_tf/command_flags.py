@@ -225,6 +225,13 @@ def _define_film_flags(values: flags.FlagValues) -> None:
         None,
         "predict, calibrate, web: which LiteRT file of the export. Default: the most exact.",
     )
+    flags.DEFINE_boolean(
+        "accept_doubts",
+        False,
+        "calibrate: use a table in spite of what speaks against it, such as ages that look like "
+        "years.",
+        flag_values=values,
+    )
     text("calibration", None, "predict, export: a site's calibration, from --mode=calibrate.")
 
 

@@ -25,6 +25,7 @@ from bone_age_tf.data.rows import BadRowsError
 from bone_age_tf.evaluation.audit_report import PAGE_FILE, SUSPECTS_FILE
 from bone_age_tf.evaluation.comparison import compare, transfer_report
 from bone_age_tf.evaluation.site_calibration import read_site_calibration
+from bone_age_tf.evaluation.site_doubts import years_warning
 from bone_age_tf.explanations import CASES_FILE, explain_input, explain_run
 from bone_age_tf.export import parity
 from bone_age_tf.export.film_check import publish_film_check
@@ -192,6 +193,10 @@ def _audit(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         values.seed,
         command,
     )
+    for split in builder.info.splits:
+        ages = pipeline.read_table(builder, pipeline.Part(split)).age_months
+        if warning := years_warning(ages):
+            print(f"{split}: {warning}")
     print(f"suspects: {dict(collections.Counter(one.kind for one in suspects)) or 'none'}")
     print(f"report: {folder / PAGE_FILE}\nsuspects: {folder / SUSPECTS_FILE}")
     return 0

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
-from bone_age_tf.data import rows
+from bone_age_tf.data import png_store, rows
 
 Example = tuple[rows.Row, tuple[int, int]]
 """A good row and its key in the store of checked images."""
@@ -109,13 +109,13 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             raise ValueError(f"{name}: no row can be used; {self._skipped_csv} says why")
 
     def _generators(
-        self, splits: dict[str, list[Example]], store: rows.PngStore, skipped: int
+        self, splits: dict[str, list[Example]], store: png_store.PngStore, skipped: int
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         self.info.metadata.update(notes=self.notes, skipped_rows=skipped)
         return {split: self._generate_examples(good, store) for split, good in splits.items()}
 
     def _generate_examples(
-        self, examples: list[Example], store: rows.PngStore
+        self, examples: list[Example], store: png_store.PngStore
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for row, key in examples:
             yield (

@@ -12,25 +12,19 @@ import math
 import multiprocessing.pool
 import os
 import sys
-import tempfile
-import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from PIL import Image
-
 from bone_age_tf import schema
 from bone_age_tf.csv_text import format_csv, unescape
-from bone_age_tf.data import radiograph
+from bone_age_tf.data import png_store, radiograph
 from bone_age_tf.progress import shown
 
 _MOST_LISTED = 10
 _SKIPPED_HEADER = ("file", "line", "image", "reason")
-# Chunks that change no pixel and hold no text (a PNG's text may name a patient).
-_PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs"))
 
 
 class Source(Protocol):
@@ -148,33 +142,6 @@ class BadRowsError(ValueError):
         self.problems = tuple(problems)
 
 
-class PngStore:
-    """Encoded images in one unnamed temporary file: decoded once, never all in memory."""
-
-    def __init__(self, folder: str | Path | None = None):
-        """Opens the file.
-
-        Args:
-            folder: on whose disk; the system's temporary folder by default.
-        """
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
-        self._end = 0
-        weakref.finalize(self, self._file.close)
-
-    def add(self, png: bytes) -> tuple[int, int]:
-        """Stores one image; returns the key that `read` takes."""
-        key = (self._end, len(png))
-        self._file.seek(self._end)
-        self._file.write(png)
-        self._end += len(png)
-        return key
-
-    def read(self, key: tuple[int, int]) -> bytes:
-        """Returns the image of a key."""
-        self._file.seek(key[0])
-        return self._file.read(key[1])
-
-
 def make_table(name: str, records: Iterable[tuple[int, Sequence[str]]]) -> Table:
     """Makes a table of numbered records, the first of which with any text is the header.
 
@@ -273,7 +240,7 @@ def _missing(image: str, place: str, similar: Callable[[str], str | None]) -> st
 
 def check_images(
     rows: Sequence[Row],
-    store: PngStore,
+    store: png_store.PngStore,
     longer_side_px: int | None = None,
     name: str = "images",
     threads: int | None = None,
@@ -295,7 +262,7 @@ def check_images(
 
     def encode(row: Row) -> bytes | str:
         try:
-            return encode_png(row.source.read_bytes(), longer_side_px)
+            return png_store.encode_png(row.source.read_bytes(), longer_side_px)
         except radiograph.RadiographError as error:
             return error.reason
         except FileNotFoundError:
@@ -314,28 +281,6 @@ def check_images(
                 reason = f"image {row.image_id!r}: {result}"
                 problems.append(Problem(row.file, row.line, row.image_id, reason))
     return good, problems
-
-
-def encode_png(data: bytes, longer_side_px: int | None = None) -> bytes:
-    """Makes an 8-bit grey PNG of a radiograph file's bytes.
-
-    The bytes are returned as they are where they already are one of the right size and hold
-    nothing but pixels, since encoding full-size radiographs anew is slow.
-
-    Args:
-        data: a PNG or JPEG file.
-        longer_side_px: the most that the longer side may have; None for any.
-
-    Raises:
-        radiograph.RadiographError: it cannot be decoded.
-    """
-    image = radiograph.read_radiograph(data)
-    small = image if longer_side_px is None else radiograph.shrink(image, longer_side_px)
-    if small is image and _is_bare_grey_png(data):
-        return data
-    buffer = io.BytesIO()
-    Image.fromarray(radiograph.to_uint8(small)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def write_skipped(path: str | Path, problems: Iterable[Problem]) -> Path:
@@ -384,23 +329,3 @@ def _parse_row(
         return None
     image = columns.parse_image(cells[columns.image])
     return Row(file, line, image, int(sex), age, chronological_age, split, source)
-
-
-def _is_bare_grey_png(data: bytes) -> bool:
-    """Says whether the file is an 8-bit grey PNG with pixels and nothing else."""
-    if data[24:26] != b"\x08\x00":  # bit depth 8, colour type grey
-        return False
-    return all(chunk in _PIXEL_CHUNKS for chunk in _png_chunks(data))
-
-
-def _png_chunks(data: bytes) -> Iterator[bytes]:
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        yield b""
-        return
-    position, chunk = 8, b""
-    while position + 12 <= len(data):
-        chunk = data[position + 4 : position + 8]
-        yield chunk
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
-    if chunk != b"IEND" or position != len(data):
-        yield b""

@@ -13,6 +13,7 @@ from bone_age_tf.csv_text import format_csv
 from bone_age_tf.evaluation import audit_plots
 from bone_age_tf.evaluation.label_doubt import FULL_TRUST_SD, LIMIT_SD, label_trust
 from bone_age_tf.evaluation.report import NOT_A_DEVICE, markdown_table, one_line
+from bone_age_tf.evaluation.site_doubts import years_warning
 from bone_age_tf.evaluation.suspects import (
     LEAST_EXTENT,
     LEAST_SCORE,
@@ -164,6 +165,7 @@ def _page(audited: Audited, suspects, pictures, command: str) -> str:
         f"Made by `{command}`.",
         "## What there is",
         _counts_table(audited),
+        years_warning(audited.age_months),
         "Skew is Fisher's; a set whose skew differs between the sexes rewards a network for "
         "reading the sex instead of the bones.",
         _image_facts(audited),

@@ -5,10 +5,10 @@ all of their cases. A line for each sex puts that right (Deeplasia's external er
 to 5.69 months so; Rassmann et al. 2023). A line through five cases does harm, though, where there
 is nothing to put right. So four corrections are weighed against each other by how well they
 explain the cases: none, one offset, an offset for each sex, a line for each sex. Each is a linear
-regression of the error with a normal prior; the answer is the mean over all, weighted by their
-posterior probabilities (Bayesian model averaging; Hoeting et al. 1999). Beforehand, none is thought
-by far the most likely, so that it takes evidence to change a bone age. Chance alone still deceives
-the few: no age moves by more than `largest_correction_months`, which bounds the harm.
+regression of the error with a normal prior, which shrinks it by its own standard error; the answer
+is the mean over all, weighted by their posterior probabilities (Bayesian model averaging; Hoeting
+et al. 1999). Chance alone still deceives the few: no age moves by more than
+`largest_correction_months`, which bounds the harm.
 
 NumPy only.
 """
@@ -27,14 +27,16 @@ _MIDDLE_MONTHS: Final = 120.0
 """Lines turn about this age."""
 _CORRECTIONS: Final = {
     "none": (0.0, 0.0, 0.0, 0.0),
-    "offset": (12.0, 0.0, 0.0, 0.0),
-    "offset by sex": (12.0, 4.0, 0.0, 0.0),
-    "line by sex": (12.0, 4.0, 0.1, 0.05),
+    "offset": (8.0, 0.0, 0.0, 0.0),
+    "offset by sex": (8.0, 3.0, 0.0, 0.0),
+    "line by sex": (8.0, 3.0, 0.08, 0.04),
 }
 """Prior standard deviations of the offset in months, of half the sexes' difference, of the slope,
 and of half its difference."""
-_PRIOR: Final = {"none": 0.985, "offset": 0.01, "offset by sex": 0.0025, "line by sex": 0.0025}
-"""Before the cases are seen."""
+_PRIOR: Final = {"none": 0.5, "offset": 0.3, "offset by sex": 0.1, "line by sex": 0.1}
+"""Probabilities before the cases are seen. With the deviations above they were chosen by what sites
+gain and lose (`benchmarks/site_prior.py`): readers 5 months off need 50 cases for most of the gain,
+and a site that needs no calibration loses 0.1 months on average."""
 _LEAST_OF_EACH_SEX: Final = {"none": 0, "offset": 0, "offset by sex": 5, "line by sex": 10}
 """Cases below which a correction is not considered."""
 _BELIEF_CASES: Final = 15

@@ -1,5 +1,7 @@
 """The calibration command: from a site's own cases to a correction of its bone ages."""
 
+import dataclasses
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +20,14 @@ from bone_age_tf.evaluation.site_calibration import (
     largest_correction_months,
     save_site_calibration,
 )
+from bone_age_tf.evaluation.site_doubts import find_doubts
 from bone_age_tf.files import is_standard_output, require_writable_file
 from bone_age_tf.inference.cases import Case, InputError, collect_cases
-from bone_age_tf.inference.command import EXIT_OK, EXIT_USAGE, RESEARCH_USE
+from bone_age_tf.inference.command import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, RESEARCH_USE
 from bone_age_tf.inference.film_check import FilmChecker, load_checker
-from bone_age_tf.inference.prediction_table import predict_cases
+from bone_age_tf.inference.prediction_table import answer_cases
 from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
+from bone_age_tf.progress import shown
 
 _LEFT_OUT_SHOWN = 5
 
@@ -33,16 +37,24 @@ class SiteCases:
     """Cases of a site with the ages of the model and of the readers.
 
     Attributes:
-        predicted_months: [N].
-        age_months: [N].
+        by_sex_months: [2, N] the model's ages, each case as female and as male.
+        age_months: [N] the readers' ages.
         sex: [N] codes of `schema.SEX_NAMES`.
         left_out: a line for each case that cannot be used.
+        copies: number of rows that repeat the radiograph of another row; they are not among the
+            cases.
     """
 
-    predicted_months: np.ndarray
+    by_sex_months: np.ndarray
     age_months: np.ndarray
     sex: np.ndarray
     left_out: tuple[str, ...]
+    copies: int = 0
+
+    @property
+    def predicted_months(self) -> np.ndarray:
+        """[N] the model's ages, each case as its own sex."""
+        return np.take_along_axis(self.by_sex_months, self.sex[np.newaxis], axis=0)[0]
 
 
 def calibrate_command(
@@ -52,6 +64,7 @@ def calibrate_command(
     variant: str | None = None,
     output_json: str | Path = "site_calibration.json",
     check_films: bool = True,
+    accept_doubts: bool = False,
 ) -> int:
     """Predicts a site's cases, fits the correction, says what it changes and writes it.
 
@@ -62,9 +75,10 @@ def calibrate_command(
         variant: which LiteRT file of the export; None for the most exact.
         output_json: the file to write.
         check_films: as of `predict_command`.
+        accept_doubts: whether to calibrate in spite of what `find_doubts` finds.
 
     Returns:
-        The exit code, as of `predict_command`.
+        The exit code, as of `predict_command`: `EXIT_SOME_FAILED` where doubts were accepted.
     """
     try:
         require_writable_file(output_json)
@@ -77,7 +91,19 @@ def calibrate_command(
             )
         checker = load_checker(exports_dir) if check_films else None
         site = predict_site(predictor, cases, checker, check_films)
+        scatter = predictor.scatter_months or DEFAULT_SCATTER_MONTHS
+        doubts = find_doubts(
+            site.by_sex_months,
+            site.age_months,
+            site.sex,
+            scatter,
+            site.copies,
+            len(site.left_out),
+        )
+        if doubts and not accept_doubts and site.sex.size >= MIN_CASES:
+            raise CalibrationError(_refusal(input_path, doubts, site.left_out))
         calibration, text = calibrate(predictor, site)
+        calibration.details["doubts"] = doubts
         save_site_calibration(calibration, Path(output_json))
     except (InputError, ModelError, CalibrationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -88,8 +114,22 @@ def calibrate_command(
     else:
         words = sys.stdout
         written += f"; use it with --calibration={output_json} in --mode=predict or --mode=export"
-    print("\n".join([text, written, RESEARCH_USE]), file=words)
-    return EXIT_OK
+    accepted = [f"ACCEPTED DOUBT: {doubt}" for doubt in doubts]
+    print("\n".join([text, *accepted, written, RESEARCH_USE]), file=words)
+    return EXIT_SOME_FAILED if doubts else EXIT_OK
+
+
+def _refusal(input_path: str | Path, doubts: Sequence[str], left_out: Sequence[str]) -> str:
+    lines = [f"{input_path} is not calibrated with:", *(f"  {doubt}" for doubt in doubts)]
+    if left_out:
+        lines += [
+            "rows that cannot be used:",
+            *(f"  {line}" for line in left_out[:_LEFT_OUT_SHOWN]),
+        ]
+        if len(left_out) > _LEFT_OUT_SHOWN:
+            lines.append(f"  and {len(left_out) - _LEFT_OUT_SHOWN} more")
+    lines.append("correct the table, or calibrate in spite of that with --accept_doubts")
+    return "\n".join(lines)
 
 
 def predict_site(
@@ -98,22 +138,40 @@ def predict_site(
     checker: FilmChecker | None = None,
     refuse_unfamiliar: bool = False,
 ) -> SiteCases:
-    """Predicts each case that has a sex and an age; the others are left out, with the reason."""
+    """Predicts each case that has a sex and an age, as either sex.
+
+    The others are left out, with the reason; of rows with the same file, the first is used.
+    """
     known = [case for case in cases if case.sex is not None and case.age_months is not None]
     left_out = [
         f"{case.image}: {case.problem or 'no sex or no age_months'}"
         for case in cases
         if case.sex is None or case.age_months is None
     ]
-    rows = predict_cases(predictor, known, None, checker, refuse_unfamiliar).rows
-    found = []
-    for case, row in zip(known, rows, strict=True):
-        if row.prediction is None:
-            left_out.append(f"{case.image}: {row.reason}")
+    digests = [_digest(case.path) for case in known]
+    first = [place for place, digest in enumerate(digests) if digest not in digests[:place]]
+    used = [known[place] for place in first]
+    as_both = [dataclasses.replace(case, sex=None) for case in used]
+    answers = answer_cases(predictor, as_both, checker, refuse_unfamiliar)
+    table = []
+    shown_answers = shown(answers, len(used), "images read", sys.stderr)
+    for case, (_, rows) in zip(used, shown_answers, strict=True):
+        months = [row.prediction.age_months for row in rows if row.prediction is not None]
+        if len(months) == len(schema.SEX_NAMES):
+            table.append((*months, case.age_months, case.sex))
         else:
-            found.append((row.prediction.age_months, case.age_months, case.sex))
-    columns = np.array(found, float).reshape(-1, 3).T
-    return SiteCases(columns[0], columns[1], columns[2].astype(int), tuple(left_out))
+            left_out.append(f"{case.image}: {rows[0].reason}")
+    columns = np.array(table, float).reshape(-1, 4).T
+    sexes = columns[3].astype(int)
+    return SiteCases(columns[:2], columns[2], sexes, tuple(left_out), len(known) - len(used))
+
+
+def _digest(path: Path) -> str:
+    """Returns a digest of a file's content; of its path where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return str(path)
 
 
 def calibrate(predictor: Predictor, site: SiteCases) -> tuple[SiteCalibration, str]:
@@ -148,7 +206,8 @@ def calibrate(predictor: Predictor, site: SiteCases) -> tuple[SiteCalibration, s
 
 
 def _describe(calibration: SiteCalibration, site: SiteCases, after: np.ndarray) -> str:
-    lines = [f"{site.sex.size} cases used, {len(site.left_out)} left out"]
+    copies = f", {site.copies} repeated rows not used" if site.copies else ""
+    lines = [f"{site.sex.size} cases used, {len(site.left_out)} left out{copies}"]
     lines += [f"  {line}" for line in site.left_out[:_LEFT_OUT_SHOWN]]
     if len(site.left_out) > _LEFT_OUT_SHOWN:
         lines.append(f"  and {len(site.left_out) - _LEFT_OUT_SHOWN} more")

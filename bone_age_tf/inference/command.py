@@ -4,7 +4,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from bone_age_tf.evaluation.site_calibration import CalibrationError, read_site_calibration
+from bone_age_tf.evaluation.site_doubts import years_warning
 from bone_age_tf.files import is_standard_output, require_writable_file
 from bone_age_tf.inference.cases import Case, InputError, collect_cases
 from bone_age_tf.inference.film_check import load_checker
@@ -153,6 +156,8 @@ def describe(summary: Summary) -> str:
             f"{100 * summary.close_share:.1f} % within {CLOSE_MONTHS:g} months "
             f"(n = {summary.compared} with a known age and sex)"
         )
+    if warning := years_warning(np.array(summary.known_months)):
+        lines.append(warning)
     return "\n".join(lines)
 
 

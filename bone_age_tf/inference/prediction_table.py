@@ -84,6 +84,7 @@ class Summary:
         compared: number of results with a known age and sex.
         mae_months: their mean absolute error, None where `compared` is 0.
         close_share: share of them within `CLOSE_MONTHS`, 0 to 1; None where `compared` is 0.
+        known_months: the known ages, of cases with a prediction.
     """
 
     rows: tuple[Row, ...]
@@ -94,6 +95,7 @@ class Summary:
     compared: int
     mae_months: float | None
     close_share: float | None
+    known_months: tuple[float, ...] = ()
 
 
 def predict_cases(
@@ -139,6 +141,7 @@ def summarise(
     """
     rows: list[Row] = []
     errors: list[float] = []
+    known: list[float] = []
     failed = rejected = without_sex = 0
     for case, case_rows in shown(answered, count, "images read", sys.stderr):
         rows.extend(case_rows)
@@ -151,6 +154,7 @@ def summarise(
             without_sex += 1
         elif case.age_months is not None:
             errors.append(abs(prediction.age_months - case.age_months))
+            known.append(case.age_months)
     if output_csv is not None:
         write_table(rows, Path(output_csv))
     return Summary(
@@ -162,6 +166,7 @@ def summarise(
         compared=len(errors),
         mae_months=float(np.mean(errors)) if errors else None,
         close_share=float(np.mean(np.array(errors) <= CLOSE_MONTHS)) if errors else None,
+        known_months=tuple(known),
     )
 
 

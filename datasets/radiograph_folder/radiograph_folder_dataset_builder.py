@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from bone_age_tf.data import builders, file_names, radiograph, rows
+from bone_age_tf.data import builders, file_names, png_store, radiograph, rows
 
 _COLUMNS = rows.Columns("image", "sex", "age_months", "chronological_age_months", "split")
 _TABLE = "radiographs.csv"
@@ -61,7 +61,7 @@ several. Its first line names the columns:
         )
         named = [row.image_id for row in good_cells] + [problem.image for problem in problems]
         self._note_unused(root, {path for path in map(files.find, named) if path is not None})
-        store = rows.PngStore(self.data_path)
+        store = png_store.PngStore(self.data_path)
         good, bad_images = rows.check_images(
             good_cells, store, self.builder_config.longer_side_px, path.name
         )

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from bone_age_tf.data import builders, rows
+from bone_age_tf.data import builders, png_store, rows
 
 from . import layout
 
@@ -66,7 +66,7 @@ Kaggle has the training images and table, and the test images without their ages
         """
         root = self._manual_folder(dl_manager)
         self.notes = []
-        store = rows.PngStore(self.data_path)
+        store = png_store.PngStore(self.data_path)
         splits: dict[str, list[builders.Example]] = {}
         problems: list[rows.Problem] = []
         with layout.ManualFolder(root) as folder:

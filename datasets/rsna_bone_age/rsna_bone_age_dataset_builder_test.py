@@ -223,25 +223,6 @@ def test_missing_manual_folder_gives_the_instructions(root, tmp_path, exists):
 
 
 @pytest.mark.parametrize(
-    "table",
-    [
-        ",id,boneage,male\n0,1377,12,False\n1,1378,15,True\n",  # with the index of pandas
-        "Unnamed: 0,id,boneage,male\n0,1377,12,False\n1,1378,15,True\n",
-        "id,boneage,male\n1377.0,12.0,False\n1378.0,15.0,True\n",  # floats of pandas
-    ],
-)
-def test_tables_that_pandas_has_written_are_the_same(root, tmp_path, table):
-    write_train(root, (1377, 1378))
-    (root / f"{TRAIN}.csv").write_text(table)
-    builder = prepare(root, tmp_path / "data")
-    found = {
-        example["image_id"].decode(): (example["age_months"], example["sex"])
-        for example in tfds.as_numpy(builder.as_dataset(split="train"))
-    }
-    assert found == {"1377": (12, schema.FEMALE), "1378": (15, schema.MALE)}
-
-
-@pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("9,180,False", f"no image '9' in {TRAIN}"),

@@ -16,8 +16,9 @@ def write_site(folder, shift, cases=60):
     """Images of one grey, which the model reads as 0.5 grey + 10 for a male; readers say more."""
     random = np.random.default_rng(0)
     lines = ["image,sex,age_months"]
-    for case in range(cases):
-        grey, male = int(random.integers(40, 250)), case % 2
+    greys = random.permutation(np.arange(40, 250))[:cases]
+    for case, grey in enumerate(map(int, greys)):
+        male = case % 2
         Image.new("L", (8, 8), grey).save(folder / f"{case}.png")
         age = 0.5 * grey + 10 * male + shift + random.normal(0, 5)
         lines.append(f"{case}.png,{'fm'[male]},{age:.1f}")
@@ -89,6 +90,24 @@ def test_unusable_cases_are_left_out_and_named(exports, tmp_path, capsys):
     assert "1.png: no sex or no age_months" in said
     assert "3.png: sex is 'x'" in said
     assert "So few cases move an age by at most" in said
+
+
+def test_doubts_stop_it_and_can_be_accepted(exports, tmp_path, capsys):
+    write_site(tmp_path, 0, cases=40)
+    table = tmp_path / "copies.csv"
+    table.write_text("image,sex,age_months\n" + "0.png,f,50\n" * 9 + "1.png,m,60\n2.png,f,70\n")
+    output = tmp_path / "a.json"
+    assert calibrate_command(table, exports, "bins", output_json=output) == 2
+    said = capsys.readouterr().err
+    assert "8 of 11 rows repeat the radiograph of another row" in said
+    assert "--accept_doubts" in said
+    assert not output.exists()
+    arguments = (table, exports, "bins", None, output, True, True)
+    assert calibrate_command(*arguments) == 1
+    said = capsys.readouterr().out
+    assert "3 cases used, 0 left out, 8 repeated rows not used" in said
+    assert "ACCEPTED DOUBT: 8 of 11 rows repeat" in said
+    assert read_site_calibration(output).details["doubts"][0].startswith("8 of 11 rows repeat")
 
 
 @pytest.mark.parametrize(

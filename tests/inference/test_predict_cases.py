@@ -173,6 +173,16 @@ def test_mean_absolute_error_by_hand(bins_model, tmp_path):
     assert "Mean absolute error 9.0 months, 66.7 % within 12 months (n = 3" in text
 
 
+def test_known_ages_that_look_like_years_are_questioned(bins_model, tmp_path):
+    cases = [
+        Case(f"{age}.png", save(tmp_path / f"{age}.png", 20 * age), 0, float(age))
+        for age in range(6, 12)
+    ]
+    question = "WARNING: all ages are at most 11; months are expected. Are they years?"
+    assert question in describe(predict_cases(bins_model, cases, None))
+    assert "WARNING" not in describe(predict_cases(bins_model, cases[:4], None))
+
+
 def test_table_is_replaced_as_a_whole(bins_model, tmp_path, monkeypatch):
     output = tmp_path / "new" / "out.csv"
     cases = [Case("a.png", save(tmp_path / "a.png"), 0)]

@@ -1,0 +1,83 @@
+"""Encoded images in one temporary file, decoded once, as bare 8-bit grey PNGs."""
+
+import io
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from bone_age_tf.data import radiograph
+
+# Chunks that change no pixel and hold no text (a PNG's text may name a patient).
+_PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs"))
+
+
+class PngStore:
+    """Encoded images in one unnamed temporary file: decoded once, never all in memory."""
+
+    def __init__(self, folder: str | Path | None = None):
+        """Opens the file.
+
+        Args:
+            folder: on whose disk; the system's temporary folder by default.
+        """
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
+        self._end = 0
+        weakref.finalize(self, self._file.close)
+
+    def add(self, png: bytes) -> tuple[int, int]:
+        """Stores one image; returns the key that `read` takes."""
+        key = (self._end, len(png))
+        self._file.seek(self._end)
+        self._file.write(png)
+        self._end += len(png)
+        return key
+
+    def read(self, key: tuple[int, int]) -> bytes:
+        """Returns the image of a key."""
+        self._file.seek(key[0])
+        return self._file.read(key[1])
+
+
+def encode_png(data: bytes, longer_side_px: int | None = None) -> bytes:
+    """Makes an 8-bit grey PNG of a radiograph file's bytes.
+
+    The bytes are returned as they are where they already are one of the right size and hold
+    nothing but pixels, since encoding full-size radiographs anew is slow.
+
+    Args:
+        data: a PNG or JPEG file.
+        longer_side_px: the most that the longer side may have; None for any.
+
+    Raises:
+        radiograph.RadiographError: it cannot be decoded.
+    """
+    image = radiograph.read_radiograph(data)
+    small = image if longer_side_px is None else radiograph.shrink(image, longer_side_px)
+    if small is image and _is_bare_grey_png(data):
+        return data
+    buffer = io.BytesIO()
+    Image.fromarray(radiograph.to_uint8(small)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _is_bare_grey_png(data: bytes) -> bool:
+    """Says whether the file is an 8-bit grey PNG with pixels and nothing else."""
+    if data[24:26] != b"\x08\x00":  # bit depth 8, colour type grey
+        return False
+    return all(chunk in _PIXEL_CHUNKS for chunk in _png_chunks(data))
+
+
+def _png_chunks(data: bytes) -> Iterator[bytes]:
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        yield b""
+        return
+    position, chunk = 8, b""
+    while position + 12 <= len(data):
+        chunk = data[position + 4 : position + 8]
+        yield chunk
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    if chunk != b"IEND" or position != len(data):
+        yield b""
