@@ -8,7 +8,11 @@ import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.data import encoded_header
-from bone_age_tf.data.radiograph import BLACK, LUMA, THIN_EDGE
+from bone_age_tf.data.decoding import FAR, LUMA
+from bone_age_tf.data.radiograph import BLACK, THIN_EDGE
+
+_ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+"""Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
 
 
 def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
@@ -36,24 +40,32 @@ def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
         kind: of `encoded_header.read_header`.
 
     Returns:
-        [H, W, C] uint16: one channel of a grey PNG, four of another, three of a JPEG.
+        [H, W, C] uint16: one channel of a grey PNG, four of one with transparency, otherwise three.
 
     Raises:
         tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
     """
 
-    def any_png():
-        return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
+    def png():
+        return tf.io.decode_png(data, channels=3, dtype=tf.uint16)
 
-    def jpeg():
-        rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.cast(rgb, tf.uint16)
+    def clear_png():
+        return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
 
     def grey_png():
         return tf.cast(tf.io.decode_png(data, channels=1), tf.uint16)
 
+    def jpeg(encoded=data):
+        rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.cast(rgb, tf.uint16)
+
+    def ink_jpeg():
+        # Pillow and browsers take such inks for inverted, as Adobe's are; TensorFlow does not.
+        rest = tf.strings.substr(data, 2, tf.strings.length(data))
+        return jpeg(tf.strings.join([b"\xff\xd8", _ADOBE_INKS, rest]))
+
     # Bytes of another kind fail in the PNG decoder.
-    return tf.switch_case(kind, [any_png, grey_png, any_png, jpeg])
+    return tf.switch_case(kind, [png, grey_png, png, clear_png, jpeg, ink_jpeg])
 
 
 def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
@@ -69,9 +81,12 @@ def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
     """
     values = tf.cast(pixels, tf.float32)
 
-    def any_png():
-        grey = _grey(values[..., :3]) * (values[..., 3:] / 65535)
+    def png(alpha=1.0):
+        grey = _grey(values[..., :3]) * alpha
         return tf.cond(white > 0, lambda: grey * (255 / white), lambda: _scale_by_range(grey))
+
+    def clear_png():
+        return png(values[..., 3:] / 65535)
 
     def grey_png():
         return values[..., :1]
@@ -79,7 +94,7 @@ def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
     def jpeg():
         return _grey(values[..., :3])
 
-    return tf.switch_case(kind, [grey_png, grey_png, any_png, jpeg])
+    return tf.switch_case(kind, [grey_png, grey_png, png, clear_png, jpeg, jpeg])
 
 
 def _grey(rgb: tf.Tensor) -> tf.Tensor:
@@ -87,8 +102,19 @@ def _grey(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def _scale_by_range(grey: tf.Tensor) -> tf.Tensor:
-    low, high = tf.reduce_min(grey), tf.reduce_max(grey)
-    return (grey - low) * (255 / tf.maximum(high - low, 1.0))
+    """Scales 16-bit greys as `bone_age_tf.data.decoding.scale_sixteen_bit` does."""
+    levels = tf.cast(tf.round(grey), tf.int32)
+    counts = tf.math.bincount(tf.reshape(levels, [-1]), minlength=65536, dtype=tf.int64)
+    used = tf.where(counts > 0)[:, 0]
+    lowest, highest = tf.reduce_min(used), tf.reduce_max(used)
+    level = tf.range(tf.size(counts, tf.int64))
+    sums = tf.cumsum(tf.where((level > lowest) & (level < highest), counts, 0))
+    first = tf.argmax(100 * sums > sums[-1])
+    last = tf.argmax(100 * sums >= 99 * sums[-1])
+    low = tf.where((first < last) & (first - lowest > FAR * (last - first)), first, lowest)
+    high = tf.where((first < last) & (highest - last > FAR * (last - first)), last, highest)
+    low, high = tf.cast(low, tf.float32), tf.cast(high, tf.float32)
+    return (tf.clip_by_value(grey, low, high) - low) * (255 / tf.maximum(high - low, 1.0))
 
 
 def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:

@@ -4,27 +4,22 @@
 the two to the same files.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from bone_age_tf import reasons, schema
+from bone_age_tf.data import decoding, encoded_pieces
 from bone_age_tf.reasons import TEXTS, Reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings taken for radiographs when a folder is read."""
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
-
 BLACK = 4.0
 """An edge whose pixels are all this dark or darker, of 255, shows nothing."""
 THIN_EDGE = 0.02
 """In parts of the image's side."""
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class RadiographError(ValueError):
@@ -42,9 +37,10 @@ class RadiographError(ValueError):
 def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
     """Decodes a PNG or JPEG of 8 or 16 bits, grey, palette, RGB or with transparency.
 
-    Colour becomes grey by `LUMA`; transparent parts become black; a 16-bit image is scaled by its
-    own range (12-bit detectors write 16-bit files, so a fixed division would lose them); EXIF
-    orientation is applied.
+    Colour becomes grey by `decoding.LUMA`; transparent parts become black; a 16-bit image is scaled
+    by its own range (12-bit detectors write 16-bit files, so a fixed division would lose them);
+    EXIF orientation is applied. What else a file holds, such as texts and colour profiles, is not
+    read.
 
     Args:
         source: a path, or the file's bytes.
@@ -61,12 +57,10 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.n
     if not data:
         raise RadiographError(name, TEXTS[Reason.EMPTY_FILE])
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > reasons.MOST_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise RadiographError(name, f"{size} {TEXTS[Reason.TOO_LARGE]}")
-            image.load()
-            return _upright(_to_grey(image, data), image)
+        width, height = encoded_pieces.size_of(data)
+        if width * height > reasons.MOST_PIXELS:
+            raise RadiographError(name, f"{width} x {height} {TEXTS[Reason.TOO_LARGE]}")
+        return decoding.decode(data)
     except UnidentifiedImageError:
         raise RadiographError(name, TEXTS[Reason.NO_IMAGE]) from None
     except Image.DecompressionBombError:
@@ -91,54 +85,6 @@ def read_file(path: str | Path, name: str) -> bytes:
         raise RadiographError(name, f"cannot be read ({error.strerror})") from None
     except ValueError:  # a NUL in the path
         raise RadiographError(name, "not a possible file name") from None
-
-
-def _to_grey(image: Image.Image, data: bytes) -> np.ndarray:
-    transparent = image.info.get("transparency")  # in a grey image, the value that is transparent
-    if image.mode in ("1", "L") and transparent is None:
-        return np.asarray(image.convert("L"), np.float32)
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image, np.float32)
-        if transparent is not None:
-            pixels = np.where(pixels == transparent, np.float32(0), pixels)
-        return _scale_sixteen_bit(pixels)
-    if is_sixteen_bit_png(data):  # Pillow reads coloured 16-bit files as 8-bit
-        return _sixteen_bit_colour_to_grey(data)
-    rgba = np.asarray(image.convert("RGBA"), np.float32)
-    return rgba[..., :3] @ np.array(LUMA, np.float32) * (rgba[..., 3] / 255)
-
-
-def _upright(grey: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Turns [H, W] pixels as the EXIF orientation of the image that they come from says."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation == 1:
-        return grey
-    picture = Image.fromarray(grey)
-    picture.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(picture), np.float32)
-
-
-def is_sixteen_bit_png(data: bytes) -> bool:
-    """Says whether the bytes begin a PNG file of 16 bits a channel."""
-    return data.startswith(_PNG_SIGNATURE) and data[24:25] == b"\x10"
-
-
-def _sixteen_bit_colour_to_grey(data: bytes) -> np.ndarray:
-    import cv2  # only for this rare kind of file, since importing it takes time
-
-    bgra = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if bgra is None or bgra.ndim != 3:
-        raise ValueError("16-bit colour could not be decoded")
-    pixels = bgra.astype(np.float32)
-    grey = pixels[..., 2::-1] @ np.array(LUMA, np.float32)
-    if pixels.shape[2] == 4:
-        grey = grey * (pixels[..., 3] / np.float32(65535))
-    return _scale_sixteen_bit(grey)
-
-
-def _scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
-    low, high = float(grey.min()), float(grey.max())
-    return (grey - low) * np.float32(255 / max(high - low, 1.0))
 
 
 def fitted_size(height: int, width: int, size_px: int, aspect: float = 1.0) -> tuple[int, int]:

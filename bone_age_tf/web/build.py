@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bone_age_tf import reasons, schema
-from bone_age_tf.data import radiograph
+from bone_age_tf.data import decoding, radiograph
 from bone_age_tf.inference import film_check
 from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
 from bone_age_tf.inference.predictor import METADATA_FILE, SIGNATURE, Predictor, exported_versions
@@ -138,7 +138,8 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "refuses_unfamiliar": check_films,
         "columns": HEADER,
         "both_sexes": BOTH_SEXES,
-        "luma": radiograph.LUMA,
+        "luma": decoding.LUMA,
+        "far": decoding.FAR,
         "black": radiograph.BLACK,
         "thin_edge": radiograph.THIN_EDGE,
         "resize_aspects": schema.RESIZE_ASPECTS,
