@@ -187,6 +187,48 @@ def burdened_files():
     return files | {f"jpeg {name}": plain[:2] + piece + plain[2:] for name, piece in pieces.items()}
 
 
+def faulty_films(hand):
+    """Returns files of one hand [H, W] uint8 as scanners, viewers and converters spoil it, by name.
+
+    What begins with "few" has too few grey levels; of all others, the age is that of "sound".
+    """
+    height, width = hand.shape
+    grey = hand.astype(np.float64)
+    deep = hand.astype(np.uint16) * 16
+    files = {"sound": png(hand, 8, GREY)}
+    for levels in (3, 5, 8, 12):
+        few = (np.rint(grey / 255 * (levels - 1)) * 255 / (levels - 1)).astype(np.uint8)
+        files[f"few: {levels} levels"] = png(few, 8, GREY)
+    few[4:12, 4:40] = np.random.default_rng(0).integers(0, 256, (8, 36))
+    files["few: 12 levels and a marker"] = png(few, 8, GREY)
+    files["few: dithered"] = png(np.asarray(Image.fromarray(hand).convert("1"), int), 1, GREY)
+    for depth in (1, 2, 4, 8):
+        most = 2**depth - 1
+        ramp = np.repeat(np.arange(most + 1) * 255 // most, 3).astype(np.uint8).tobytes()
+        name = f"{'few: ' * (depth < 4)}palette of {depth} bits"
+        files[name] = png(hand >> (8 - depth), depth, PALETTE, PLTE=ramp)
+    files["4 bits with tRNS"] = png(hand >> 4, 4, GREY, tRNS=b"\0\0")
+    for edge in (0, 5, 60, 128, 255):
+        around = [(height // 2,) * 2, (width // 2,) * 2]
+        files[f"surround of {edge}"] = png(np.pad(hand, around, constant_values=edge), 8, GREY)
+    files["surround of 128, JPEG"] = jpeg(np.pad(hand, around, constant_values=128))
+    page = np.pad(np.pad(hand, 60), 50, constant_values=255)
+    files["white page around a black frame"] = png(page, 8, GREY)
+    files["16 bits"] = png(deep, 16, GREY)
+    hot, marked, padded = deep.copy(), deep.copy(), np.pad(deep + 32768, height // 3)
+    hot[5, 5] = marked[8:40, 8:80] = 65535
+    files["16 bits, a hot pixel"] = png(hot, 16, GREY)
+    files["16 bits, a marker of 65535"] = png(marked, 16, GREY)
+    files["16 bits, offset and padding of 0"] = png(padded, 16, GREY)
+    colour = np.stack([marked] * 3, axis=-1)
+    files["16 bits, colour, a marker of 65535"] = png(colour, 16, RGB)
+    text = b"c\0\0" + zlib.compress(b"x" * 2_000_000)
+    files["a long text"] = png(hand, 8, GREY, zTXt=text)
+    inks = np.stack([255 - hand] * 3 + [hand * 0], axis=-1)
+    files["inks without Adobe's marker"] = without_adobe(jpeg(inks, "CMYK"))
+    return files
+
+
 def refused_files():
     """Returns files that no runtime reads, by name."""
     values = smooth(_SHAPE).astype(int)

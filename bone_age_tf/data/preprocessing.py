@@ -9,7 +9,7 @@ import tensorflow as tf
 from bone_age_tf import schema
 from bone_age_tf.data import encoded_header
 from bone_age_tf.data.decoding import FAR, LUMA
-from bone_age_tf.data.radiograph import BLACK, THIN_EDGE
+from bone_age_tf.data.radiograph import BLACK, MARGINS, PLAIN, PLAIN_PERCENT, THIN_EDGE
 
 _ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
@@ -134,7 +134,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
         square = tf.image.resize(image, [size_px, size_px], antialias=True)
     else:
         if mode == "portrait":
-            image = trim_black(image)
+            image = trim_margins(image)
         aspect = schema.RESIZE_ASPECTS[mode]
         shape = tf.cast(tf.shape(image)[:2], tf.float64) / tf.constant([1, aspect], tf.float64)
         scale = tf.cast(size_px, tf.float64) / tf.reduce_max(shape)
@@ -145,21 +145,45 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     return tf.ensure_shape(tf.cast(square, tf.float32), [size_px, size_px, 1])
 
 
-def trim_black(image: tf.Tensor) -> tf.Tensor:
-    """Cuts black edges off [H, W, 1]; see `bone_age_tf.data.radiograph.trim_black`."""
-    top, bottom, left, right = tf.unstack(lit_box(image))
+def trim_margins(image: tf.Tensor) -> tf.Tensor:
+    """Cuts margins off [H, W, 1]; see `bone_age_tf.data.radiograph.trim_margins`."""
+    greys = tf.cast(tf.round(tf.cast(image[..., 0], tf.float32)), tf.int32)
+    black = image[..., 0] <= tf.cast(BLACK, image.dtype)
+    top, bottom, left, right = tf.unstack(inner_box(greys, black))
     return image[top:bottom, left:right]
 
 
-def lit_box(image: tf.Tensor) -> tf.Tensor:
-    """Returns what `trim_black` leaves of [H, W, 1]: top, bottom, left and right, [4] int32."""
-    lit = image[..., 0] > tf.cast(BLACK, image.dtype)
-    rows, columns = (_lit_piece(tf.reduce_any(lit, axis=axis)) for axis in (1, 0))
-    return tf.stack([*rows, *columns])
+def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
+    """Returns what `trim_margins` leaves: top, bottom, left and right, [4] int32.
+
+    Args:
+        greys: [H, W] int32, 0 to 255.
+        black: [H, W] bool, whether each pixel is black.
+    """
+    shape = tf.shape(greys)
+
+    def more(_, is_cut):
+        return is_cut
+
+    def cut(box, _):
+        top, bottom, left, right = tf.unstack(box)
+        inside = greys[top:bottom, left:right], black[top:bottom, left:right]
+        rows, columns = (_inside(*inside, axis) for axis in (1, 0))
+        origin = tf.stack([top, top, left, left])
+        found = origin + tf.stack([*rows, *columns])
+        return found, tf.reduce_any(found != box)
+
+    whole = tf.stack([0, shape[0], 0, shape[1]])
+    return tf.while_loop(more, cut, (whole, tf.constant(True)), maximum_iterations=MARGINS)[0]
 
 
-def _lit_piece(lit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where a line [N] begins and ends without its dark ends."""
+def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where lines begin and end without those at the ends that are empty."""
+    count = tf.shape(greys)[axis]
+    sums = tf.reduce_sum(greys, axis=axis, keepdims=True)
+    near = tf.abs(greys * count - sums) <= PLAIN * count
+    plain = 100 * tf.math.count_nonzero(near, axis=axis, dtype=tf.int32) >= PLAIN_PERCENT * count
+    lit = tf.logical_not(plain | tf.reduce_all(black, axis=axis))
     size = tf.size(lit)
     thin = THIN_EDGE * tf.cast(size, tf.float64)
     places = tf.cast(tf.where(tf.logical_or(lit, tf.logical_not(tf.reduce_any(lit)))), tf.int32)

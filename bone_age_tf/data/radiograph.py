@@ -18,8 +18,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 BLACK = 4.0
 """An edge whose pixels are all this dark or darker, of 255, shows nothing."""
+PLAIN = 3
+"""Most that a pixel of a margin may differ from the mean of its row or column, of 255."""
+PLAIN_PERCENT = 98
+"""Percentage of a margin's pixels that must not differ more: dust and noise do."""
 THIN_EDGE = 0.02
 """In parts of the image's side."""
+MARGINS = 3
+"""Most margins around each other that are cut off."""
 
 
 class RadiographError(ValueError):
@@ -107,7 +113,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         image: [H, W] float32.
         size_px: side of the result.
         mode: one of `schema.RESIZE_MODES`. `pad` keeps the aspect ratio and centres the image on
-            black; `portrait` cuts black edges off and does the same in a frame of
+            black; `portrait` cuts margins off and does the same in a frame of
             `schema.RESIZE_ASPECTS`, which it then makes a square; `stretch` makes the image itself
             one.
 
@@ -119,7 +125,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
     if mode == "stretch":
         return _triangle_resize(image, size_px, size_px)
     if mode == "portrait":
-        image = trim_black(image)
+        image = trim_margins(image)
     aspect = schema.RESIZE_ASPECTS[mode]
     height, width = fitted_size(image.shape[0], image.shape[1], size_px, aspect)
     square = np.zeros((size_px, size_px), np.float32)
@@ -128,28 +134,44 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
     return square
 
 
-def trim_black(image: np.ndarray) -> np.ndarray:
-    """Returns a view of an image without its black edges (`BLACK`); all of it where all is black.
+def trim_margins(image: np.ndarray) -> np.ndarray:
+    """Returns a view of an image without its margins, all of it where nothing else is in it.
 
-    Frames that scanners, viewers and collimation leave make the hand small and say nothing. Edges
+    Frames that scanners, viewers and collimation leave make the hand small and say nothing. A row
+    or column belongs to a margin where it is black (`BLACK`) or of one grey (`PLAIN`). Sides are
+    cut again until none has a margin (`MARGINS`), since a page may lie around a frame. Margins
     thinner than `THIN_EDGE` stay: most films have them, those of the training data too.
 
     Args:
         image: [H, W] float32, 0 to 255.
     """
-    lit = image > BLACK
-    top, bottom = _lit_piece(np.any(lit, axis=1))
-    left, right = _lit_piece(np.any(lit, axis=0))
-    return image[top:bottom, left:right]
+    for _ in range(MARGINS):
+        top, bottom = _inside(image)
+        left, right = _inside(image.T)
+        if (bottom - top, right - left) == image.shape:
+            break
+        image = image[top:bottom, left:right]
+    return image
 
 
-def _lit_piece(lit: np.ndarray) -> tuple[int, int]:
-    """Returns where a line [N] begins and ends without its dark ends."""
-    places = np.flatnonzero(lit)
-    if not places.size:
-        return 0, len(lit)
-    first, end, thin = int(places[0]), int(places[-1]) + 1, THIN_EDGE * len(lit)
-    return first if first >= thin else 0, end if len(lit) - end >= thin else len(lit)
+def _inside(lines: np.ndarray) -> tuple[int, int]:
+    """Returns where the lines of [N, M] begin and end without those at the ends that are empty."""
+    count, thin = len(lines), THIN_EDGE * len(lines)
+    first = next((place for place in range(count) if not _is_empty(lines[place])), None)
+    if first is None:
+        return 0, count
+    end = next(place for place in range(count, first, -1) if not _is_empty(lines[place - 1]))
+    return first if first >= thin else 0, end if count - end >= thin else count
+
+
+def _is_empty(line: np.ndarray) -> bool:
+    """Says whether a line [M] is black or of one grey."""
+    if line.max() <= BLACK:
+        return True
+    # Whole numbers, so that every runtime finds the same.
+    greys, count = np.rint(line).astype(np.int64), len(line)
+    near = np.abs(greys * count - greys.sum()) <= PLAIN * count
+    return bool(100 * np.count_nonzero(near) >= PLAIN_PERCENT * count)
 
 
 def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:

@@ -97,17 +97,20 @@ def test_resizing_agrees_with_numpy(shape, size_px, mode, runtime):
 
 
 @pytest.mark.parametrize("border", [(0, 0, 0, 0), (9, 0, 4, 7), (0, 30, 1, 0)])
-@pytest.mark.parametrize("grey", [0.0, 4.0, 5.0])
+@pytest.mark.parametrize("grey", [0.0, 4.0, 5.0, 90.5, 255.0])
 def test_trimming_agrees_with_numpy(border, grey):
     top, bottom, left, right = border
     image = np.pad(
         smooth(40, 30).astype(np.float32), [(top, bottom), (left, right)], constant_values=grey
     )
-    found = preprocessing.trim_black(tf.constant(image[..., None])).numpy()
-    np.testing.assert_array_equal(found[..., 0], radiograph.trim_black(image))
-    assert (found.shape[:2] == image.shape) == (grey > 4 or not any(border))
+    found = preprocessing.trim_margins(tf.constant(image[..., None])).numpy()
+    np.testing.assert_array_equal(found[..., 0], radiograph.trim_margins(image))
+    assert (found.shape[:2] == image.shape) == (not any(border))
+    paged = np.pad(image, 9, constant_values=200)
+    found = preprocessing.trim_margins(tf.constant(paged[..., None])).numpy()
+    np.testing.assert_array_equal(found[..., 0], radiograph.trim_margins(paged))
     black = np.full((5, 6, 1), grey, np.float32)
-    assert preprocessing.trim_black(tf.constant(black)).shape == (5, 6, 1)
+    assert preprocessing.trim_margins(tf.constant(black)).shape == (5, 6, 1)
 
 
 def test_resizing_is_antialiased():

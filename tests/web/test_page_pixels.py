@@ -200,6 +200,8 @@ def _framed(height, width):
     film[: height // 5] = 3
     film[:, -1:] = 0
     film[:, : width // 8] = 4
+    if height > 200:  # a page around a frame
+        film = np.pad(film[:-60], [(30, 30), (0, 0)], constant_values=230)
     return film
 
 
