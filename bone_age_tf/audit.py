@@ -113,7 +113,7 @@ def _look(
 ) -> tuple[str, str, HandFacts | None]:
     """Returns why an image is refused, how it is corrected, and how the hand lies in it."""
     whole = radiograph.read_radiograph(png)
-    image, refused, corrected = radiograph.trim_black(whole), "", ""
+    image, refused, corrected = radiograph.trim_margins(whole), "", ""
     if checker is not None:
         film = checker.look(whole)
         if film.image is None:

@@ -140,7 +140,7 @@ def numbered_cases(
         current: the run.
         part: a key of its parts.
         wanted: places.
-        trim: whether the pixels are those of the film without its black edges, as a film check
+        trim: whether the pixels are those of the film without its margins, as a film check
             hands them on.
     """
     size_px, mode = current.config.image_size_px, configs.served_resize(current.config)
@@ -148,7 +148,7 @@ def numbered_cases(
     def with_pixels(index, row):
         film = preprocessing.decode_radiograph(row[schema.IMAGE])
         if trim:
-            film = preprocessing.trim_black(film)
+            film = preprocessing.trim_margins(film)
         return index, row, preprocessing.resize(film, size_px, mode)
 
     chosen = tf.constant(wanted, tf.int64)

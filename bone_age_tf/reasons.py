@@ -21,8 +21,20 @@ LEAST_RANGE: Final = 8.0
 """Between the darkest and the brightest percent of a film, of 255."""
 LEVELS_SIDE_PX: Final = 64
 """Enough pixels a side to tell the grey levels of a film."""
+LEAST_LEVELS: Final = 14
+"""Grey levels that a film needs, each of at least `LEVEL_SHARE` of its pixels. With fewer, ages of
+real radiographs move by more than a year (`benchmarks/RESULTS.md`)."""
+LEVEL_SHARE: Final = 1000
+"""The reciprocal of that share; a marker or broken pixels do not make a level."""
+WIDE: Final = 2
+"""Area of a film as a multiple of what is left of it without its margins; above, it is reported."""
 SURE: Final = 0.5
 """A pose or an inversion of a film that is less probable is left alone."""
+BRIGHT: Final = 128
+PAINTED_PERCENT: Final = 20
+"""Least grey, and least percentage of a film, of a background that may be painted."""
+RIM_PX: Final = 3
+"""Width of a hand's rim where the shorter side of the film has `LEVELS_SIDE_PX`."""
 MOST_PIXELS: Final = 80_000_000
 """A film of 35 x 43 cm scanned at 50 um has 60 million; above is no radiograph."""
 
@@ -39,6 +51,7 @@ class Reason(enum.IntEnum):
     TWO_HANDS = 14
     NO_HAND = 15
     UNFAMILIAR = 16
+    FEW_LEVELS = 17
     EMPTY_FILE = 20
     NO_IMAGE = 21
     DAMAGED = 22
@@ -56,6 +69,7 @@ TEXTS: Final = {
     Reason.CUT: "only a part of a hand; send the whole hand with the wrist",
     Reason.TWO_HANDS: "two hands; send the left hand alone",
     Reason.NO_HAND: "not a radiograph of a hand",
+    Reason.FEW_LEVELS: "too few grey levels to show bone; send the film with all its greys",
     Reason.UNFAMILIAR: "unlike the images that the model was trained on",
     Reason.EMPTY_FILE: "the file is empty",
     Reason.NO_IMAGE: "not a PNG or JPEG image",
@@ -65,6 +79,13 @@ TEXTS: Final = {
     Reason.NO_NUMBER: "the model's answer is not a finite number",
 }
 """Each is the reason, or its part that is always the same."""
+
+INVERTED: Final = "inverted"
+IN_WIDE_MARGINS: Final = "in wide margins"
+"""What a film that was put right was, beside its pose."""
+
+TRIMMED: Final = " without its margins"
+"""Stands behind the size of a film that is too small."""
 
 OF_KINDS: Final = {
     "hand": Reason.NOT_WHOLE,

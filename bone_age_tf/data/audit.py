@@ -42,7 +42,7 @@ class ImageFacts:
         high: the brightest percent.
         dark_share: share of pixels below `DARK`.
         white_share: share of pixels of `WHITE` or more.
-        edge_share: share of the image that its black edges take; see `radiograph.trim_black`.
+        edge_share: share of the image that its black edges take.
         digest: SHA-256 of size and pixels, in hexadecimal.
         fingerprints: [2, 32] uint8, of the image and of its mirror image.
         thumbnails: [2, 1024] float32 of length 1, of the same two, without their mean.
@@ -83,7 +83,7 @@ def describe_hand(
         boxes: [17, 4] regions as fractions of the image that the detector has seen.
         scores: [17] their scores.
         shape: height and width of that image in pixels.
-        longer_side_px: longer side of the file's image in pixels, before black edges are cut off.
+        longer_side_px: longer side of the file's image in pixels, before margins are cut off.
     """
     first, last = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     sides_px = np.clip(last - first, 0, 1) * shape
@@ -126,7 +126,7 @@ def describe_image(png: bytes) -> ImageFacts:
         float(high),
         float((pixels < DARK).mean()),
         float((pixels >= WHITE).mean()),
-        1 - radiograph.trim_black(pixels).size / pixels.size,
+        _black_edge_share(pixels),
         digest,
         np.stack([_fingerprint(view) for view in views]),
         np.stack([_thumbnail(view) for view in views]),
@@ -177,3 +177,12 @@ def _thumbnail(image: Image.Image) -> np.ndarray:
 
 def _bits(first: np.ndarray, second: np.ndarray) -> int:
     return int(np.unpackbits(first ^ second).sum())
+
+
+def _black_edge_share(pixels: np.ndarray) -> float:
+    """Returns the share of an image [H, W] that its black edges take; 0 where all is black."""
+    lit = pixels > radiograph.BLACK
+    if not lit.any():
+        return 0.0
+    sides = [np.ptp(np.flatnonzero(lit.any(axis=axis))) + 1 for axis in (0, 1)]
+    return float(1 - np.prod(sides) / pixels.size)

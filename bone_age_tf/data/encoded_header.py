@@ -6,17 +6,19 @@ bytes are: reading beyond their end gives 0.
 
 import tensorflow as tf
 
-NO_IMAGE, GREY_PNG, PNG, JPEG = range(4)
+from bone_age_tf.data.encoded_pieces import GREY, GREY_ALPHA, PALETTE, RGB
+
+NO_IMAGE, GREY_PNG, PNG, CLEAR_PNG, JPEG, INK_JPEG = range(6)
 """Kinds of files: neither PNG nor JPEG; PNG of 8 bits grey without transparency, which nearly all
-radiographs are; any other PNG; JPEG."""
+radiographs are; any other PNG without transparency; PNG with it; JPEG; JPEG of four inks without
+Adobe's marker."""
 
 _ORIENTATION_TAG = 0x0112
 _MOST_ENTRIES = 256
-_MOST_PIECES = 1000
-"""Files are not searched beyond; none of this many pieces before its pixels was seen."""
-_GREY = 0
-"""Colour type of a PNG."""
+_MOST_PIECES = 20_000
+"""Files are not searched beyond; libpng writes this many in 160 MB."""
 _EXIF = b"Exif\x00\x00"
+_PNG_CHUNKS = (b"tRNS", b"eXIf", b"IDAT")
 
 
 def read_header(data: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -28,8 +30,7 @@ def read_header(data: tf.Tensor) -> dict[str, tf.Tensor]:
     Returns:
         All []: `kind` int32; `height` and `width` int64; `white` float32, the value of white once
         it is decoded, 0 where the image's own range is to be taken (16 bits); `orientation` int64,
-        1 to 8, of EXIF: of a JPEG's first such segment, or of a PNG's chunk before the pixels,
-        where writers put it.
+        1 to 8, of EXIF.
     """
     png = tf.equal(tf.strings.substr(data, 0, 8), b"\x89PNG\r\n\x1a\n")
     jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
@@ -60,21 +61,23 @@ def _header(kind, height=0, width=0, white=255.0, exif=None, content=None):
 
 def _read_png(content: "_Bytes"):
     depth, colour_type = content.number(24, 1), content.number(25, 1)
-    transparent, exif = _png_chunks(content, (b"tRNS", b"eXIf"))
-    grey = tf.equal(colour_type, _GREY)
-    plain = grey & tf.equal(depth, 8) & tf.equal(transparent, 0)
-    # Decoded to 16 bits, an 8-bit value v becomes 257 v; grey of 1, 2 or 4 bits is not spread.
-    deepest = tf.cast(2 ** tf.minimum(depth, 8) - 1, tf.float32)
-    white = 257 * tf.where(grey, deepest, 255.0)
-    white = tf.where(plain, 255.0, tf.where(tf.equal(depth, 16), 0.0, white))
-    size = content.number(20, 4), content.number(16, 4)
-    return _header(tf.where(plain, GREY_PNG, PNG), *size, white, exif, content)
+    transparent, exif = _png_chunks(content)
+    length = content.number(transparent - 8, 4)  # other lengths than these are left aside
+    has_key = (colour_type == GREY) & (length == 2) | (colour_type == RGB) & (length == 6)
+    clear = (transparent > 0) & (has_key | (colour_type == PALETTE) & (length > 0))
+    clear |= colour_type >= GREY_ALPHA
+    plain = (colour_type == GREY) & (depth == 8)
+    kind = tf.where(clear, CLEAR_PNG, tf.where(plain, GREY_PNG, PNG))
+    white = tf.where(depth == 16, 0.0, tf.where(kind == GREY_PNG, 255.0, 65535.0))
+    return _header(kind, content.number(20, 4), content.number(16, 4), white, exif, content)
 
 
 def _read_jpeg(content: "_Bytes"):
-    exif, frame = _jpeg_segments(content)
+    exif, frame, adobe = _jpeg_segments(content)
     sides = [tf.where(frame > 0, content.number(frame + at, 2), 0) for at in (5, 7)]
-    return _header(JPEG, sides[0], sides[1], exif=exif, content=content)
+    has_inks = (frame > 0) & (content.at(frame + 9) == 4)
+    kind = tf.where(has_inks & (adobe == 0), INK_JPEG, JPEG)
+    return _header(kind, sides[0], sides[1], exif=exif, content=content)
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -104,7 +107,10 @@ class _Bytes:
 
 
 def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
-    """Returns where the TIFF header of a JPEG's EXIF begins, and its frame header; 0 for none."""
+    """Returns where the TIFF header of a JPEG's EXIF begins, its frame header and Adobe's marker.
+
+    0 for none.
+    """
     name = tf.constant(list(_EXIF), tf.int64)
 
     def more(place, *found):
@@ -112,40 +118,42 @@ def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
         inside = (place + 4 < content.size) & (content.at(place) == 0xFF)
         return inside & (marker != 0xDA) & (marker != 0xD9)
 
-    def step(place, exif, frame):
+    def step(place, exif, frame, adobe):
         marker = content.at(place + 1)
         names_exif = tf.reduce_all(content.at(place + 4 + tf.range(6, dtype=tf.int64)) == name)
         is_exif = (exif == 0) & (marker == 0xE1) & names_exif
         # C0 to CF but for tables (C4), an extension (C8) and conditioning (CC).
         is_frame = (marker >= 0xC0) & (marker <= 0xCF) & (marker % 4 != 0) | (marker == 0xC0)
+        names_adobe = content.number(place + 4, 5) == int.from_bytes(b"Adobe", "big")
         filler = marker == 0xFF  # any number of them may stand before a marker
         length = tf.where(filler, tf.ones([], tf.int64), 2 + content.number(place + 2, 2))
         return (
             place + length,
             tf.where(is_exif, place + 10, exif),
             tf.where(is_frame, place, frame),
+            tf.where((marker == 0xEE) & names_adobe, place, adobe),
         )
 
-    return _walk(more, step, 2, 2)
+    return _walk(more, step, 2, 3)
 
 
-def _png_chunks(content: _Bytes, kinds: tuple[bytes, ...]) -> tuple[tf.Tensor, ...]:
-    """Returns where a PNG's chunks of these kinds before its pixels begin; 0 for none."""
-    wanted = [int.from_bytes(kind, "big") for kind in kinds]
-    pixels = int.from_bytes(b"IDAT", "big")
+def _png_chunks(content: _Bytes) -> tuple[tf.Tensor, ...]:
+    """Returns where a PNG's tRNS, before its pixels, and its eXIf begin; 0 for none."""
+    transparency, exif, pixels = (int.from_bytes(name, "big") for name in _PNG_CHUNKS)
 
     def more(place, *found):
-        return (place + 12 <= content.size) & (content.number(place + 4, 4) != pixels)
+        return place + 12 <= content.size
 
-    def step(place, *found):
+    def step(place, clear_at, exif_at, pixels_at):
         kind = content.number(place + 4, 4)
-        news = [
-            tf.where(kind == one, place + 8, before)
-            for one, before in zip(wanted, found, strict=True)
-        ]
-        return place + 12 + content.number(place, 4), *news
+        return (
+            place + 12 + content.number(place, 4),
+            tf.where((kind == transparency) & (pixels_at == 0), place + 8, clear_at),
+            tf.where(kind == exif, place + 8, exif_at),
+            tf.where(kind == pixels, place + 8, pixels_at),
+        )
 
-    return _walk(more, step, 8, len(kinds))
+    return _walk(more, step, 8, 3)[:2]
 
 
 def _walk(more, step, start: int, wanted: int) -> tuple[tf.Tensor, ...]:

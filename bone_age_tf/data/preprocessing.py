@@ -8,7 +8,11 @@ import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.data import encoded_header
-from bone_age_tf.data.radiograph import BLACK, LUMA, THIN_EDGE
+from bone_age_tf.data.decoding import FAR, LUMA
+from bone_age_tf.data.radiograph import BLACK, MARGINS, PLAIN, PLAIN_PERCENT, THIN_EDGE
+
+_ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+"""Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
 
 
 def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
@@ -36,24 +40,32 @@ def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
         kind: of `encoded_header.read_header`.
 
     Returns:
-        [H, W, C] uint16: one channel of a grey PNG, four of another, three of a JPEG.
+        [H, W, C] uint16: one channel of a grey PNG, four of one with transparency, otherwise three.
 
     Raises:
         tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
     """
 
-    def any_png():
-        return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
+    def png():
+        return tf.io.decode_png(data, channels=3, dtype=tf.uint16)
 
-    def jpeg():
-        rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.cast(rgb, tf.uint16)
+    def clear_png():
+        return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
 
     def grey_png():
         return tf.cast(tf.io.decode_png(data, channels=1), tf.uint16)
 
+    def jpeg(encoded=data):
+        rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.cast(rgb, tf.uint16)
+
+    def ink_jpeg():
+        # Pillow and browsers take such inks for inverted, as Adobe's are; TensorFlow does not.
+        rest = tf.strings.substr(data, 2, tf.strings.length(data))
+        return jpeg(tf.strings.join([b"\xff\xd8", _ADOBE_INKS, rest]))
+
     # Bytes of another kind fail in the PNG decoder.
-    return tf.switch_case(kind, [any_png, grey_png, any_png, jpeg])
+    return tf.switch_case(kind, [png, grey_png, png, clear_png, jpeg, ink_jpeg])
 
 
 def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
@@ -69,9 +81,12 @@ def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
     """
     values = tf.cast(pixels, tf.float32)
 
-    def any_png():
-        grey = _grey(values[..., :3]) * (values[..., 3:] / 65535)
+    def png(alpha=1.0):
+        grey = _grey(values[..., :3]) * alpha
         return tf.cond(white > 0, lambda: grey * (255 / white), lambda: _scale_by_range(grey))
+
+    def clear_png():
+        return png(values[..., 3:] / 65535)
 
     def grey_png():
         return values[..., :1]
@@ -79,7 +94,7 @@ def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
     def jpeg():
         return _grey(values[..., :3])
 
-    return tf.switch_case(kind, [grey_png, grey_png, any_png, jpeg])
+    return tf.switch_case(kind, [grey_png, grey_png, png, clear_png, jpeg, jpeg])
 
 
 def _grey(rgb: tf.Tensor) -> tf.Tensor:
@@ -87,8 +102,19 @@ def _grey(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def _scale_by_range(grey: tf.Tensor) -> tf.Tensor:
-    low, high = tf.reduce_min(grey), tf.reduce_max(grey)
-    return (grey - low) * (255 / tf.maximum(high - low, 1.0))
+    """Scales 16-bit greys as `bone_age_tf.data.decoding.scale_sixteen_bit` does."""
+    levels = tf.cast(tf.round(grey), tf.int32)
+    counts = tf.math.bincount(tf.reshape(levels, [-1]), minlength=65536, dtype=tf.int64)
+    used = tf.where(counts > 0)[:, 0]
+    lowest, highest = tf.reduce_min(used), tf.reduce_max(used)
+    level = tf.range(tf.size(counts, tf.int64))
+    sums = tf.cumsum(tf.where((level > lowest) & (level < highest), counts, 0))
+    first = tf.argmax(100 * sums > sums[-1])
+    last = tf.argmax(100 * sums >= 99 * sums[-1])
+    low = tf.where((first < last) & (first - lowest > FAR * (last - first)), first, lowest)
+    high = tf.where((first < last) & (highest - last > FAR * (last - first)), last, highest)
+    low, high = tf.cast(low, tf.float32), tf.cast(high, tf.float32)
+    return (tf.clip_by_value(grey, low, high) - low) * (255 / tf.maximum(high - low, 1.0))
 
 
 def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
@@ -108,7 +134,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
         square = tf.image.resize(image, [size_px, size_px], antialias=True)
     else:
         if mode == "portrait":
-            image = trim_black(image)
+            image = trim_margins(image)
         aspect = schema.RESIZE_ASPECTS[mode]
         shape = tf.cast(tf.shape(image)[:2], tf.float64) / tf.constant([1, aspect], tf.float64)
         scale = tf.cast(size_px, tf.float64) / tf.reduce_max(shape)
@@ -119,21 +145,45 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     return tf.ensure_shape(tf.cast(square, tf.float32), [size_px, size_px, 1])
 
 
-def trim_black(image: tf.Tensor) -> tf.Tensor:
-    """Cuts black edges off [H, W, 1]; see `bone_age_tf.data.radiograph.trim_black`."""
-    top, bottom, left, right = tf.unstack(lit_box(image))
+def trim_margins(image: tf.Tensor) -> tf.Tensor:
+    """Cuts margins off [H, W, 1]; see `bone_age_tf.data.radiograph.trim_margins`."""
+    greys = tf.cast(tf.round(tf.cast(image[..., 0], tf.float32)), tf.int32)
+    black = image[..., 0] <= tf.cast(BLACK, image.dtype)
+    top, bottom, left, right = tf.unstack(inner_box(greys, black))
     return image[top:bottom, left:right]
 
 
-def lit_box(image: tf.Tensor) -> tf.Tensor:
-    """Returns what `trim_black` leaves of [H, W, 1]: top, bottom, left and right, [4] int32."""
-    lit = image[..., 0] > tf.cast(BLACK, image.dtype)
-    rows, columns = (_lit_piece(tf.reduce_any(lit, axis=axis)) for axis in (1, 0))
-    return tf.stack([*rows, *columns])
+def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
+    """Returns what `trim_margins` leaves: top, bottom, left and right, [4] int32.
+
+    Args:
+        greys: [H, W] int32, 0 to 255.
+        black: [H, W] bool, whether each pixel is black.
+    """
+    shape = tf.shape(greys)
+
+    def more(_, is_cut):
+        return is_cut
+
+    def cut(box, _):
+        top, bottom, left, right = tf.unstack(box)
+        inside = greys[top:bottom, left:right], black[top:bottom, left:right]
+        rows, columns = (_inside(*inside, axis) for axis in (1, 0))
+        origin = tf.stack([top, top, left, left])
+        found = origin + tf.stack([*rows, *columns])
+        return found, tf.reduce_any(found != box)
+
+    whole = tf.stack([0, shape[0], 0, shape[1]])
+    return tf.while_loop(more, cut, (whole, tf.constant(True)), maximum_iterations=MARGINS)[0]
 
 
-def _lit_piece(lit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where a line [N] begins and ends without its dark ends."""
+def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where lines begin and end without those at the ends that are empty."""
+    count = tf.shape(greys)[axis]
+    sums = tf.reduce_sum(greys, axis=axis, keepdims=True)
+    near = tf.abs(greys * count - sums) <= PLAIN * count
+    plain = 100 * tf.math.count_nonzero(near, axis=axis, dtype=tf.int32) >= PLAIN_PERCENT * count
+    lit = tf.logical_not(plain | tf.reduce_all(black, axis=axis))
     size = tf.size(lit)
     thin = THIN_EDGE * tf.cast(size, tf.float64)
     places = tf.cast(tf.where(tf.logical_or(lit, tf.logical_not(tf.reduce_any(lit)))), tf.int32)

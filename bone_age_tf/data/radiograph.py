@@ -4,27 +4,28 @@
 the two to the same files.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from bone_age_tf import reasons, schema
+from bone_age_tf.data import decoding, encoded_pieces
 from bone_age_tf.reasons import TEXTS, Reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 """File name endings taken for radiographs when a folder is read."""
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
-
 BLACK = 4.0
 """An edge whose pixels are all this dark or darker, of 255, shows nothing."""
+PLAIN = 3
+"""Most that a pixel of a margin may differ from the mean of its row or column, of 255."""
+PLAIN_PERCENT = 98
+"""Percentage of a margin's pixels that must not differ more: dust and noise do."""
 THIN_EDGE = 0.02
 """In parts of the image's side."""
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MARGINS = 3
+"""Most margins around each other that are cut off."""
 
 
 class RadiographError(ValueError):
@@ -42,9 +43,10 @@ class RadiographError(ValueError):
 def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
     """Decodes a PNG or JPEG of 8 or 16 bits, grey, palette, RGB or with transparency.
 
-    Colour becomes grey by `LUMA`; transparent parts become black; a 16-bit image is scaled by its
-    own range (12-bit detectors write 16-bit files, so a fixed division would lose them); EXIF
-    orientation is applied.
+    Colour becomes grey by `decoding.LUMA`; transparent parts become black; a 16-bit image is scaled
+    by its own range (12-bit detectors write 16-bit files, so a fixed division would lose them);
+    EXIF orientation is applied. What else a file holds, such as texts and colour profiles, is not
+    read.
 
     Args:
         source: a path, or the file's bytes.
@@ -61,12 +63,10 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.n
     if not data:
         raise RadiographError(name, TEXTS[Reason.EMPTY_FILE])
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > reasons.MOST_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise RadiographError(name, f"{size} {TEXTS[Reason.TOO_LARGE]}")
-            image.load()
-            return _upright(_to_grey(image, data), image)
+        width, height = encoded_pieces.size_of(data)
+        if width * height > reasons.MOST_PIXELS:
+            raise RadiographError(name, f"{width} x {height} {TEXTS[Reason.TOO_LARGE]}")
+        return decoding.decode(data)
     except UnidentifiedImageError:
         raise RadiographError(name, TEXTS[Reason.NO_IMAGE]) from None
     except Image.DecompressionBombError:
@@ -93,54 +93,6 @@ def read_file(path: str | Path, name: str) -> bytes:
         raise RadiographError(name, "not a possible file name") from None
 
 
-def _to_grey(image: Image.Image, data: bytes) -> np.ndarray:
-    transparent = image.info.get("transparency")  # in a grey image, the value that is transparent
-    if image.mode in ("1", "L") and transparent is None:
-        return np.asarray(image.convert("L"), np.float32)
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image, np.float32)
-        if transparent is not None:
-            pixels = np.where(pixels == transparent, np.float32(0), pixels)
-        return _scale_sixteen_bit(pixels)
-    if is_sixteen_bit_png(data):  # Pillow reads coloured 16-bit files as 8-bit
-        return _sixteen_bit_colour_to_grey(data)
-    rgba = np.asarray(image.convert("RGBA"), np.float32)
-    return rgba[..., :3] @ np.array(LUMA, np.float32) * (rgba[..., 3] / 255)
-
-
-def _upright(grey: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Turns [H, W] pixels as the EXIF orientation of the image that they come from says."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation == 1:
-        return grey
-    picture = Image.fromarray(grey)
-    picture.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(picture), np.float32)
-
-
-def is_sixteen_bit_png(data: bytes) -> bool:
-    """Says whether the bytes begin a PNG file of 16 bits a channel."""
-    return data.startswith(_PNG_SIGNATURE) and data[24:25] == b"\x10"
-
-
-def _sixteen_bit_colour_to_grey(data: bytes) -> np.ndarray:
-    import cv2  # only for this rare kind of file, since importing it takes time
-
-    bgra = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if bgra is None or bgra.ndim != 3:
-        raise ValueError("16-bit colour could not be decoded")
-    pixels = bgra.astype(np.float32)
-    grey = pixels[..., 2::-1] @ np.array(LUMA, np.float32)
-    if pixels.shape[2] == 4:
-        grey = grey * (pixels[..., 3] / np.float32(65535))
-    return _scale_sixteen_bit(grey)
-
-
-def _scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
-    low, high = float(grey.min()), float(grey.max())
-    return (grey - low) * np.float32(255 / max(high - low, 1.0))
-
-
 def fitted_size(height: int, width: int, size_px: int, aspect: float = 1.0) -> tuple[int, int]:
     """Returns the size that an image has in a square of `size_px`, at least 1 px a side.
 
@@ -161,7 +113,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         image: [H, W] float32.
         size_px: side of the result.
         mode: one of `schema.RESIZE_MODES`. `pad` keeps the aspect ratio and centres the image on
-            black; `portrait` cuts black edges off and does the same in a frame of
+            black; `portrait` cuts margins off and does the same in a frame of
             `schema.RESIZE_ASPECTS`, which it then makes a square; `stretch` makes the image itself
             one.
 
@@ -173,7 +125,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
     if mode == "stretch":
         return _triangle_resize(image, size_px, size_px)
     if mode == "portrait":
-        image = trim_black(image)
+        image = trim_margins(image)
     aspect = schema.RESIZE_ASPECTS[mode]
     height, width = fitted_size(image.shape[0], image.shape[1], size_px, aspect)
     square = np.zeros((size_px, size_px), np.float32)
@@ -182,28 +134,44 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
     return square
 
 
-def trim_black(image: np.ndarray) -> np.ndarray:
-    """Returns a view of an image without its black edges (`BLACK`); all of it where all is black.
+def trim_margins(image: np.ndarray) -> np.ndarray:
+    """Returns a view of an image without its margins, all of it where nothing else is in it.
 
-    Frames that scanners, viewers and collimation leave make the hand small and say nothing. Edges
+    Frames that scanners, viewers and collimation leave make the hand small and say nothing. A row
+    or column belongs to a margin where it is black (`BLACK`) or of one grey (`PLAIN`). Sides are
+    cut again until none has a margin (`MARGINS`), since a page may lie around a frame. Margins
     thinner than `THIN_EDGE` stay: most films have them, those of the training data too.
 
     Args:
         image: [H, W] float32, 0 to 255.
     """
-    lit = image > BLACK
-    top, bottom = _lit_piece(np.any(lit, axis=1))
-    left, right = _lit_piece(np.any(lit, axis=0))
-    return image[top:bottom, left:right]
+    for _ in range(MARGINS):
+        top, bottom = _inside(image)
+        left, right = _inside(image.T)
+        if (bottom - top, right - left) == image.shape:
+            break
+        image = image[top:bottom, left:right]
+    return image
 
 
-def _lit_piece(lit: np.ndarray) -> tuple[int, int]:
-    """Returns where a line [N] begins and ends without its dark ends."""
-    places = np.flatnonzero(lit)
-    if not places.size:
-        return 0, len(lit)
-    first, end, thin = int(places[0]), int(places[-1]) + 1, THIN_EDGE * len(lit)
-    return first if first >= thin else 0, end if len(lit) - end >= thin else len(lit)
+def _inside(lines: np.ndarray) -> tuple[int, int]:
+    """Returns where the lines of [N, M] begin and end without those at the ends that are empty."""
+    count, thin = len(lines), THIN_EDGE * len(lines)
+    first = next((place for place in range(count) if not _is_empty(lines[place])), None)
+    if first is None:
+        return 0, count
+    end = next(place for place in range(count, first, -1) if not _is_empty(lines[place - 1]))
+    return first if first >= thin else 0, end if count - end >= thin else count
+
+
+def _is_empty(line: np.ndarray) -> bool:
+    """Says whether a line [M] is black or of one grey."""
+    if line.max() <= BLACK:
+        return True
+    # Whole numbers, so that every runtime finds the same.
+    greys, count = np.rint(line).astype(np.int64), len(line)
+    near = np.abs(greys * count - greys.sum()) <= PLAIN * count
+    return bool(100 * np.count_nonzero(near) >= PLAIN_PERCENT * count)
 
 
 def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:

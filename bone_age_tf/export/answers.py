@@ -7,6 +7,8 @@ import tensorflow as tf
 from bone_age_tf import schema
 from bone_age_tf.reasons import (
     ERROR,
+    IN_WIDE_MARGINS,
+    INVERTED,
     LEAST_SIDE_PX,
     OK,
     REASON,
@@ -14,6 +16,7 @@ from bone_age_tf.reasons import (
     REJECTED,
     STATUS,
     TEXTS,
+    TRIMMED,
     Reason,
 )
 
@@ -82,14 +85,13 @@ def _texts(
     always = tf.constant([TEXTS.get(code, "") for code in range(max(Reason) + 1)])  # type: ignore[call-overload]
     texts = tf.gather(always, reason)
     size = [tf.as_string(films["width"]), " x ", tf.as_string(films["height"])]
-    cut = tf.where(films["trimmed"], " without the black edges", "")
+    cut = tf.where(films["trimmed"], TRIMMED, "")
     small = ["; the shorter side needs ", str(LEAST_SIDE_PX), " or more"]
     pose = tf.gather(tf.constant(["", *schema.FILM_POSES[1:]]), films["pose"])
-    dark = films["inverted"]
-    both = tf.where(dark & (films["pose"] > 0), " and ", "")
-    ways = [pose, both, tf.where(dark, "inverted", "")]
+    ways = _joined(pose, tf.where(films["inverted"], INVERTED, ""))
+    ways = _joined(ways, tf.where(films["wide"], IN_WIDE_MARGINS, ""))
     longer = {
-        Reason.PUT_RIGHT: [texts, " ", *ways],
+        Reason.PUT_RIGHT: [texts, " ", ways],
         Reason.TOO_SMALL: [texts, ": ", *size, " px", cut, *small],
         Reason.TOO_LARGE: [*size, " ", texts],
     }
@@ -99,3 +101,9 @@ def _texts(
     for code, parts in longer.items():
         texts = tf.where(reason == code, tf.strings.join(parts), texts)
     return texts
+
+
+def _joined(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Returns both words of each case with an "and" where it has both."""
+    both = (tf.strings.length(first) > 0) & (tf.strings.length(second) > 0)
+    return tf.strings.join([first, tf.where(both, " and ", ""), second])

@@ -13,13 +13,20 @@ import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.data import encoded_header, preprocessing
+from bone_age_tf.data.radiograph import PLAIN
 from bone_age_tf.reasons import (
+    BRIGHT,
+    LEAST_LEVELS,
     LEAST_RANGE,
     LEAST_SIDE_PX,
+    LEVEL_SHARE,
     LEVELS_SIDE_PX,
     MOST_PIXELS,
     OF_KINDS,
+    PAINTED_PERCENT,
+    RIM_PX,
     SURE,
+    WIDE,
     Reason,
 )
 
@@ -57,7 +64,7 @@ def look_at_files(
         `image` [B, size_px, size_px, 1] float32, 0 to 255, black where there is none; `reason` [B]
         int32, of `Reason`; `pose` [B] int32, which of `schema.FILM_POSES` it had; `inverted` [B]
         bool, whether its bones were dark; `height` and `width` [B] int32, and `trimmed` [B] bool,
-        whether these are without black edges.
+        whether these are without margins; `wide` [B] bool, whether these took much of it.
     """
     headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
     pixels, decoded = _decode_files(files, headers)
@@ -98,6 +105,7 @@ _LOOK = {
     "height": tf.TensorSpec([], tf.int32),
     "width": tf.TensorSpec([], tf.int32),
     "trimmed": tf.TensorSpec([], tf.bool),
+    "wide": tf.TensorSpec([], tf.bool),
 }
 
 
@@ -158,7 +166,7 @@ def _film(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.cond(size > 0, decoded, lambda: tf.zeros([1, 1, 1]))
 
 
-def _look(reason, image, pose=0, inverted=False, height=0, width=0, trimmed=False):
+def _look(reason, image, pose=0, inverted=False, height=0, width=0, trimmed=False, wide=False):
     return {
         "image": image,
         "reason": reason,
@@ -167,30 +175,35 @@ def _look(reason, image, pose=0, inverted=False, height=0, width=0, trimmed=Fals
         "height": tf.convert_to_tensor(height, tf.int32),
         "width": tf.convert_to_tensor(width, tf.int32),
         "trimmed": tf.convert_to_tensor(trimmed),
+        "wide": tf.convert_to_tensor(wide),
     }
 
 
 def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck):
     """Looks at one film without branches, which cost more than they save."""
-    image = preprocessing.trim_black(whole)
+    image = preprocessing.trim_margins(whole)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     network = film_check.network
     small = preprocessing.resize(image, network.input_shape[1])
     said = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
     pose = tf.argmax(said[schema.FILM_POSE], output_type=tf.int32)
     pose = tf.where(tf.reduce_max(said[schema.FILM_POSE]) > SURE, pose, 0)
-    dark = said[schema.FILM_INVERTED][0] > SURE
-    reason = tf.where((pose > 0) | dark, int(Reason.PUT_RIGHT), int(Reason.NONE))
+    greys = _some_greys(image)
+    dark = (said[schema.FILM_INVERTED][0] > SURE) & ~_has_dark_rim(greys)
+    wide = tf.size(whole) > WIDE * tf.size(image)
+    reason = tf.where((pose > 0) | dark | wide, int(Reason.PUT_RIGHT), int(Reason.NONE))
     kinds = said[schema.FILM_KIND]
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
     refused = kinds[0] < film_check.hand_threshold
     reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
-    reason = tf.where(_range(image) < LEAST_RANGE, int(Reason.BLANK), reason)
+    greys = tf.reshape(greys, [-1])
+    reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)
+    reason = tf.where(_range(greys) < LEAST_RANGE, int(Reason.BLANK), reason)
     too_small = tf.minimum(height, width) < LEAST_SIDE_PX
     reason = tf.where(too_small, int(Reason.TOO_SMALL), reason)
     fitted = preprocessing.resize(_put_right(image, pose, dark), size_px, resize)
     trimmed = tf.reduce_any(tf.shape(image) < tf.shape(whole))
-    return _look(reason, fitted, pose, dark, height, width, trimmed)
+    return _look(reason, fitted, pose, dark, height, width, trimmed, wide)
 
 
 def _put_right(image: tf.Tensor, pose: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
@@ -199,13 +212,47 @@ def _put_right(image: tf.Tensor, pose: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
     return tf.cond(dark, lambda: 255.0 - upright, lambda: upright)
 
 
-def _range(image: tf.Tensor) -> tf.Tensor:
-    """Returns the difference between the 99th and the 1st percentile of a film's greys.
+def _some_greys(image: tf.Tensor) -> tf.Tensor:
+    """Returns greys [h, w] from all over a film, enough to tell its levels."""
+    step = tf.maximum(1, tf.minimum(tf.shape(image)[0], tf.shape(image)[1]) // LEVELS_SIDE_PX)
+    return image[::step, ::step, 0]
+
+
+def _has_dark_rim(greys: tf.Tensor) -> tf.Tensor:
+    """Does what `bone_age_tf.inference.film_check.has_dark_rim` does."""
+    levels = tf.cast(tf.round(greys), tf.int32)
+    counts = tf.math.bincount(tf.reshape(levels, [-1]))
+    background = tf.argmax(counts, output_type=tf.int32)
+    around = tf.abs(levels - background) <= PLAIN
+    covered = tf.math.count_nonzero(around, dtype=tf.int32)
+    painted = (background >= BRIGHT) & (100 * covered >= PAINTED_PERCENT * tf.size(levels))
+    cells = tf.cast(around, tf.float32)[tf.newaxis, ..., tf.newaxis]
+    near = tf.nn.max_pool2d(cells, 2 * RIM_PX + 1, 1, "SAME")[0, ..., 0] > 0
+    rim, inside = near & ~around, ~near
+    (rim_sum, rim_size), (sum_, size) = (
+        (
+            tf.reduce_sum(tf.where(part, levels, 0)),
+            tf.math.count_nonzero(part, dtype=tf.int32),
+        )
+        for part in (rim, inside)
+    )
+    darker = tf.cast(rim_sum, tf.int64) * tf.cast(size, tf.int64) < (
+        tf.cast(sum_, tf.int64) * tf.cast(rim_size, tf.int64)
+    )
+    return painted & (rim_size > 0) & (size > 0) & darker
+
+
+def _levels(greys: tf.Tensor) -> tf.Tensor:
+    """Returns how many grey levels hold a share of the pixels that counts."""
+    counts = tf.math.bincount(tf.cast(tf.round(greys), tf.int32))
+    return tf.math.count_nonzero(LEVEL_SHARE * counts >= tf.size(greys), dtype=tf.int32)
+
+
+def _range(greys: tf.Tensor) -> tf.Tensor:
+    """Returns the difference between the 99th and the 1st percentile of greys [N].
 
     Linear between pixels, as NumPy's; only the ends are sorted.
     """
-    step = tf.maximum(1, tf.minimum(tf.shape(image)[0], tf.shape(image)[1]) // LEVELS_SIDE_PX)
-    greys = tf.reshape(image[::step, ::step], [-1])
     last = tf.size(greys) - 1
     place = 0.01 * tf.cast(last, tf.float64)
     below = tf.cast(tf.floor(place), tf.int32)

@@ -12,12 +12,21 @@ from bone_age_tf.data import radiograph
 from bone_age_tf.inference.image_network import load_image_network
 from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
 from bone_age_tf.reasons import (
+    BRIGHT,
+    IN_WIDE_MARGINS,
+    INVERTED,
+    LEAST_LEVELS,
     LEAST_RANGE,
     LEAST_SIDE_PX,
+    LEVEL_SHARE,
     LEVELS_SIDE_PX,
     OF_KINDS,
+    PAINTED_PERCENT,
+    RIM_PX,
     SURE,
     TEXTS,
+    TRIMMED,
+    WIDE,
     Reason,
 )
 
@@ -48,13 +57,17 @@ def load_checker(exports_dir: str | Path) -> "FilmChecker | None":
 
 
 class FilmChecker:
-    """The network that checks films, from its export. For use from several threads."""
+    """The network that checks films, from its export. For use from several threads.
+
+    Attributes:
+        size_px: side of the square that the network takes.
+    """
 
     def __init__(self, interpreter: Interpreter, size_px: int, hand_threshold: float):
         self._runner = interpreter.get_signature_runner(SIGNATURE)
         self._interpreter = interpreter
         self._lock = threading.Lock()
-        self._size_px, self._hand_threshold = size_px, hand_threshold
+        self.size_px, self._hand_threshold = size_px, hand_threshold
 
     @classmethod
     def load(cls, folder: str | Path) -> "FilmChecker":
@@ -66,41 +79,47 @@ class FilmChecker:
 
         def make(interpreter: Interpreter, content: dict) -> "FilmChecker":
             found = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
-            found._ask(np.zeros((found._size_px, found._size_px), np.float32))
+            found.ask(np.zeros((found.size_px, found.size_px), np.float32))
             return found
 
         return load_image_network(folder, make, "film check", _REMEDY)
 
     def look(self, image: np.ndarray) -> Film:
-        """Refuses a film or puts it right; black edges are cut off first.
+        """Refuses a film or puts it right; margins are cut off first.
 
         Args:
             image: [H, W] float32, 0 to 255.
         """
-        whole, image = image.shape, radiograph.trim_black(image)
+        whole, image = image, radiograph.trim_margins(image)
         height, width = image.shape
         if min(height, width) < LEAST_SIDE_PX:
-            cut = "" if image.shape == whole else " without the black edges"
+            cut = "" if image.shape == whole.shape else TRIMMED
             reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
             return Film(None, f"{TEXTS[Reason.TOO_SMALL]}: {reason}")
         step = max(1, min(height, width) // LEVELS_SIDE_PX)
-        low, high = np.percentile(image[::step, ::step], [1, 99])
+        greys = image[::step, ::step]
+        low, high = np.percentile(greys, [1, 99])
         if high - low < LEAST_RANGE:
             return Film(None, TEXTS[Reason.BLANK])
-        said = self._ask(radiograph.resize(image, self._size_px, "pad"))
+        counts = np.bincount(np.rint(greys).astype(int).ravel())
+        if np.count_nonzero(LEVEL_SHARE * counts >= greys.size) < LEAST_LEVELS:
+            return Film(None, TEXTS[Reason.FEW_LEVELS])
+        said = self.ask(radiograph.resize(image, self.size_px, "pad"))
         kinds = said[schema.FILM_KIND][0]
         if kinds[0] < self._hand_threshold:
             return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
         poses = said[schema.FILM_POSE][0]
         pose = int(poses.argmax()) if poses.max() > SURE else 0
-        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE)
-        if not pose and not dark:
+        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE and not has_dark_rim(greys))
+        words = [schema.FILM_POSES[pose]] * bool(pose) + [INVERTED] * dark
+        words += [IN_WIDE_MARGINS] * (whole.size > WIDE * image.size)
+        if not words:
             return Film(image, "")
-        right = put_right(image, pose, dark)
-        words = [schema.FILM_POSES[pose]] * bool(pose) + ["inverted"] * dark
-        return Film(right, f"{TEXTS[Reason.PUT_RIGHT]} {' and '.join(words)}")
+        reason = f"{TEXTS[Reason.PUT_RIGHT]} {' and '.join(words)}"
+        return Film(put_right(image, pose, dark), reason)
 
-    def _ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the network's outputs for an image [size_px, size_px], 0 to 255."""
         with self._lock:
             found = self._runner(image=image[np.newaxis, :, :, np.newaxis])
             return {name: np.array(values) for name, values in found.items()}
@@ -118,3 +137,23 @@ def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
     if pose >= 4:
         upright = upright[:, ::-1]
     return np.ascontiguousarray(255.0 - upright if inverted else upright, np.float32)
+
+
+def has_dark_rim(greys: np.ndarray) -> bool:
+    """Says whether a hand on a background of one bright grey is darker at its rim than inside.
+
+    Tissue gets thin at the rim, so a film with bright bones has a dark rim whatever was painted
+    around the hand, and an inverted film a bright one.
+
+    Args:
+        greys: [H, W] float32, a film or every n-th row and column of it.
+    """
+    levels = np.rint(greys).astype(np.int64)
+    background = int(np.bincount(levels.ravel()).argmax())
+    around = np.abs(levels - background) <= radiograph.PLAIN
+    if background < BRIGHT or 100 * np.count_nonzero(around) < PAINTED_PERCENT * around.size:
+        return False
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(around, RIM_PX), 2 * [2 * RIM_PX + 1])
+    near = windows.any(axis=(2, 3))
+    rim, inside = levels[near & ~around], levels[~near]
+    return bool(rim.size and inside.size and rim.sum() * inside.size < inside.sum() * rim.size)

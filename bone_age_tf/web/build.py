@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bone_age_tf import reasons, schema
-from bone_age_tf.data import radiograph
+from bone_age_tf.data import decoding, radiograph
 from bone_age_tf.files import require_writable_folder
 from bone_age_tf.inference import film_check
 from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
@@ -140,14 +140,28 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "refuses_unfamiliar": check_films,
         "columns": HEADER,
         "both_sexes": BOTH_SEXES,
-        "luma": radiograph.LUMA,
+        "luma": decoding.LUMA,
+        "far": decoding.FAR,
         "black": radiograph.BLACK,
+        "plain": radiograph.PLAIN,
+        "plain_percent": radiograph.PLAIN_PERCENT,
         "thin_edge": radiograph.THIN_EDGE,
+        "margins": radiograph.MARGINS,
         "resize_aspects": schema.RESIZE_ASPECTS,
         "least_side_px": reasons.LEAST_SIDE_PX,
         "least_range": reasons.LEAST_RANGE,
         "levels_side_px": reasons.LEVELS_SIDE_PX,
+        "least_levels": reasons.LEAST_LEVELS,
+        "level_share": reasons.LEVEL_SHARE,
+        "wide": reasons.WIDE,
+        "bright": reasons.BRIGHT,
+        "painted_percent": reasons.PAINTED_PERCENT,
+        "rim_px": reasons.RIM_PX,
         "sure": reasons.SURE,
+        "texts": {reason.name.lower(): text for reason, text in reasons.TEXTS.items()},
+        "inverted": reasons.INVERTED,
+        "in_wide_margins": reasons.IN_WIDE_MARGINS,
+        "trimmed": reasons.TRIMMED,
         "refusals": {kind: reasons.TEXTS[reason] for kind, reason in reasons.OF_KINDS.items()},
         "least_age_months": schema.MIN_AGE_MONTHS,
         "most_age_months": schema.MAX_AGE_MONTHS,

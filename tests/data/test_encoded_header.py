@@ -49,7 +49,7 @@ def test_exif_orientation_is_followed(kind, endian):
     ("data", "kind", "size"),
     [
         (encode("PNG"), encoded_header.GREY_PNG, (30, 20)),
-        (encode("PNG", transparency=7), encoded_header.PNG, (30, 20)),
+        (encode("PNG", transparency=7), encoded_header.CLEAR_PNG, (30, 20)),
         (encode("PNG", mode="RGB"), encoded_header.PNG, (30, 20)),
         (encode("JPEG"), encoded_header.JPEG, (30, 20)),
         (encode("JPEG", progressive=True, orientation=3), encoded_header.JPEG, (30, 20)),

@@ -1,17 +1,17 @@
 """The graph's decoding and resizing against NumPy's, eager and in tf.data."""
 
 import io
-import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import png
 from PIL import Image
 
 from bone_age_tf import schema
 from bone_age_tf.data import preprocessing, radiograph
+from bone_age_tf.data.encoded_pieces import GREY
 
 RNG = np.random.default_rng(0)
 
@@ -28,29 +28,6 @@ def smooth(height, width, top=255):
     waves = np.sin(x / 7) + np.cos(y / 11) + np.sin((x + y) / 3) + RNG.normal(0, 0.2, x.shape)
     waves -= waves.min()
     return waves / waves.max() * top
-
-
-def few_bits(values, bits):
-    """A grey PNG of 2 or 4 bits, which Pillow cannot write, made by hand."""
-    height, width = values.shape
-    padded = np.zeros((height, -(-width * bits // 8) * 8 // bits), np.uint8)
-    padded[:, :width] = values
-    lines = np.packbits(
-        np.unpackbits(padded[..., None], axis=-1)[..., 8 - bits :].reshape(height, -1), axis=1
-    )
-    raw = b"".join(b"\0" + line.tobytes() for line in lines)
-
-    def chunk(kind, content):
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(raw))
-        + chunk(b"IEND", b"")
-    )
 
 
 def files():
@@ -70,8 +47,8 @@ def files():
         "16-bit colour": cv2.imencode(".png", deep_colour)[1].tobytes(),
         "palette": palette.getvalue(),
         "1 bit": encode(grey > 128),
-        "2 bits": few_bits(grey >> 6, 2),
-        "4 bits": few_bits(grey >> 4, 4),
+        "2 bits": png(grey >> 6, 2, GREY),
+        "4 bits": png(grey >> 4, 4, GREY),
         "jpeg": encode(grey, "JPEG", quality=90),
         "colour jpeg": encode(rgb, "JPEG", quality=90),
     }
@@ -120,17 +97,20 @@ def test_resizing_agrees_with_numpy(shape, size_px, mode, runtime):
 
 
 @pytest.mark.parametrize("border", [(0, 0, 0, 0), (9, 0, 4, 7), (0, 30, 1, 0)])
-@pytest.mark.parametrize("grey", [0.0, 4.0, 5.0])
+@pytest.mark.parametrize("grey", [0.0, 4.0, 5.0, 90.5, 255.0])
 def test_trimming_agrees_with_numpy(border, grey):
     top, bottom, left, right = border
     image = np.pad(
         smooth(40, 30).astype(np.float32), [(top, bottom), (left, right)], constant_values=grey
     )
-    found = preprocessing.trim_black(tf.constant(image[..., None])).numpy()
-    np.testing.assert_array_equal(found[..., 0], radiograph.trim_black(image))
-    assert (found.shape[:2] == image.shape) == (grey > 4 or not any(border))
+    found = preprocessing.trim_margins(tf.constant(image[..., None])).numpy()
+    np.testing.assert_array_equal(found[..., 0], radiograph.trim_margins(image))
+    assert (found.shape[:2] == image.shape) == (not any(border))
+    paged = np.pad(image, 9, constant_values=200)
+    found = preprocessing.trim_margins(tf.constant(paged[..., None])).numpy()
+    np.testing.assert_array_equal(found[..., 0], radiograph.trim_margins(paged))
     black = np.full((5, 6, 1), grey, np.float32)
-    assert preprocessing.trim_black(tf.constant(black)).shape == (5, 6, 1)
+    assert preprocessing.trim_margins(tf.constant(black)).shape == (5, 6, 1)
 
 
 def test_resizing_is_antialiased():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bone_age_tf.data import radiograph
-from bone_age_tf.data.radiograph import resize, shrink, trim_black
+from bone_age_tf.data.radiograph import resize, shrink, trim_margins
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_portrait_centres_in_a_frame_of_the_usual_shape(shape, rows, columns):
 
 def test_portrait_gives_an_image_that_others_stretched_its_shape_back():
     """A network that learned from squares sees the same hand in the original file."""
-    original = np.full((200, 157), 20, np.float32)
+    original = textured(200, 157)
     original[60:140, 40:100] = 100
     np.testing.assert_allclose(
         resize(original, 50, "portrait"), resize(original, 50, "stretch"), atol=1e-4
@@ -59,22 +59,57 @@ def test_portrait_gives_an_image_that_others_stretched_its_shape_back():
 def test_portrait_does_not_see_black_edges():
     hand = np.random.default_rng(0).uniform(20, 200, (120, 90)).astype(np.float32)
     framed = np.pad(hand, [(30, 5), (0, 61)], constant_values=3)
-    np.testing.assert_array_equal(trim_black(framed), hand)
+    np.testing.assert_array_equal(trim_margins(framed), hand)
     np.testing.assert_array_equal(resize(framed, 64, "portrait"), resize(hand, 64, "portrait"))
+
+
+def textured(height, width):
+    """Greys of 20 to 200 without a row or column of one grey."""
+    return np.random.default_rng(0).uniform(20, 200, (height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("grey", [0, 4, 5, 60, 128, 255])
+def test_margins_of_any_grey_are_cut_off(grey):
+    hand = textured(90, 70)
+    np.testing.assert_array_equal(trim_margins(np.pad(hand, 30, constant_values=grey)), hand)
+    noisy = np.pad(hand, 30, constant_values=grey)
+    noisy[:30] += np.random.default_rng(1).uniform(-1.4, 1.4, (30, 130))
+    noisy[3, 5] = abs(grey - 100)  # dust
+    np.testing.assert_array_equal(trim_margins(noisy), hand)
+
+
+def test_margins_around_margins_are_cut_off():
+    hand = textured(90, 70)
+    framed = np.pad(np.pad(hand, 20), 15, constant_values=255)
+    np.testing.assert_array_equal(trim_margins(framed), hand)
+    np.testing.assert_array_equal(trim_margins(np.pad(framed, 9, constant_values=90)), hand)
+
+
+def test_a_margin_that_gets_brighter_line_by_line_is_cut_off():
+    hand = textured(90, 70)
+    above = np.repeat(np.linspace(0, 255, 40, dtype=np.float32)[:, None], 70, axis=1)
+    np.testing.assert_array_equal(trim_margins(np.vstack([above, hand])), hand)
+
+
+def test_what_is_in_a_twentieth_of_a_line_is_no_dust():
+    film = textured(90, 100)
+    film[:9] = 30
+    film[4, 40:45] = 150  # a finger's tip
+    assert trim_margins(film).shape == (86, 100)
 
 
 @pytest.mark.parametrize(("edge", "left"), [(1, 101), (2, 102), (3, 100)])
 def test_a_thin_black_edge_stays(edge, left):
-    framed = np.pad(np.full((100, 80), 50, np.float32), [(edge, 0), (0, 0)])
-    assert trim_black(framed).shape == (left, 80)
+    framed = np.pad(textured(100, 80), [(edge, 0), (0, 0)])
+    assert trim_margins(framed).shape == (left, 80)
 
 
 def test_only_edges_are_cut_and_a_black_film_stays():
-    film = np.full((20, 30), 100, np.float32)
+    film = textured(20, 30)
     film[8:12, 10:20] = 0
-    np.testing.assert_array_equal(trim_black(film), film)
+    np.testing.assert_array_equal(trim_margins(film), film)
     black = np.full((20, 30), 3, np.float32)
-    np.testing.assert_array_equal(trim_black(black), black)
+    np.testing.assert_array_equal(trim_margins(black), black)
 
 
 def test_stretch_fills_the_square():

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import faulty_films
 from made_films import encode
 from PIL import Image
 
@@ -69,7 +70,21 @@ def files(drawn):
         "text": b"not an image at all",
         "empty": b"",
         "other kind": encode(hand, "BMP"),
+        "painted white": encode(painted(drawn[1])),
+        **faulty_films(grained(drawn[1])),
     }
+
+
+def grained(hand):
+    """A hand on what is not plain, so that JPEG does not make margins of it."""
+    grain = np.random.default_rng(0).normal(0, 6, hand.shape)
+    low, high = np.percentile(hand + grain, [0.5, 99.5])
+    return radiograph.to_uint8((hand + grain - low) * 255 / (high - low))
+
+
+def painted(hand):
+    """A hand whose background is white."""
+    return np.where(hand > np.median(hand[:20]) + 12, hand, np.uint8(255))
 
 
 def test_it_answers_as_local_prediction_does(served, serve, files, tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from bone_age_tf import schema
 from bone_age_tf.data.film_samples import posed
 from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.film_check import FilmChecker, load_checker, put_right
+from bone_age_tf.inference.film_check import FilmChecker, has_dark_rim, load_checker, put_right
 from bone_age_tf.inference.predictor import ModelError
 
 SIZE = 16
@@ -64,8 +64,14 @@ def corner():
     return greys
 
 
+def grain(side, most=20):
+    """Greys [side, side] of -`most` to `most`: films are of many levels, and margins of few."""
+    return np.random.default_rng(0).integers(-most, most + 1, (side, side)).astype(np.float32)
+
+
 def film(pose=0, inverted=False, side=80):
-    picture = 255 * np.kron(posed(corner(), pose), np.ones((side // 4, side // 4), np.float32))
+    picture = 255 * np.kron(corner(), np.ones((side // 4, side // 4), np.float32))
+    picture = posed(np.clip(picture + grain(side), 0, 255), pose)
     return 255 - picture if inverted else picture
 
 
@@ -95,9 +101,11 @@ def test_putting_right_undoes_a_pose(pose, inverted):
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (np.tile([0.0, 255.0], (80, 40)), "not a radiograph of a hand"),
-        (np.vstack([film()[:40], np.full((40, 80), 6)]), "only a part of a hand"),
-        (np.vstack([film()[:40], np.zeros((40, 80))]), "80 x 40 px without the black edges"),
+        (abs(np.tile([0.0, 255.0], (80, 40)) - abs(grain(80))), "not a radiograph of a hand"),
+        (np.vstack([film()[:40], 8 + grain(80, 8)[:40]]), "only a part of a hand"),
+        (np.vstack([film()[:40], np.zeros((40, 80))]), "80 x 40 px without its margins"),
+        (np.vstack([film()[:40], np.full((40, 80), 99)]), "80 x 40 px without its margins"),
+        (np.rint((grain(80, 127) + 127) / 51) * 51, "too few grey levels"),
         (np.full((80, 80), 90.0), "blank"),
         (film(side=60), "too small: 60 x 60 px; the shorter side needs 64 or more"),
     ],
@@ -155,3 +163,54 @@ def test_a_spoilt_check_is_named(checked_exports, tmp_path, capsys):
     (folder / "metadata.json").write_text("{}")
     with pytest.raises(ModelError, match="KeyError: 'files'"):
         FilmChecker.load(folder)
+
+
+@pytest.mark.parametrize("levels", [13, 14])
+def test_a_film_of_fewer_levels_than_needed_is_refused(checker, levels):
+    step = 255 / (levels - 1)
+    few = np.rint(np.linspace(0, levels - 1, 80 * 80)).reshape(80, 80) * step
+    assert ("too few grey levels" in checker.look(few.astype(np.float32)).reason) == (levels < 14)
+
+
+def test_stray_pixels_and_a_marker_are_no_levels(checker):
+    few = (np.rint(film() / 51) * 51).astype(np.float32)
+    few[2:6, 2:60:7] = np.arange(20, 56, 1).reshape(4, 9)  # one pixel each, of many levels
+    few[70:78, 60:78] = 250
+    assert "too few grey levels" in checker.look(few).reason
+
+
+def test_a_dark_film_of_many_levels_is_read(checker):
+    dark = np.rint(film() / 255 * 40).astype(np.float32)
+    assert "too few grey levels" not in checker.look(dark).reason
+
+
+@pytest.mark.parametrize("grey", [0, 5, 60, 128, 255])
+def test_wide_margins_are_cut_off_and_reported(checker, grey):
+    found = checker.look(np.pad(film(2), 40, constant_values=grey))
+    np.testing.assert_array_equal(found.image, film())
+    assert found.reason == "put right: the film was upside down and in wide margins"
+    narrow = checker.look(np.pad(film(), 4, constant_values=grey))
+    np.testing.assert_array_equal(narrow.image, film())
+    assert narrow.reason == ""
+
+
+def disc(rim, inside, around):
+    """A disc with a shaded rim on a background of one grey, as a hand's outline is."""
+    y, x = np.mgrid[-1:1:100j, -1:1:100j]
+    depth = np.clip((0.8 - np.hypot(x, y)) / 0.2, 0, 1)
+    return np.where(depth > 0, rim + (inside - rim) * depth, around).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rim", "inside", "around", "expected"),
+    [
+        (30, 160, 255, True),  # bright bones, the background painted white
+        (30, 160, 200, True),
+        (225, 95, 255, False),  # an inverted film
+        (225, 95, 128, False),
+        (30, 160, 0, False),  # not painted bright
+    ],
+)
+def test_the_rim_of_a_hand_tells_an_inverted_film_from_a_painted_one(rim, inside, around, expected):
+    assert has_dark_rim(disc(rim, inside, around)) == expected
+    assert not has_dark_rim(np.full((80, 80), 255, np.float32))

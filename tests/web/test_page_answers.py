@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from image_files import faulty_films
 from PIL import Image, ImageOps
 
 from bone_age_tf import schema
@@ -51,6 +52,11 @@ def odd_films(hands, tmp_path_factory):
         films[f"{name}.png"] = lying.rotate(90 * (pose % 4), expand=True)
     for name, film in films.items():
         film.save(folder / name)
+    pixels = np.asarray(hand)
+    painted = np.where(pixels > np.median(pixels[:20]) + 12, pixels, np.uint8(255))
+    Image.fromarray(painted).save(folder / "painted white.png")
+    for name, data in faulty_films(pixels).items():
+        (folder / f"{name.replace(':', '')}.png").write_bytes(data)
     return sorted(folder.iterdir())
 
 

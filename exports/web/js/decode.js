@@ -1,7 +1,7 @@
 // Files to grey images, as read_radiograph in bone_age_tf/data/radiograph.py.
 
 import { turned } from "./image.js";
-import { decodePixels, isPng, orientationOf, readChunks } from "./png.js";
+import { decodePixels, isPng, orientationOf, readChunks, sizeOf } from "./png.js";
 
 const MEGABYTE = 1e6;
 const STRIP_ROWS = 256;
@@ -68,23 +68,36 @@ function checkPixels(width, height, settings) {
 }
 
 async function decodePng(bytes, settings) {
-  const chunks = readChunks(bytes);
-  const { width, height, depth } = chunks.header;
+  const { width, height } = sizeOf(bytes);
   checkPixels(width, height, settings);
+  const chunks = readChunks(bytes);
+  const { depth } = chunks.header;
   const pixels = await decodePixels(chunks, settings.luma);
-  if (depth === 16) scaleOwnRange(pixels);
+  if (depth === 16) scaleOwnRange(pixels, settings.far);
   return upright({ width, height, pixels }, orientationOf(chunks.exif));
 }
 
-function scaleOwnRange(pixels) {
-  let low = Infinity;
-  let high = -Infinity;
-  for (const value of pixels) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
+/** Scales 16-bit greys in place, as scale_sixteen_bit in bone_age_tf/data/decoding.py. */
+function scaleOwnRange(pixels, far) {
+  const counts = new Uint32Array(65536);
+  for (const value of pixels) counts[Math.round(value)] += 1;
+  const lowest = counts.findIndex((count) => count > 0);
+  const highest = counts.findLastIndex((count) => count > 0);
+  counts[lowest] = counts[highest] = 0;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const reaches = (condition) => {
+    let sum = 0;
+    return counts.findIndex((count) => condition((sum += count)));
+  };
+  const first = reaches((sum) => 100 * sum > total);
+  const last = reaches((sum) => 100 * sum >= 99 * total);
+  const isFar = (distance) => total > 0 && first < last && distance > far * (last - first);
+  const low = isFar(first - lowest) ? first : lowest;
+  const high = isFar(highest - last) ? last : highest;
   const factor = 255 / Math.max(high - low, 1);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = (pixels[i] - low) * factor;
+  for (let i = 0; i < pixels.length; i++) {
+    pixels[i] = (Math.min(Math.max(pixels[i], low), high) - low) * factor;
+  }
 }
 
 // Transposed, then mirrored left to right, then top to bottom.

@@ -1,6 +1,6 @@
 // A look at each film before its bone age is read, as bone_age_tf/inference/film_check.py.
 
-import { fit, trimBlack, turned } from "./image.js";
+import { fit, roundedEven, trimMargins, turned } from "./image.js";
 
 /**
  * Refuses a film or puts it right.
@@ -10,17 +10,20 @@ import { fit, trimBlack, turned } from "./image.js";
  * why, or what was put right.
  */
 export async function look(film, check, settings, ask) {
-  const image = trimBlack(film, settings);
+  const image = trimMargins(film, settings);
   const { width, height } = image;
   if (Math.min(width, height) < settings.least_side_px) {
     const isCut = width !== film.width || height !== film.height;
-    const cut = isCut ? " without the black edges" : "";
+    const cut = isCut ? settings.trimmed : "";
     const needs = `the shorter side needs ${settings.least_side_px} or more`;
-    return { image: null, reason: `too small: ${width} x ${height} px${cut}; ${needs}` };
+    return { image: null, reason: `${settings.texts.too_small}: ${width} x ${height} px${cut}; ${needs}` };
   }
-  const [low, high] = levels(image, settings.levels_side_px);
-  if (high - low < settings.least_range) {
-    return { image: null, reason: "blank: there is no contrast in it" };
+  const some = someGreys(image, settings.levels_side_px);
+  const greys = Float32Array.from(some.greys).sort();
+  const [low, high] = percentiles(greys);
+  if (high - low < settings.least_range) return { image: null, reason: settings.texts.blank };
+  if (levels(greys, settings.level_share) < settings.least_levels) {
+    return { image: null, reason: settings.texts.few_levels };
   }
   const { square } = fit(image, check.size_px, check.resize, settings);
   const said = await ask(square.pixels);
@@ -29,10 +32,15 @@ export async function look(film, check, settings, ask) {
   }
   const likely = largest(said.film_pose);
   const pose = said.film_pose[likely] > settings.sure ? likely : 0;
-  const inverted = said.film_inverted[0] > settings.sure;
-  if (!pose && !inverted) return { image, reason: "" };
-  const words = [...(pose ? [check.poses[pose]] : []), ...(inverted ? ["inverted"] : [])];
-  const reason = `put right: the film was ${words.join(" and ")}`;
+  const inverted = said.film_inverted[0] > settings.sure && !hasDarkRim(some, settings);
+  const isWide = film.width * film.height > settings.wide * width * height;
+  const words = [
+    ...(pose ? [check.poses[pose]] : []),
+    ...(inverted ? [settings.inverted] : []),
+    ...(isWide ? [settings.in_wide_margins] : []),
+  ];
+  if (!words.length) return { image, reason: "" };
+  const reason = `${settings.texts.put_right} ${words.join(" and ")}`;
   return { image: putRight(image, pose, inverted), reason };
 }
 
@@ -47,19 +55,66 @@ export function putRight(image, pose, inverted) {
   return right;
 }
 
-/** Returns the grey levels below which 1 % and 99 % of the pixels lie. */
-function levels({ width, height, pixels }, sidePx) {
+/** Returns { width, greys }: greys from all over an image, enough to tell its levels. */
+function someGreys({ width, height, pixels }, sidePx) {
   const step = Math.max(1, Math.floor(Math.min(width, height) / sidePx));
   const some = [];
   for (let y = 0; y < height; y += step) {
     for (let x = 0; x < width; x += step) some.push(pixels[y * width + x]);
   }
-  const sorted = Float32Array.from(some).sort();
+  return { width: Math.ceil(width / step), greys: some };
+}
+
+/**
+ * Says whether a hand on a background of one bright grey is darker at its rim than inside: so is a
+ * hand with bright bones, whatever was painted around it.
+ */
+function hasDarkRim({ width, greys }, settings) {
+  const levels = Int32Array.from(greys, roundedEven);
+  const height = levels.length / width;
+  const counts = new Uint32Array(256);
+  for (const level of levels) counts[level] += 1;
+  const background = largest(counts);
+  const around = levels.map((level) => (Math.abs(level - background) <= settings.plain ? 1 : 0));
+  const covered = around.reduce((sum, value) => sum + value, 0);
+  if (background < settings.bright) return false;
+  if (100 * covered < settings.painted_percent * levels.length) return false;
+  const sums = [0, 0];
+  const sizes = [0, 0];
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (around[at]) continue;
+      const part = isNear(around, x, y, width, height, settings.rim_px) ? 0 : 1;
+      sums[part] += levels[at];
+      sizes[part] += 1;
+    }
+  }
+  return sizes[0] > 0 && sizes[1] > 0 && sums[0] * sizes[1] < sums[1] * sizes[0];
+}
+
+function isNear(cells, x, y, width, height, reach) {
+  for (let v = Math.max(0, y - reach); v <= Math.min(height - 1, y + reach); v++) {
+    for (let u = Math.max(0, x - reach); u <= Math.min(width - 1, x + reach); u++) {
+      if (cells[v * width + u]) return true;
+    }
+  }
+  return false;
+}
+
+/** Returns the greys below which 1 % and 99 % of sorted greys lie. */
+function percentiles(sorted) {
   return [0.01, 0.99].map((share) => {
     const place = share * (sorted.length - 1);
     const low = sorted[Math.floor(place)];
     return low + (sorted[Math.ceil(place)] - low) * (place % 1);
   });
+}
+
+/** Returns how many grey levels hold a share of the pixels that counts. */
+function levels(greys, share) {
+  const counts = new Uint32Array(257);
+  for (const grey of greys) counts[roundedEven(grey)] += 1;
+  return counts.filter((count) => share * count >= greys.length).length;
 }
 
 function largest(values) {

@@ -19,30 +19,50 @@ export function turned(image, transpose, mirror, flip) {
   return { width: across, height: down, pixels: result };
 }
 
-/** Returns an image without black edges, all of it where all is black. */
-export function trimBlack(image, settings) {
-  const { width, height, pixels } = image;
-  const rows = new Uint8Array(height);
-  const columns = new Uint8Array(width);
-  for (let y = 0, at = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, at++) {
-      if (pixels[at] > settings.black) {
-        rows[y] = 1;
-        columns[x] = 1;
-      }
-    }
+/**
+ * Returns an image without its margins, all of it where nothing else is in it: rows and columns that
+ * are black or of one grey, as trim_margins in bone_age_tf/data/radiograph.py.
+ */
+export function trimMargins(image, settings) {
+  for (let turn = 0; turn < settings.margins; turn++) {
+    const { width, height, pixels } = image;
+    const row = (y) => pixels.subarray(y * width, (y + 1) * width);
+    const column = (x) => Float32Array.from({ length: height }, (_, y) => pixels[y * width + x]);
+    const [top, bottom] = inside(row, height, settings);
+    const [left, right] = inside(column, width, settings);
+    if (bottom - top === height && right - left === width) break;
+    image = cut(image, top, bottom, left, right);
   }
-  const [top, bottom] = litPiece(rows, settings.thin_edge);
-  const [left, right] = litPiece(columns, settings.thin_edge);
-  return cut(image, top, bottom, left, right);
+  return image;
 }
 
-function litPiece(lit, thinEdge) {
-  const first = lit.indexOf(1);
-  if (first < 0) return [0, lit.length];
-  const end = lit.lastIndexOf(1) + 1;
-  const thin = thinEdge * lit.length;
-  return [first >= thin ? first : 0, lit.length - end >= thin ? end : lit.length];
+/** Returns where lines begin and end without those at the ends that are empty. */
+function inside(line, count, settings) {
+  let first = 0;
+  while (first < count && isEmpty(line(first), settings)) first += 1;
+  if (first === count) return [0, count];
+  let end = count;
+  while (isEmpty(line(end - 1), settings)) end -= 1;
+  const thin = settings.thin_edge * count;
+  return [first >= thin ? first : 0, count - end >= thin ? end : count];
+}
+
+function isEmpty(line, settings) {
+  if (line.every((value) => value <= settings.black)) return true;
+  const count = line.length;
+  let sum = 0;
+  for (const value of line) sum += roundedEven(value);
+  let near = 0;
+  for (const value of line) {
+    if (Math.abs(roundedEven(value) * count - sum) <= settings.plain * count) near += 1;
+  }
+  return 100 * near >= settings.plain_percent * count;
+}
+
+/** Rounds halves to the even number, as NumPy and TensorFlow do. */
+export function roundedEven(value) {
+  const whole = Math.round(value);
+  return whole - value === 0.5 && whole % 2 ? whole - 1 : whole;
 }
 
 function cut(image, top, bottom, left, right) {
@@ -76,7 +96,7 @@ export function fit(image, sizePx, mode, settings) {
   }
   const aspect = settings.resize_aspects[mode];
   if (!aspect) throw new Error(`unknown way to resize: ${mode}`);
-  const shown = mode === "portrait" ? trimBlack(image, settings) : image;
+  const shown = mode === "portrait" ? trimMargins(image, settings) : image;
   const [height, width] = fittedSize(shown.height, shown.width, sizePx, aspect);
   const top = Math.floor((sizePx - height) / 2);
   const left = Math.floor((sizePx - width) / 2);

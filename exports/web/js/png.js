@@ -18,13 +18,25 @@ const ADAM7 = [
   [0, 1, 1, 2],
 ];
 
+const CRITICAL = ["IHDR", "PLTE", "IDAT", "IEND"];
+
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 
 export function isPng(bytes) {
   return SIGNATURE.every((value, place) => bytes[place] === value);
 }
 
-/** Returns the chunks of a PNG file that matter here; throws where the file ends too early. */
+/** Returns { width, height } as the file's header gives them, damaged or not; 0 for unknown. */
+export function sizeOf(bytes) {
+  if (bytes.length < 24) return { width: 0, height: 0 };
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { width: view.getUint32(16), height: view.getUint32(20) };
+}
+
+/**
+ * Returns the chunks of a PNG file that matter here; throws where the file ends too early or where
+ * a chunk that the pixels need is damaged. Texts, profiles and the like are not looked at.
+ */
 export function readChunks(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found = { data: [] };
@@ -33,10 +45,16 @@ export function readChunks(bytes) {
     const length = view.getUint32(at);
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
     const body = bytes.subarray(at + 8, at + 8 + length);
-    if (body.length < length) throw new Error("the file ends too early");
+    if (at + 12 + length > bytes.length) throw new Error("the file ends too early");
+    if (!(bytes[at + 4] & 0x20)) {
+      const sum = crc32(bytes.subarray(at + 4, at + 8 + length));
+      if (!CRITICAL.includes(type) || sum !== view.getUint32(at + 8 + length)) {
+        throw new Error("a part of it is damaged");
+      }
+    }
     if (type === "IHDR") found.header = readHeader(body);
     else if (type === "PLTE") found.palette = body;
-    else if (type === "tRNS") found.transparency = body;
+    else if (type === "tRNS" && !found.data.length) found.transparency = body;
     else if (type === "eXIf") found.exif = body;
     else if (type === "IDAT") found.data.push(body);
     else if (type === "IEND") break;
@@ -46,12 +64,27 @@ export function readChunks(bytes) {
   return found;
 }
 
+let crcTable = null;
+
+/** Returns the check sum of bytes (ISO 3309, PNG annex D). */
+function crc32(bytes) {
+  crcTable ??= Uint32Array.from({ length: 256 }, (_, value) => {
+    let rest = value;
+    for (let bit = 0; bit < 8; bit++) rest = rest & 1 ? (rest >>> 1) ^ 0xedb88320 : rest >>> 1;
+    return rest;
+  });
+  let sum = 0xffffffff;
+  for (let i = 0; i < bytes.length; i++) sum = crcTable[(sum ^ bytes[i]) & 255] ^ (sum >>> 8);
+  return ~sum >>> 0;
+}
+
 function readHeader(body) {
   if (body.length !== 13) throw new Error("its header is malformed");
   const view = new DataView(body.buffer, body.byteOffset, 13);
-  const [depth, colour, , , interlaced] = body.subarray(8);
+  const [depth, colour, compression, filtering, interlaced] = body.subarray(8);
   const header = { width: view.getUint32(0), height: view.getUint32(4), depth, colour, interlaced };
-  if (!header.width || !header.height || !DEPTHS[colour]?.includes(depth) || interlaced > 1) {
+  const known = !compression && !filtering && interlaced <= 1 && DEPTHS[colour]?.includes(depth);
+  if (!header.width || !header.height || !known) {
     throw new Error("its header is malformed");
   }
   return header;
@@ -160,7 +193,7 @@ function greyReader({ header, palette, transparency }, luma) {
   const key = transparency && new DataView(transparency.buffer, transparency.byteOffset);
   let value;
   if (colour === 0) {
-    const clear = transparency?.length >= 2 ? key.getUint16(0) : -1;
+    const clear = transparency?.length === 2 ? key.getUint16(0) & most : -1;
     const factor = depth < 8 ? 255 / most : 1;
     value = (row, x) => {
       const sample = read(row, x);
@@ -168,16 +201,13 @@ function greyReader({ header, palette, transparency }, luma) {
     };
   } else if (colour === 3) {
     const table = paletteGreys(palette, transparency, luma);
-    value = (row, x) => {
-      const place = read(row, x);
-      if (place >= table.length) throw new Error("a colour is not in its palette");
-      return table[place];
-    };
+    value = (row, x) => table[read(row, x)];
   } else if (colour === 4) {
     value = (row, x) => (read(row, 2 * x) * read(row, 2 * x + 1)) / most;
   } else {
     const channels = CHANNELS[colour];
-    const clear = transparency?.length >= 6 ? [0, 2, 4].map((at) => key.getUint16(at)) : null;
+    const hasKey = channels === 3 && transparency?.length === 6;
+    const clear = hasKey ? [0, 2, 4].map((at) => key.getUint16(at) & most) : null;
     value = (row, x) => {
       const [r, g, b] = [0, 1, 2].map((channel) => read(row, channels * x + channel));
       if (clear && r === clear[0] && g === clear[1] && b === clear[2]) return 0;
@@ -200,12 +230,16 @@ function sampleReader(depth) {
   };
 }
 
+/** Returns the grey of each place in a palette; black where it has none. */
 function paletteGreys(palette, transparency, [red, green, blue]) {
-  if (!palette) throw new Error("it has no palette");
-  return Array.from({ length: palette.length / 3 }, (_, place) => {
+  if (!palette?.length || palette.length % 3) throw new Error("its palette is damaged");
+  const table = new Float32Array(256);
+  const alpha = transparency?.length <= palette.length / 3 ? transparency : [];
+  for (let place = 0; 3 * place < palette.length; place++) {
     const [r, g, b] = palette.subarray(3 * place, 3 * place + 3);
-    return ((red * r + green * g + blue * b) * (transparency?.[place] ?? 255)) / 255;
-  });
+    table[place] = ((red * r + green * g + blue * b) * (alpha[place] ?? 255)) / 255;
+  }
+  return table;
 }
 
 /** Returns the EXIF orientation, 1 to 8, that a PNG's eXIf chunk gives; 1 where it gives none. */

@@ -1,0 +1,148 @@
+"""How often does the quality check turn, mirror or invert a radiograph wrongly, and how often not?
+
+python benchmarks/corrections.py --manual_dir=DIR
+
+Takes the larger radiographs (shorter side over 299 px) of the RSNA training archive in DIR, which
+are upright left hands with bright bones, and turns, mirrors and inverts them, and masks what is
+around the hand. Prints for each threshold of the network's probability how many corrections are
+wrong and how many are missed, separately for turning, mirroring and inversion.
+"""
+
+import argparse
+import io
+import random
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from bone_age_tf import schema
+from bone_age_tf.data import radiograph
+from bone_age_tf.data.film_samples import posed
+from bone_age_tf.inference.film_check import FilmChecker, has_dark_rim, load_checker
+from bone_age_tf.reasons import LEVELS_SIDE_PX
+
+ARCHIVE = "boneage-training-dataset.zip"
+LEAST_SIDE_PX = 300
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+
+def larger_films(folder: Path, count: int) -> Iterator[np.ndarray]:
+    """Yields up to `count` radiographs [H, W] of the archive."""
+    with zipfile.ZipFile(folder / ARCHIVE) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(radiograph.SUFFIXES))
+        random.Random(0).shuffle(names)
+        for name in names:
+            data = archive.read(name)
+            with Image.open(io.BytesIO(data)) as image:
+                if min(image.size) < LEAST_SIDE_PX:
+                    continue
+            yield radiograph.read_radiograph(data)
+            count -= 1
+            if not count:
+                return
+
+
+def mask_of(film: np.ndarray) -> np.ndarray | None:
+    """Returns where the hand is [H, W] bool, None where it cannot be told from what is around."""
+    smooth = radiograph.to_uint8(cv2.GaussianBlur(film, (0, 0), 4))
+    bright = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(bright)
+    if len(facts) < 2:
+        return None
+    hand = (labels == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+    outlines, _ = cv2.findContours(hand, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(hand, outlines, -1, 1, cv2.FILLED)
+    edges = np.concatenate([hand[0], hand[: len(hand) // 2, 0], hand[: len(hand) // 2, -1]])
+    is_hand = 0.15 < hand.mean() < 0.7 and edges.mean() < 0.05
+    return hand.astype(bool) if is_hand else None
+
+
+def variants(film: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
+    """Yields films made of one: name, film, pose and whether its bones are dark."""
+    for pose, name in enumerate(schema.FILM_POSES):
+        yield name, posed(film, pose), pose, False
+    yield "inverted", 255 - film, 0, True
+    hand = mask_of(film)
+    if hand is None:
+        return
+    for name, grey in (("black", 0), ("grey", 128), ("light grey", 200), ("white", 255)):
+        masked = np.where(hand, film, np.float32(grey))
+        yield f"masked {name}", masked, 0, False
+        yield f"masked {name}, inverted", 255 - masked, 0, True
+
+
+def outputs_of(checker: FilmChecker, film: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """Returns the probabilities of poses, that of inversion, and whether the hand's rim is dark."""
+    film = radiograph.trim_margins(film)
+    outputs = checker.ask(radiograph.resize(film, checker.size_px, "pad"))
+    step = max(1, min(film.shape) // LEVELS_SIDE_PX)
+    dark = float(outputs[schema.FILM_INVERTED][0, 0])
+    return outputs[schema.FILM_POSE][0], dark, has_dark_rim(film[::step, ::step])
+
+
+def main() -> None:
+    """Checks every variant of every film and prints the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--manual_dir", type=Path, required=True, help="folder of the archive")
+    parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
+    parser.add_argument("--count", type=int, default=1250, help="radiographs at most")
+    options = parser.parse_args()
+    checker = load_checker(options.exports_dir)
+    assert checker is not None, f"{options.exports_dir}: no film_check"
+    names, poses, truth, dark, is_dark, rims = [], [], [], [], [], []
+    films = larger_films(options.manual_dir, options.count)
+    for film in tqdm(films, total=options.count, disable=None, leave=False):
+        for name, made, pose, inverted in variants(film):
+            probabilities, darkness, rim = outputs_of(checker, made)
+            names.append(name)
+            poses.append(probabilities)
+            truth.append(pose)
+            dark.append(darkness)
+            is_dark.append(inverted)
+            rims.append(rim)
+    print_poses(np.array(names), np.array(poses), np.array(truth))
+    print_inversions(np.array(names), np.array(dark), np.array(is_dark), np.array(rims))
+
+
+def print_poses(names: np.ndarray, poses: np.ndarray, truth: np.ndarray) -> None:
+    """Prints wrong and missed corrections of how films lie."""
+    plain = np.isin(names, schema.FILM_POSES)
+    likely, sure, upright = poses.argmax(axis=1), poses.max(axis=1), truth == 0
+    turned, mirrored = plain & (truth % 4 > 0), plain & (truth == 4)
+    groups = {"upright": plain & upright, "turned": turned, "mirrored": mirrored}
+    counts = ", ".join(f"{group.sum()} {name}" for name, group in groups.items())
+    print(f"poses of {counts} radiographs")
+    print("| above | " + " | ".join(f"{name}: wrong | missed" for name in groups) + " |")
+    for threshold in THRESHOLDS:
+        made = np.where(sure > threshold, likely, 0)
+        wrong, missed = (made > 0) & (made != truth), (made == 0) & (truth > 0)
+        cells = (
+            f"{wrong[group].mean():.2%} | {missed[group].mean():.2%}" for group in groups.values()
+        )
+        print(f"| {threshold} | " + " | ".join(cells) + " |")
+
+
+def print_inversions(
+    names: np.ndarray, dark: np.ndarray, is_dark: np.ndarray, rims: np.ndarray
+) -> None:
+    """Prints wrong and missed inversions, by what is around the hand."""
+    kinds = {"upright, turned or mirrored": np.isin(names, schema.FILM_POSES)}
+    kinds |= {name: names == name for name in dict.fromkeys(names) if name not in schema.FILM_POSES}
+    print("inversions of " + ", ".join(f"{kind.sum()} {name}" for name, kind in kinds.items()))
+    for title, allowed in (("the network alone", True), ("unless the rim is dark", ~rims)):
+        print(f"{title}\n| above | " + " | ".join(kinds) + " |")
+        for threshold in THRESHOLDS:
+            made = (dark > threshold) & allowed
+            cells = (f"{(made != is_dark)[kind].mean():.2%}" for kind in kinds.values())
+            print(f"| {threshold} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Films that converters spoiled are read as the sound one is, or refused for what is wrong."""
+
+import io
+
+import numpy as np
+import pytest
+from image_files import faulty_films
+from PIL import Image
+
+from bone_age_tf.data.radiograph import read_radiograph, to_uint8
+from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
+from bone_age_tf.prepare import draw_films
+from bone_age_tf.reasons import IN_WIDE_MARGINS, TEXTS, Reason
+
+COARSE_MONTHS = 6.0
+"""Sixteen levels show a drawn hand less well."""
+MONTHS = 2.0
+
+
+@pytest.fixture(scope="module")
+def read(root):
+    predictor = Predictor.load(choose_version(root / "exports", SHIPPED_MODEL))
+    checker = load_checker(root / "exports")
+
+    def read_file(data):
+        film = checker.look(read_radiograph(data))
+        return film.reason, film.image is not None and predictor.predict(film.image, 0).age_months
+
+    return read_file
+
+
+@pytest.fixture(scope="module")
+def files():
+    (drawn,) = draw_films((100.0,), 320, seed=3)
+    hand = np.asarray(Image.open(io.BytesIO(drawn)), np.float32)
+    hand += np.random.default_rng(0).normal(0, 6, hand.shape)  # what is around it is not plain
+    low, high = np.percentile(hand, [0.5, 99.5])
+    return faulty_films(to_uint8((hand - low) * 255 / (high - low)))
+
+
+def test_every_fault_is_seen_through_or_refused(read, files):
+    reason, sound = read(files["sound"])
+    assert reason == "" and 60 < sound < 130
+    for name, data in files.items():
+        reason, months = read(data)
+        if name.startswith("few"):
+            assert (name, reason) == (name, TEXTS[Reason.FEW_LEVELS])
+            continue
+        wide = name.startswith(("surround", "white page", "16 bits, offset"))
+        expected = f"{TEXTS[Reason.PUT_RIGHT]} {IN_WIDE_MARGINS}" if wide else ""
+        assert (name, reason) == (name, expected)
+        tolerance = COARSE_MONTHS if "4 bits" in name else MONTHS
+        assert abs(months - sound) < tolerance, (name, months, sound)
