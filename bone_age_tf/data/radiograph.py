@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bone_age_tf import reasons, schema
 from bone_age_tf.data import decoding, encoded_pieces
+from bone_age_tf.file_kinds import describe_kind
 from bone_age_tf.reasons import TEXTS, Reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -68,7 +69,7 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.n
             raise RadiographError(name, f"{width} x {height} {TEXTS[Reason.TOO_LARGE]}")
         return decoding.decode(data)
     except UnidentifiedImageError:
-        raise RadiographError(name, TEXTS[Reason.NO_IMAGE]) from None
+        raise RadiographError(name, TEXTS[Reason.NO_IMAGE] + describe_kind(data)) from None
     except Image.DecompressionBombError:
         raise RadiographError(name, "too many pixels; reduce the image first") from None
     except (OSError, SyntaxError, EOFError, ValueError) as error:

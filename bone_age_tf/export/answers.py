@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from bone_age_tf import schema
+from bone_age_tf.file_kinds import OTHER_KINDS
 from bone_age_tf.reasons import (
     ERROR,
     IN_WIDE_MARGINS,
@@ -90,10 +91,12 @@ def _texts(
     pose = tf.gather(tf.constant(["", *schema.FILM_POSES[1:]]), films["pose"])
     ways = _joined(pose, tf.where(films["inverted"], INVERTED, ""))
     ways = _joined(ways, tf.where(films["wide"], IN_WIDE_MARGINS, ""))
+    others = tf.constant(["", *(f" but {text}" for _, _, text in OTHER_KINDS)])
     longer = {
         Reason.PUT_RIGHT: [texts, " ", ways],
         Reason.TOO_SMALL: [texts, ": ", *size, " px", cut, *small],
         Reason.TOO_LARGE: [*size, " ", texts],
+        Reason.NO_IMAGE: [texts, tf.gather(others, films["other"] + 1)],
     }
     if distance is not None:
         far = tf.strings.as_string(distance[:, 0], precision=2)

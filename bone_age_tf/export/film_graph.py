@@ -14,6 +14,7 @@ import tensorflow as tf
 from bone_age_tf import schema
 from bone_age_tf.data import encoded_header, preprocessing
 from bone_age_tf.data.radiograph import PLAIN
+from bone_age_tf.file_kinds import HEAD_BYTES, OTHER_KINDS
 from bone_age_tf.reasons import (
     BRIGHT,
     LEAST_LEVELS,
@@ -64,7 +65,8 @@ def look_at_files(
         `image` [B, size_px, size_px, 1] float32, 0 to 255, black where there is none; `reason` [B]
         int32, of `Reason`; `pose` [B] int32, which of `schema.FILM_POSES` it had; `inverted` [B]
         bool, whether its bones were dark; `height` and `width` [B] int32, and `trimmed` [B] bool,
-        whether these are without margins; `wide` [B] bool, whether these took much of it.
+        whether these are without margins; `wide` [B] bool, whether these took much of it; `other`
+        [B] int32, the place in `OTHER_KINDS` of a file that is no image, -1 for none of them.
     """
     headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
     pixels, decoded = _decode_files(files, headers)
@@ -88,7 +90,17 @@ def look_at_files(
     looks["reason"] = tf.where(decoded["size"] > 0, looks["reason"], unread)
     for side in ("height", "width"):
         looks[side] = tf.where(too_large, tf.cast(headers[side], tf.int32), looks[side])
-    return looks
+    return looks | {"other": other_kind(files)}
+
+
+def other_kind(files: tf.Tensor) -> tf.Tensor:
+    """Returns the place in `OTHER_KINDS` of each file [B], -1 for none of them."""
+    heads = tf.strings.join([tf.strings.substr(files, 0, HEAD_BYTES), "\0" * HEAD_BYTES])
+    found = tf.fill(tf.shape(files), -1)
+    for number, (place, mark, _) in reversed(list(enumerate(OTHER_KINDS))):
+        is_kind = tf.strings.substr(heads, place, len(mark)) == mark.encode("latin-1")
+        found = tf.where(is_kind, number, found)
+    return found
 
 
 _HEADER = {

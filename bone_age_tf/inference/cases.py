@@ -1,5 +1,6 @@
 """What to predict: one image, a folder of them or a CSV table becomes a list of cases."""
 
+import collections
 import csv
 import logging
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ COLUMNS = (schema.IMAGE, schema.SEX, schema.AGE_MONTHS)
 """Columns of an input table; only the first is required."""
 
 _TABLE_SUFFIX = ".csv"
+_KINDS_LISTED = 6
 _SEX_WORD_COLUMNS = ("sex", "gender", "patient_sex", "patientsex", "patient's_sex")
 """Names of columns that hold the sex as a word."""
 _SEX_FLAG_COLUMNS = {"male": schema.MALE, "is_male": schema.MALE, "female": schema.FEMALE}
@@ -92,18 +94,35 @@ def _printable(path: Path) -> str:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Hidden files are left out: copies from macOS bring `._name.png`, which are no images."""
-    images = sorted(
+    """Returns the radiographs of a folder; a line in the log names the kinds of its other files.
+
+    Hidden files are left out: copies from macOS bring `._name.png`, which are no images.
+    """
+    files = [
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in radiograph.SUFFIXES
-        and path.is_file()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    ]
+    images = [path for path in files if path.suffix.lower() in radiograph.SUFFIXES]
+    kinds = collections.Counter(path.suffix.lower() or "no ending" for path in files)
+    others = [
+        f"{count} {ending}"
+        for ending, count in kinds.most_common()
+        if ending not in radiograph.SUFFIXES
+    ]
     if not images:
+        there = f"; it holds {', '.join(others[:_KINDS_LISTED])}" if others else ""
         raise InputError(
             f"{folder}: no radiographs in this folder; it needs files ending in "
-            f"{', '.join(radiograph.SUFFIXES)}"
+            f"{', '.join(radiograph.SUFFIXES)}{there}"
+        )
+    if others:
+        logging.getLogger(__name__).warning(
+            "%s: %d files are not read: %s",
+            folder,
+            len(files) - len(images),
+            ", ".join(others[:_KINDS_LISTED]) + (", ..." if len(others) > _KINDS_LISTED else ""),
         )
     return images
 

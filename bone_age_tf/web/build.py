@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bone_age_tf import reasons, schema
+from bone_age_tf import file_kinds, reasons, schema
 from bone_age_tf.data import decoding, radiograph
 from bone_age_tf.files import require_writable_folder
 from bone_age_tf.inference import film_check
@@ -165,6 +165,7 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "refusals": {kind: reasons.TEXTS[reason] for kind, reason in reasons.OF_KINDS.items()},
         "least_age_months": schema.MIN_AGE_MONTHS,
         "most_age_months": schema.MAX_AGE_MONTHS,
+        "other_kinds": file_kinds.OTHER_KINDS,
         "most_pixels": MOST_PIXELS,
         "most_file_bytes": MOST_FILE_BYTES,
     }

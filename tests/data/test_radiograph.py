@@ -203,7 +203,7 @@ def test_any_damage_gives_an_image_or_a_radiograph_error():
         (b"", "the file is empty"),
         (b"no image", "not a PNG or JPEG image"),
         (b"\x89PNG\r\n\x1a\n", "the image is damaged (the file ends too early)"),
-        (b"BM" + bytes(60), "not a PNG or JPEG image"),
+        (b"BM" + bytes(60), "not a PNG or JPEG image but a BMP file; save it as PNG"),
     ],
 )
 def test_file_that_is_no_image(tmp_path, content, reason):

@@ -207,3 +207,13 @@ def test_apostrophes_before_formulas_are_taken_off_again(tmp_path):
     touch(tmp_path / "=1+1.png")
     (case,) = collect_cases(write_table(tmp_path, "image\n'=1+1.png\n"))
     assert case.path == tmp_path / "=1+1.png"
+
+
+def test_files_of_a_folder_that_are_not_read_are_counted_by_kind(tmp_path, caplog):
+    for name in ("a.png", "b.dcm", "sub/c.DCM", "notes", ".hidden.txt"):
+        touch(tmp_path / name)
+    assert len(collect_cases(tmp_path)) == 1
+    assert f"{tmp_path}: 3 files are not read: 2 .dcm, 1 no ending" in caplog.text
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match="it holds 2 .dcm, 1 no ending"):
+        collect_cases(tmp_path)

@@ -9,20 +9,6 @@ const STRIP_ROWS = 256;
 /** A file that cannot be read; the message says what is wrong and what helps. */
 export class ImageError extends Error {}
 
-// What people drop by mistake, by the bytes that such files begin with.
-const OTHER_KINDS = [
-  [128, "DICM", "a DICOM file; save the image as PNG in your viewer"],
-  [0, "II*\0", "a TIFF file; save it as PNG"],
-  [0, "MM\0*", "a TIFF file; save it as PNG"],
-  [0, "GIF8", "a GIF file; save it as PNG"],
-  [0, "BM", "a BMP file; save it as PNG"],
-  [8, "WEBP", "a WebP file; save it as PNG"],
-  [4, "ftyp", "a HEIC, AVIF or video file; save the picture as JPEG"],
-  [0, "\0\0\0\u000cjP", "a JPEG 2000 file; save it as PNG"],
-  [0, "%PDF", "a PDF file; save its picture as PNG"],
-  [0, "PK", "a ZIP or Office file; take the images out of it"],
-];
-
 /**
  * Decodes a PNG or JPEG file.
  *
@@ -34,7 +20,7 @@ const OTHER_KINDS = [
 export async function decode(bytes, settings) {
   if (!bytes.length) throw new ImageError("the file is empty");
   const read = isPng(bytes) ? decodePng : isJpeg(bytes) ? decodeJpeg : null;
-  if (!read) throw new ImageError(`not a PNG or JPEG image${otherKind(bytes)}`);
+  if (!read) throw new ImageError(`not a PNG or JPEG image${otherKind(bytes, settings)}`);
   try {
     return await read(bytes, settings);
   } catch (error) {
@@ -55,9 +41,10 @@ export function checkSize(bytes, settings) {
   }
 }
 
-function otherKind(bytes) {
+/** Returns what a file is that people have dropped by mistake, as in bone_age_tf/file_kinds.py. */
+function otherKind(bytes, settings) {
   const head = String.fromCharCode(...bytes.subarray(0, 140));
-  const found = OTHER_KINDS.find(([place, mark]) => head.startsWith(mark, place));
+  const found = settings.other_kinds.find(([place, mark]) => head.startsWith(mark, place));
   return found ? ` but ${found[2]}` : "";
 }
 

@@ -1,0 +1,35 @@
+"""What a file that is no PNG or JPEG is, by the bytes that it begins with. Standard library only.
+
+One table for prediction here, on a server and in the page.
+"""
+
+from typing import Final
+
+OTHER_KINDS: Final = (
+    (128, "DICM", "a DICOM file; save the image as PNG in your viewer"),
+    (0, "II*\0", "a TIFF file; save it as PNG"),
+    (0, "MM\0*", "a TIFF file; save it as PNG"),
+    (0, "GIF8", "a GIF file; save it as PNG"),
+    (0, "BM", "a BMP file; save it as PNG"),
+    (8, "WEBP", "a WebP file; save it as PNG"),
+    (4, "ftyp", "a HEIC, AVIF or video file; save the picture as JPEG"),
+    (0, "\0\0\0\x0cjP", "a JPEG 2000 file; save it as PNG"),
+    (0, "%PDF", "a PDF file; save its picture as PNG"),
+    (0, "PK", "a ZIP or Office file; take the images out of it"),
+)
+"""Where a mark stands in files of a kind, the mark (Latin-1), and what to do with such a file."""
+HEAD_BYTES: Final = 140
+"""Number of bytes at the beginning of a file that hold every mark."""
+
+
+def describe_kind(data: bytes) -> str:
+    """Returns what continues "not a PNG or JPEG image", such as " but a TIFF file; save it as PNG".
+
+    Args:
+        data: the file's bytes, or the first `HEAD_BYTES` of them.
+    """
+    head = data[:HEAD_BYTES].decode("latin-1")
+    for place, mark, text in OTHER_KINDS:
+        if head.startswith(mark, place):
+            return f" but {text}"
+    return ""
