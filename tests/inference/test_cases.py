@@ -215,5 +215,5 @@ def test_files_of_a_folder_that_are_not_read_are_counted_by_kind(tmp_path, caplo
     assert len(collect_cases(tmp_path)) == 1
     assert f"{tmp_path}: 3 files are not read: 2 .dcm, 1 no ending" in caplog.text
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match="it holds 2 .dcm, 1 no ending"):
+    with pytest.raises(InputError, match=r"it holds 2 \.dcm, 1 no ending"):
         collect_cases(tmp_path)
