@@ -23,7 +23,8 @@ from bone_age_tf.reasons import (
     OF_KINDS,
     PAINTED_PERCENT,
     RIM_PX,
-    SURE,
+    SURE_INVERTED,
+    SURE_POSE,
     TEXTS,
     TRIMMED,
     WIDE,
@@ -109,8 +110,8 @@ class FilmChecker:
         if kinds[0] < self._hand_threshold:
             return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
         poses = said[schema.FILM_POSE][0]
-        pose = int(poses.argmax()) if poses.max() > SURE else 0
-        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE and not has_dark_rim(greys))
+        pose = int(poses.argmax()) if poses.max() > SURE_POSE else 0
+        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE_INVERTED and not has_dark_rim(greys))
         words = [schema.FILM_POSES[pose]] * bool(pose) + [INVERTED] * dark
         words += [IN_WIDE_MARGINS] * (whole.size > WIDE * image.size)
         if not words:
