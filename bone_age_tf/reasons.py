@@ -23,7 +23,7 @@ LEVELS_SIDE_PX: Final = 64
 """Enough pixels a side to tell the grey levels of a film."""
 LEAST_LEVELS: Final = 13
 """Grey levels that a film needs, each of at least `LEVEL_SHARE` of its pixels. With fewer, ages of
-real radiographs move by more than a year (`benchmarks/RESULTS.md`)."""
+real radiographs move by more than a year (`benchmarks/film_limits.py`)."""
 LEVEL_SHARE: Final = 1000
 """The reciprocal of that share; a marker or broken pixels do not make a level."""
 WIDE: Final = 2
