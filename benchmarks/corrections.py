@@ -115,17 +115,21 @@ def print_poses(names: np.ndarray, poses: np.ndarray, truth: np.ndarray) -> None
     """Prints wrong and missed corrections of how films lie."""
     plain = np.isin(names, schema.FILM_POSES)
     likely, sure, upright = poses.argmax(axis=1), poses.max(axis=1), truth == 0
-    turned, mirrored = plain & (truth % 4 > 0), plain & (truth == 4)
-    groups = {"upright": plain & upright, "turned": turned, "mirrored": mirrored}
+    groups = {
+        "upright": plain & upright,
+        "turned": plain & (truth % 4 > 0),
+        "mirrored": plain & (truth == 4),
+    }
     counts = ", ".join(f"{group.sum()} {name}" for name, group in groups.items())
     print(f"poses of {counts} radiographs")
-    print("| above | " + " | ".join(f"{name}: wrong | missed" for name in groups) + " |")
+    heads = (f"{name}: turned wrongly | mirrored wrongly | missed" for name in groups)
+    print("| above | " + " | ".join(heads) + " |")
     for threshold in THRESHOLDS:
         made = np.where(sure > threshold, likely, 0)
-        wrong, missed = (made > 0) & (made != truth), (made == 0) & (truth > 0)
-        cells = (
-            f"{wrong[group].mean():.2%} | {missed[group].mean():.2%}" for group in groups.values()
-        )
+        acted, missed = made > 0, (made == 0) & (truth > 0)
+        turned, mirrored = made % 4 != truth % 4, made // 4 != truth // 4
+        rates = (acted & turned, acted & mirrored, missed)
+        cells = (f"{rate[group].mean():.2%}" for group in groups.values() for rate in rates)
         print(f"| {threshold} | " + " | ".join(cells) + " |")
 
 

@@ -21,15 +21,17 @@ LEAST_RANGE: Final = 8.0
 """Between the darkest and the brightest percent of a film, of 255."""
 LEVELS_SIDE_PX: Final = 64
 """Enough pixels a side to tell the grey levels of a film."""
-LEAST_LEVELS: Final = 14
+LEAST_LEVELS: Final = 13
 """Grey levels that a film needs, each of at least `LEVEL_SHARE` of its pixels. With fewer, ages of
-real radiographs move by more than a year (`benchmarks/RESULTS.md`)."""
+real radiographs move by more than a year (`benchmarks/film_limits.py`)."""
 LEVEL_SHARE: Final = 1000
 """The reciprocal of that share; a marker or broken pixels do not make a level."""
 WIDE: Final = 2
 """Area of a film as a multiple of what is left of it without its margins; above, it is reported."""
-SURE: Final = 0.5
-"""A pose or an inversion of a film that is less probable is left alone."""
+SURE_POSE: Final = 0.9
+SURE_INVERTED: Final = 0.9
+"""Probability above which a pose or an inversion is corrected; a film that is less clear stays as
+it is. Chosen by wrong and missed corrections of real films (`benchmarks/corrections.py`)."""
 BRIGHT: Final = 128
 PAINTED_PERCENT: Final = 20
 """Least grey, and least percentage of a film, of a background that may be painted."""

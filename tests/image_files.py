@@ -187,6 +187,19 @@ def burdened_files():
     return files | {f"jpeg {name}": plain[:2] + piece + plain[2:] for name, piece in pieces.items()}
 
 
+def spoiled_sixteen_bits():
+    """Returns 16-bit files of one picture, 0 to 16383, whose ends are set by something else."""
+    film = (smooth((60, 50)).astype(int) * 257) // 4
+    marked, hot = film.copy(), film.copy()
+    marked[:6, :20] = 65535
+    hot[3, [5, 9, 20]] = 60000, 65000, 65535
+    padded = np.pad(film + 49152, 40)
+    arrays = {"sound": film, "marker": marked, "hot pixels": hot, "offset and padding": padded}
+    files = {f"16 bits, {name}": png(values, 16, GREY) for name, values in arrays.items()}
+    colour = np.stack([marked] * 3, axis=-1)
+    return files | {"16 bits, colour, marker": png(colour, 16, RGB)}
+
+
 def faulty_films(hand):
     """Returns files of one hand [H, W] uint8 as scanners, viewers and converters spoil it, by name.
 
@@ -257,4 +270,5 @@ def refused_files():
 @functools.cache
 def every_file():
     """Returns all of these."""
-    return every_png() | every_jpeg() | burdened_files() | refused_files()
+    kinds = every_png() | every_jpeg()
+    return kinds | burdened_files() | refused_files() | spoiled_sixteen_bits()

@@ -21,9 +21,9 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 FAR = 2
-"""Distance of a 16-bit image's lowest or highest value from its other values, as a multiple of
-their own range, above which that value does not set the range of greys. A 14-bit detector's values
-lie 3 of their ranges below a marker of 65,535."""
+"""Distance of a value in a 16-bit image from most others, as a multiple of their own range, above
+which that value does not set the range of greys. A 14-bit detector's values lie 3 of their ranges
+below a marker of 65,535."""
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -48,22 +48,21 @@ def decode(data: bytes) -> np.ndarray:
 def scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
     """Scales 16-bit greys [H, W] to 0 to 255 by their own range.
 
-    The range is that of the lowest and the highest value, unless one of them lies far (`FAR`) from
-    the percentiles 1 and 99 of what is between. Padding of 0 around a film with an offset does, and
-    so do a marker of 65,535 and broken pixels. The percentile takes the place of such an end, and
-    what lies beyond is clipped.
+    The range is that of all values but those that lie far (`FAR`) from the percentiles 1 and 99 of
+    what is between the lowest and the highest value, which are clipped. Padding of 0 around a film
+    with an offset lies so, a marker of 65,535 and broken pixels.
     """
     counts = np.bincount(np.rint(grey).astype(np.int64).ravel())
     used = np.flatnonzero(counts)
-    low, high = lowest, highest = int(used[0]), int(used[-1])
-    counts[[lowest, highest]] = 0
+    counts[[used[0], used[-1]]] = 0
     sums = np.cumsum(counts)
     # Whole numbers, so that every runtime finds the same.
     first = int(np.argmax(100 * sums > sums[-1]))
     last = int(np.argmax(100 * sums >= 99 * sums[-1]))
     if first < last:
-        low = lowest if first - lowest <= FAR * (last - first) else first
-        high = highest if highest - last <= FAR * (last - first) else last
+        reach = FAR * (last - first)
+        used = used[(used >= first - reach) & (used <= last + reach)]
+    low, high = int(used[0]), int(used[-1])
     return (np.clip(grey, low, high) - low) * np.float32(255 / max(high - low, 1))
 
 

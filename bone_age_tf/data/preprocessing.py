@@ -9,7 +9,15 @@ import tensorflow as tf
 from bone_age_tf import schema
 from bone_age_tf.data import encoded_header
 from bone_age_tf.data.decoding import FAR, LUMA
-from bone_age_tf.data.radiograph import BLACK, MARGINS, PLAIN, PLAIN_PERCENT, THIN_EDGE
+from bone_age_tf.data.radiograph import (
+    BLACK,
+    MARGINS,
+    PLAIN,
+    PLAIN_PERCENT,
+    STEP_LINES,
+    STEP_PERCENT,
+    THIN_EDGE,
+)
 
 _ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
@@ -111,9 +119,10 @@ def _scale_by_range(grey: tf.Tensor) -> tf.Tensor:
     sums = tf.cumsum(tf.where((level > lowest) & (level < highest), counts, 0))
     first = tf.argmax(100 * sums > sums[-1])
     last = tf.argmax(100 * sums >= 99 * sums[-1])
-    low = tf.where((first < last) & (first - lowest > FAR * (last - first)), first, lowest)
-    high = tf.where((first < last) & (highest - last > FAR * (last - first)), last, highest)
-    low, high = tf.cast(low, tf.float32), tf.cast(high, tf.float32)
+    reach = FAR * (last - first)
+    near = (first == last) | (used >= first - reach) & (used <= last + reach)
+    low = tf.cast(tf.reduce_min(tf.where(near, used, highest)), tf.float32)
+    high = tf.cast(tf.reduce_max(tf.where(near, used, lowest)), tf.float32)
     return (tf.clip_by_value(grey, low, high) - low) * (255 / tf.maximum(high - low, 1.0))
 
 
@@ -168,7 +177,8 @@ def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
     def cut(box, _):
         top, bottom, left, right = tf.unstack(box)
         inside = greys[top:bottom, left:right], black[top:bottom, left:right]
-        rows, columns = (_inside(*inside, axis) for axis in (1, 0))
+        rows = _inside(*inside)
+        columns = _inside(*map(tf.transpose, inside))
         origin = tf.stack([top, top, left, left])
         found = origin + tf.stack([*rows, *columns])
         return found, tf.reduce_any(found != box)
@@ -177,21 +187,34 @@ def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(more, cut, (whole, tf.constant(True)), maximum_iterations=MARGINS)[0]
 
 
-def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where lines begin and end without those at the ends that are empty."""
-    count = tf.shape(greys)[axis]
-    sums = tf.reduce_sum(greys, axis=axis, keepdims=True)
-    near = tf.abs(greys * count - sums) <= PLAIN * count
-    plain = 100 * tf.math.count_nonzero(near, axis=axis, dtype=tf.int32) >= PLAIN_PERCENT * count
-    lit = tf.logical_not(plain | tf.reduce_all(black, axis=axis))
-    size = tf.size(lit)
-    thin = THIN_EDGE * tf.cast(size, tf.float64)
-    places = tf.cast(tf.where(tf.logical_or(lit, tf.logical_not(tf.reduce_any(lit)))), tf.int32)
-    first, end = tf.reduce_min(places), tf.reduce_max(places) + 1
-    return (
-        tf.where(tf.cast(first, tf.float64) >= thin, first, 0),
-        tf.where(tf.cast(size - end, tf.float64) >= thin, end, size),
-    )
+def _inside(lines: tf.Tensor, black: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where the lines of [N, M] begin and end without the margins at either end."""
+    near = _near(lines, tf.reduce_sum(lines, axis=1, keepdims=True))
+    width = tf.shape(lines)[1]
+    plain = 100 * tf.math.count_nonzero(near, axis=1, dtype=tf.int32) >= PLAIN_PERCENT * width
+    dark = tf.reduce_all(black, axis=1)
+    empty = plain | dark
+    begin = _margin(lines, empty, dark)
+    end = _margin(*(tf.reverse(part, [0]) for part in (lines, empty, dark)))
+    return begin, tf.shape(lines)[0] - end
+
+
+def _margin(lines: tf.Tensor, empty: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
+    """Returns how many lines of [N, M] from the first on are a margin; 0 where all are empty."""
+    count = tf.argmax(tf.logical_not(empty), output_type=tf.int32)
+    last = tf.maximum(count - 1, 0)
+    near = _near(lines[count : count + STEP_LINES], tf.reduce_sum(lines[last]))
+    unlike = tf.math.count_nonzero(tf.logical_not(near), axis=1, dtype=tf.int32)
+    step = tf.reduce_any(100 * unlike >= STEP_PERCENT * tf.shape(lines)[1])
+    thin = THIN_EDGE * tf.cast(tf.shape(lines)[0], tf.float64)
+    is_margin = (tf.cast(count, tf.float64) >= thin) & (dark[last] | step)
+    return tf.where(is_margin, count, 0)
+
+
+def _near(lines: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+    """Says which pixels of lines [N, M] are near the mean of a line with this total."""
+    width = tf.shape(lines)[1]
+    return tf.abs(lines * width - total) <= PLAIN * width
 
 
 def decode_and_resize(data: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:

@@ -23,6 +23,10 @@ PLAIN = 3
 """Most that a pixel of a margin may differ from the mean of its row or column, of 255."""
 PLAIN_PERCENT = 98
 """Percentage of a margin's pixels that must not differ more: dust and noise do."""
+STEP_LINES = 8
+STEP_PERCENT = 30
+"""Percentage of a line's pixels, in one of the first so many lines inside a margin, that must be
+unlike it. A finger's tip takes less; JPEG blurs the step over a block of 8 pixels."""
 THIN_EDGE = 0.02
 """In parts of the image's side."""
 MARGINS = 3
@@ -139,9 +143,10 @@ def trim_margins(image: np.ndarray) -> np.ndarray:
     """Returns a view of an image without its margins, all of it where nothing else is in it.
 
     Frames that scanners, viewers and collimation leave make the hand small and say nothing. A row
-    or column belongs to a margin where it is black (`BLACK`) or of one grey (`PLAIN`). Sides are
-    cut again until none has a margin (`MARGINS`), since a page may lie around a frame. Margins
-    thinner than `THIN_EDGE` stay: most films have them, those of the training data too.
+    or column belongs to a margin where it is black (`BLACK`) or of one grey (`PLAIN`). A margin
+    that is not black ends with a step (`STEP_PERCENT`); without one it is the film's background.
+    Sides are cut again until none has a margin (`MARGINS`), since a page may lie around a frame.
+    Margins thinner than `THIN_EDGE` stay: most films have them, those of the training data too.
 
     Args:
         image: [H, W] float32, 0 to 255.
@@ -156,23 +161,34 @@ def trim_margins(image: np.ndarray) -> np.ndarray:
 
 
 def _inside(lines: np.ndarray) -> tuple[int, int]:
-    """Returns where the lines of [N, M] begin and end without those at the ends that are empty."""
-    count, thin = len(lines), THIN_EDGE * len(lines)
-    first = next((place for place in range(count) if not _is_empty(lines[place])), None)
-    if first is None:
-        return 0, count
-    end = next(place for place in range(count, first, -1) if not _is_empty(lines[place - 1]))
-    return first if first >= thin else 0, end if count - end >= thin else count
+    """Returns where the lines of [N, M] begin and end without the margins at either end."""
+    return _margin(lines), len(lines) - _margin(lines[::-1])
+
+
+def _margin(lines: np.ndarray) -> int:
+    """Returns how many lines of [N, M] from the first on are a margin; 0 where all are empty."""
+    count = next((place for place, line in enumerate(lines) if not _is_empty(line)), 0)
+    if count < THIN_EDGE * len(lines):
+        return 0
+    last, inner = lines[count - 1], lines[count : count + STEP_LINES]
+    if last.max() <= BLACK:
+        return count
+    unlike = (100 * np.count_nonzero(~_near(line, last)) for line in inner)
+    return count if max(unlike) >= STEP_PERCENT * len(last) else 0
 
 
 def _is_empty(line: np.ndarray) -> bool:
     """Says whether a line [M] is black or of one grey."""
     if line.max() <= BLACK:
         return True
+    return bool(100 * np.count_nonzero(_near(line, line)) >= PLAIN_PERCENT * len(line))
+
+
+def _near(line: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Says which pixels of a line [M] are near the mean of another."""
     # Whole numbers, so that every runtime finds the same.
-    greys, count = np.rint(line).astype(np.int64), len(line)
-    near = np.abs(greys * count - greys.sum()) <= PLAIN * count
-    return bool(100 * np.count_nonzero(near) >= PLAIN_PERCENT * count)
+    greys, total = np.rint(line).astype(np.int64), int(np.rint(other).sum())
+    return np.abs(greys * len(line) - total) <= PLAIN * len(line)
 
 
 def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:

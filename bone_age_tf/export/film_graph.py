@@ -26,7 +26,8 @@ from bone_age_tf.reasons import (
     OF_KINDS,
     PAINTED_PERCENT,
     RIM_PX,
-    SURE,
+    SURE_INVERTED,
+    SURE_POSE,
     WIDE,
     Reason,
 )
@@ -199,9 +200,9 @@ def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmC
     small = preprocessing.resize(image, network.input_shape[1])
     said = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
     pose = tf.argmax(said[schema.FILM_POSE], output_type=tf.int32)
-    pose = tf.where(tf.reduce_max(said[schema.FILM_POSE]) > SURE, pose, 0)
+    pose = tf.where(tf.reduce_max(said[schema.FILM_POSE]) > SURE_POSE, pose, 0)
     greys = _some_greys(image)
-    dark = (said[schema.FILM_INVERTED][0] > SURE) & ~_has_dark_rim(greys)
+    dark = (said[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)
     reason = tf.where((pose > 0) | dark | wide, int(Reason.PUT_RIGHT), int(Reason.NONE))
     kinds = said[schema.FILM_KIND]

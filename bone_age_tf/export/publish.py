@@ -67,7 +67,7 @@ def publish(
         config: its resolved config.
         calibration: training images for int8.
         cases: images that were not trained on, for the parity; with a film check their pixels are
-            those of films without black edges.
+            those of films without margins.
         facts: what the metadata says of `data`, `metrics` and `training`.
         exports_dir: the version goes to `<exports_dir>/<model>/<version>/`.
         interval: what stretches the model's own interval; the files hold it.

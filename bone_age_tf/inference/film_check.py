@@ -23,7 +23,8 @@ from bone_age_tf.reasons import (
     OF_KINDS,
     PAINTED_PERCENT,
     RIM_PX,
-    SURE,
+    SURE_INVERTED,
+    SURE_POSE,
     TEXTS,
     TRIMMED,
     WIDE,
@@ -101,16 +102,15 @@ class FilmChecker:
         low, high = np.percentile(greys, [1, 99])
         if high - low < LEAST_RANGE:
             return Film(None, TEXTS[Reason.BLANK])
-        counts = np.bincount(np.rint(greys).astype(int).ravel())
-        if np.count_nonzero(LEVEL_SHARE * counts >= greys.size) < LEAST_LEVELS:
+        if count_levels(greys) < LEAST_LEVELS:
             return Film(None, TEXTS[Reason.FEW_LEVELS])
         said = self.ask(radiograph.resize(image, self.size_px, "pad"))
         kinds = said[schema.FILM_KIND][0]
         if kinds[0] < self._hand_threshold:
             return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
         poses = said[schema.FILM_POSE][0]
-        pose = int(poses.argmax()) if poses.max() > SURE else 0
-        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE and not has_dark_rim(greys))
+        pose = int(poses.argmax()) if poses.max() > SURE_POSE else 0
+        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE_INVERTED and not has_dark_rim(greys))
         words = [schema.FILM_POSES[pose]] * bool(pose) + [INVERTED] * dark
         words += [IN_WIDE_MARGINS] * (whole.size > WIDE * image.size)
         if not words:
@@ -137,6 +137,12 @@ def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
     if pose >= 4:
         upright = upright[:, ::-1]
     return np.ascontiguousarray(255.0 - upright if inverted else upright, np.float32)
+
+
+def count_levels(greys: np.ndarray) -> int:
+    """Returns how many grey levels [H, W] pixels have, each of a share of them that counts."""
+    counts = np.bincount(np.rint(greys).astype(int).ravel())
+    return int(np.count_nonzero(LEVEL_SHARE * counts >= greys.size))
 
 
 def has_dark_rim(greys: np.ndarray) -> bool:

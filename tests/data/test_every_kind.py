@@ -5,7 +5,14 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import burdened_files, every_file, every_jpeg, every_png, smooth
+from image_files import (
+    burdened_files,
+    every_file,
+    every_jpeg,
+    every_png,
+    smooth,
+    spoiled_sixteen_bits,
+)
 from PIL import Image
 
 from bone_age_tf.data import encoded_header, preprocessing
@@ -70,6 +77,20 @@ def test_inks_are_read_the_same_with_and_without_adobes_marker():
     inks = smooth((64, 48, 4), 2).astype(np.float64)
     expected = (255 - inks[..., :3]) @ [0.299, 0.587, 0.114] * (255 - inks[..., 3]) / 255
     assert np.abs(marked - expected).mean() < 2
+
+
+def test_nothing_but_the_film_sets_the_range_of_sixteen_bits():
+    found = {name: read_radiograph(data) for name, data in spoiled_sixteen_bits().items()}
+    sound = found["16 bits, sound"]
+    assert (sound.min(), sound.max()) == (0, pytest.approx(255))
+    marked = found["16 bits, marker"]
+    np.testing.assert_allclose(marked[6:], sound[6:], atol=2)
+    assert marked[:6, :20].min() == pytest.approx(255)
+    np.testing.assert_allclose(found["16 bits, colour, marker"], marked, atol=0.02)
+    assert np.count_nonzero(abs(found["16 bits, hot pixels"] - sound) > 0.01) == 3
+    padded = found["16 bits, offset and padding"]
+    np.testing.assert_allclose(padded[40:-40, 40:-40], sound, atol=0.02)
+    assert padded[:40].max() == 0
 
 
 @pytest.mark.parametrize("name", burdened_files())

@@ -13,9 +13,10 @@ from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_ver
 from bone_age_tf.prepare import draw_films
 from bone_age_tf.reasons import IN_WIDE_MARGINS, TEXTS, Reason
 
-COARSE_MONTHS = 6.0
+COARSE_MONTHS = 8.0
 """Sixteen levels show a drawn hand less well."""
 MONTHS = 2.0
+"""A marker hides a part of the film."""
 
 
 @pytest.fixture(scope="module")

@@ -70,17 +70,18 @@ function scaleOwnRange(pixels, far) {
   for (const value of pixels) counts[Math.round(value)] += 1;
   const lowest = counts.findIndex((count) => count > 0);
   const highest = counts.findLastIndex((count) => count > 0);
-  counts[lowest] = counts[highest] = 0;
-  const total = counts.reduce((sum, count) => sum + count, 0);
+  const between = counts.slice();
+  between[lowest] = between[highest] = 0;
+  const total = between.reduce((sum, count) => sum + count, 0);
   const reaches = (condition) => {
     let sum = 0;
-    return counts.findIndex((count) => condition((sum += count)));
+    return between.findIndex((count) => condition((sum += count)));
   };
   const first = reaches((sum) => 100 * sum > total);
   const last = reaches((sum) => 100 * sum >= 99 * total);
-  const isFar = (distance) => total > 0 && first < last && distance > far * (last - first);
-  const low = isFar(first - lowest) ? first : lowest;
-  const high = isFar(highest - last) ? last : highest;
+  const reach = total > 0 && first < last ? far * (last - first) : Infinity;
+  const low = counts.findIndex((count, level) => count > 0 && level >= first - reach);
+  const high = counts.findLastIndex((count, level) => count > 0 && level <= last + reach);
   const factor = 255 / Math.max(high - low, 1);
   for (let i = 0; i < pixels.length; i++) {
     pixels[i] = (Math.min(Math.max(pixels[i], low), high) - low) * factor;

@@ -31,8 +31,8 @@ export async function look(film, check, settings, ask) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
   }
   const likely = largest(said.film_pose);
-  const pose = said.film_pose[likely] > settings.sure ? likely : 0;
-  const inverted = said.film_inverted[0] > settings.sure && !hasDarkRim(some, settings);
+  const pose = said.film_pose[likely] > settings.sure_pose ? likely : 0;
+  const inverted = said.film_inverted[0] > settings.sure_inverted && !hasDarkRim(some, settings);
   const isWide = film.width * film.height > settings.wide * width * height;
   const words = [
     ...(pose ? [check.poses[pose]] : []),

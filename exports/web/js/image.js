@@ -36,27 +36,45 @@ export function trimMargins(image, settings) {
   return image;
 }
 
-/** Returns where lines begin and end without those at the ends that are empty. */
+/** Returns where lines begin and end without the margins at either end. */
 function inside(line, count, settings) {
-  let first = 0;
-  while (first < count && isEmpty(line(first), settings)) first += 1;
-  if (first === count) return [0, count];
-  let end = count;
-  while (isEmpty(line(end - 1), settings)) end -= 1;
-  const thin = settings.thin_edge * count;
-  return [first >= thin ? first : 0, count - end >= thin ? end : count];
+  const end = margin((place) => line(count - 1 - place), count, settings);
+  return [margin(line, count, settings), count - end];
+}
+
+/** Returns how many lines from the first on are a margin; 0 where all are empty. */
+function margin(line, count, settings) {
+  let size = 0;
+  while (size < count && isEmpty(line(size), settings)) size += 1;
+  if (size === count || size === 0 || size < settings.thin_edge * count) return 0;
+  const last = line(size - 1);
+  if (isBlack(last, settings)) return size;
+  const least = settings.step_percent * last.length;
+  for (let at = size; at < Math.min(count, size + settings.step_lines); at++) {
+    if (100 * (last.length - countNear(line(at), last, settings)) >= least) return size;
+  }
+  return 0;
+}
+
+function isBlack(line, settings) {
+  return line.every((value) => value <= settings.black);
 }
 
 function isEmpty(line, settings) {
-  if (line.every((value) => value <= settings.black)) return true;
+  if (isBlack(line, settings)) return true;
+  return 100 * countNear(line, line, settings) >= settings.plain_percent * line.length;
+}
+
+/** Returns how many pixels of a line are near the mean of another. */
+function countNear(line, other, settings) {
   const count = line.length;
-  let sum = 0;
-  for (const value of line) sum += roundedEven(value);
+  let total = 0;
+  for (const value of other) total += roundedEven(value);
   let near = 0;
   for (const value of line) {
-    if (Math.abs(roundedEven(value) * count - sum) <= settings.plain * count) near += 1;
+    if (Math.abs(roundedEven(value) * count - total) <= settings.plain * count) near += 1;
   }
-  return 100 * near >= settings.plain_percent * count;
+  return near;
 }
 
 /** Rounds halves to the even number, as NumPy and TensorFlow do. */
