@@ -113,22 +113,29 @@ def main() -> None:
 
 def print_poses(names: np.ndarray, poses: np.ndarray, truth: np.ndarray) -> None:
     """Prints wrong and missed corrections of how films lie."""
-    plain = np.isin(names, schema.FILM_POSES)
-    likely, sure, upright = poses.argmax(axis=1), poses.max(axis=1), truth == 0
+    plain, upright = np.isin(names, schema.FILM_POSES), truth == 0
+    turns, mirrors = poses[:, :4] + poses[:, 4:], poses[:, 4:].sum(axis=1)
     groups = {
         "upright": plain & upright,
-        "turned": plain & (truth % 4 > 0),
+        "turned": plain & (truth % 4 > 0) & (truth < 4),
+        "mirrored and turned": plain & (truth > 4),
         "mirrored": plain & (truth == 4),
     }
     counts = ", ".join(f"{group.sum()} {name}" for name, group in groups.items())
     print(f"poses of {counts} radiographs")
-    heads = (f"{name}: turned wrongly | mirrored wrongly | missed" for name in groups)
+    errors = "turned wrongly | turn missed | mirrored wrongly | mirroring missed"
+    heads = (f"{name}: {errors}" for name in groups)
     print("| above | " + " | ".join(heads) + " |")
     for threshold in THRESHOLDS:
-        made = np.where(sure > threshold, likely, 0)
-        acted, missed = made > 0, (made == 0) & (truth > 0)
-        turned, mirrored = made % 4 != truth % 4, made // 4 != truth // 4
-        rates = (acted & turned, acted & mirrored, missed)
+        turn = np.where(turns.max(axis=1) > threshold, turns.argmax(axis=1), 0)
+        mirrored = mirrors > threshold
+        wrong = turn != truth % 4
+        rates = (
+            wrong & (turn > 0),
+            wrong & (turn == 0),
+            mirrored & (truth < 4),
+            ~mirrored & (truth > 3),
+        )
         cells = (f"{rate[group].mean():.2%}" for group in groups.values() for rate in rates)
         print(f"| {threshold} | " + " | ".join(cells) + " |")
 

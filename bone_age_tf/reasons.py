@@ -28,10 +28,12 @@ LEVEL_SHARE: Final = 1000
 """The reciprocal of that share; a marker or broken pixels do not make a level."""
 WIDE: Final = 2
 """Area of a film as a multiple of what is left of it without its margins; above, it is reported."""
-SURE_POSE: Final = 0.9
+SURE_TURNED: Final = 0.5
+SURE_MIRRORED: Final = 0.9
 SURE_INVERTED: Final = 0.9
-"""Probability above which a pose or an inversion is corrected; a film that is less clear stays as
-it is. Chosen by wrong and missed corrections of real films (`benchmarks/corrections.py`)."""
+"""Minimum probability at which a turn, a mirroring or an inversion is corrected; a radiograph that
+is less clear stays as it is. Chosen by wrong and missed corrections of real radiographs
+(`benchmarks/corrections.py`): turns are hardly ever taken for others, mirrorings are."""
 BRIGHT: Final = 128
 PAINTED_PERCENT: Final = 20
 """Least grey, and least percentage of a film, of a background that may be painted."""

@@ -27,7 +27,8 @@ from bone_age_tf.reasons import (
     PAINTED_PERCENT,
     RIM_PX,
     SURE_INVERTED,
-    SURE_POSE,
+    SURE_MIRRORED,
+    SURE_TURNED,
     WIDE,
     Reason,
 )
@@ -199,8 +200,11 @@ def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmC
     network = film_check.network
     small = preprocessing.resize(image, network.input_shape[1])
     said = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
-    pose = tf.argmax(said[schema.FILM_POSE], output_type=tf.int32)
-    pose = tf.where(tf.reduce_max(said[schema.FILM_POSE]) > SURE_POSE, pose, 0)
+    poses = said[schema.FILM_POSE]
+    turns = poses[:4] + poses[4:]
+    turn = tf.argmax(turns, output_type=tf.int32)
+    turn = tf.where(tf.reduce_max(turns) > SURE_TURNED, turn, 0)
+    pose = turn + tf.where(tf.reduce_sum(poses[4:]) > SURE_MIRRORED, 4, 0)
     greys = _some_greys(image)
     dark = (said[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)

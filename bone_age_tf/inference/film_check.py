@@ -24,7 +24,8 @@ from bone_age_tf.reasons import (
     PAINTED_PERCENT,
     RIM_PX,
     SURE_INVERTED,
-    SURE_POSE,
+    SURE_MIRRORED,
+    SURE_TURNED,
     TEXTS,
     TRIMMED,
     WIDE,
@@ -109,7 +110,7 @@ class FilmChecker:
         if kinds[0] < self._hand_threshold:
             return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
         poses = said[schema.FILM_POSE][0]
-        pose = int(poses.argmax()) if poses.max() > SURE_POSE else 0
+        pose = likely_pose(poses)
         dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE_INVERTED and not has_dark_rim(greys))
         words = [schema.FILM_POSES[pose]] * bool(pose) + [INVERTED] * dark
         words += [IN_WIDE_MARGINS] * (whole.size > WIDE * image.size)
@@ -123,6 +124,17 @@ class FilmChecker:
         with self._lock:
             found = self._runner(image=image[np.newaxis, :, :, np.newaxis])
             return {name: np.array(values) for name, values in found.items()}
+
+
+def likely_pose(poses: np.ndarray) -> int:
+    """Returns the pose that is corrected, a place in `schema.FILM_POSES`.
+
+    Args:
+        poses: [8] probabilities; the latter four are the first four, mirrored.
+    """
+    turns = poses[:4] + poses[4:]
+    turn = int(turns.argmax()) if turns.max() > SURE_TURNED else 0
+    return turn + 4 * bool(poses[4:].sum() > SURE_MIRRORED)
 
 
 def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:

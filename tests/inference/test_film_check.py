@@ -9,7 +9,13 @@ from PIL import Image
 from bone_age_tf import schema
 from bone_age_tf.data.film_samples import posed
 from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.film_check import FilmChecker, has_dark_rim, load_checker, put_right
+from bone_age_tf.inference.film_check import (
+    FilmChecker,
+    has_dark_rim,
+    likely_pose,
+    load_checker,
+    put_right,
+)
 from bone_age_tf.inference.predictor import ModelError
 
 SIZE = 16
@@ -88,6 +94,21 @@ def test_every_pose_is_put_right_and_said(checker, pose, inverted):
     assert (schema.FILM_POSES[pose] in found.reason) == (pose > 0)
     assert ("inverted" in found.reason) == inverted
     assert bool(found.reason) == (pose > 0 or inverted)
+
+
+@pytest.mark.parametrize(
+    ("poses", "expected"),
+    [
+        ([0.1, 0.4, 0, 0, 0, 0.5, 0, 0], 1),  # surely turned, perhaps mirrored
+        ([0.02, 0.03, 0, 0, 0.05, 0.9, 0, 0], 5),
+        ([0.05, 0, 0, 0, 0.91, 0.02, 0.01, 0.01], 4),
+        ([0.2, 0, 0, 0, 0.8, 0, 0, 0], 0),
+        ([0.3, 0.3, 0.2, 0.2, 0, 0, 0, 0], 0),
+        ([0.02, 0, 0, 0, 0.3, 0.3, 0.2, 0.18], 4),  # surely mirrored, unclear how turned
+    ],
+)
+def test_turns_and_mirrorings_are_judged_apart(poses, expected):
+    assert likely_pose(np.array(poses)) == expected
 
 
 @pytest.mark.parametrize("inverted", [False, True])

@@ -30,8 +30,7 @@ export async function look(film, check, settings, ask) {
   if (said.film_kind[0] < check.hand_threshold) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
   }
-  const likely = largest(said.film_pose);
-  const pose = said.film_pose[likely] > settings.sure_pose ? likely : 0;
+  const pose = likelyPose(said.film_pose, settings);
   const inverted = said.film_inverted[0] > settings.sure_inverted && !hasDarkRim(some, settings);
   const isWide = film.width * film.height > settings.wide * width * height;
   const words = [
@@ -115,6 +114,15 @@ function levels(greys, share) {
   const counts = new Uint32Array(257);
   for (const grey of greys) counts[roundedEven(grey)] += 1;
   return counts.filter((count) => share * count >= greys.length).length;
+}
+
+/** Returns the pose that is corrected; the latter four of the eight are the first four, mirrored. */
+function likelyPose(poses, settings) {
+  const turns = [0, 1, 2, 3].map((turn) => poses[turn] + poses[turn + 4]);
+  const likely = largest(turns);
+  const turn = turns[likely] > settings.sure_turned ? likely : 0;
+  const mirrored = poses[4] + poses[5] + poses[6] + poses[7];
+  return turn + (mirrored > settings.sure_mirrored ? 4 : 0);
 }
 
 function largest(values) {
