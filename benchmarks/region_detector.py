@@ -64,7 +64,7 @@ def main() -> None:
         hands = region_boxes.read_phantoms(builder, "test", SIZE_PX, options.count)
         figures[builder.info.full_name] = drawn = measured(detector, hands)
     if options.boxes:
-        builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
+        builder = prepare_dataset("rsna_bone_age/px512", options.data_dir, options.manual_dir)
         hands = region_boxes.read_annotated(builder, options.boxes, SIZE_PX)
         out = region_boxes.held_out(hands.image_id)
         hands = hands.chosen(np.array([name in out for name in hands.image_id]))

@@ -54,7 +54,7 @@ Start from other weights, and check that it helps: the same budget from random o
   python run.py --model=resnet50 --config.init=imagenet | runs/NAME | FILE.keras
   python run.py --mode=transfer_check --model=resnet50 --config.init=imagenet
 
-Train in several stages by a recipe; a second call resumes:
+Train in several stages by a recipe, the shipped weights for instance; a second call resumes:
   python run.py --mode=recipe --recipe=boxed --manual_dir=FOLDER
   python run.py --mode=pack --recipe=boxed --manual_dir=FOLDER --output=boxed.npz
   KERAS_BACKEND=jax python run.py --mode=recipe --recipe=boxed --pack=boxed.npz

@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 
+from bone_age_tf import schema
 from bone_age_tf.config_ranges import find_impossible_value
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
@@ -18,6 +19,8 @@ DATASETS = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
 _UNIT_PIXELS = ("efficientnet_lite0",)
 """Models whose ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+_REMOVED = (("", "served_resize"), ("augmentation", "frame_aspect"))
+"""Settings of earlier versions, by group and name; they are ignored in saved configs."""
 
 
 class ConfigError(ValueError):
@@ -29,10 +32,8 @@ def base_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # Data
     config.image_size_px = 128
-    # How images become squares: pad, portrait or stretch; and users' images in exports, empty for
-    # the same. Learned from images that others stretched, exports take `portrait`.
+    # How images become squares: pad, or stretch for images that others have stretched already
     config.resize = "pad"
-    config.served_resize = ""
     config.holdout_fraction = 0.1
     config.use_validation_split = True
     # Tables that --mode=audit writes: images not to train on, and how far labels are trusted
@@ -99,7 +100,6 @@ def _augmentation() -> ml_collections.ConfigDict:
     config.aspect_fraction = 0.15
     config.shear = 0.1
     config.shrink_fraction = 0.0  # as zoom_fraction, for hands that come smaller; 0: the same
-    config.frame_aspect = 0.0  # width over height of what a stretched image shows; 0: its own
     config.tone = 1.0
     config.sharpness = 0.7
     config.crush = 0.0  # share of the greys that may be lost in black; half as many in white
@@ -169,6 +169,7 @@ def load_config(
         config.pixels = "unit" if model in _UNIT_PIXELS else "imagenet"
         if "batch_norm" in config:
             config.batch_norm = False
+    _check_resize(config)
     problem = find_impossible_value(flat(config))
     if problem is not None:
         raise ConfigError(f"--config.{problem}")
@@ -218,7 +219,8 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     A setting that came into being after the run was made has its default.
 
     Raises:
-        ConfigError: no such file, or not a config; the message names it.
+        ConfigError: no such file, not a config, or one with a resize mode that this version does
+            not have; the message names the file.
     """
     try:
         settings = json.loads(path.read_text())
@@ -226,7 +228,10 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
         raise ConfigError(f"{path}: no such file; is its folder the --workdir of a run?") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not a saved config ({error})") from None
-    return _completed(settings)
+    try:
+        return _completed(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; train again with this version") from None
 
 
 def from_flat(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
@@ -235,7 +240,8 @@ def from_flat(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     A setting that came into being afterwards has its default.
 
     Raises:
-        ConfigError: no model of this project is named.
+        ConfigError: no model of this project is named, or a resize mode that this version does not
+            have.
     """
     require_known("model", settings.get("model", ""), MODELS)
     nested: dict[str, Any] = {}
@@ -249,20 +255,20 @@ def from_flat(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 
 def _completed(settings: dict[str, Any]) -> ml_collections.ConfigDict:
-    """Returns saved settings, with the defaults of those that the model has since got."""
+    """Returns saved settings, with defaults for newer settings and without removed ones."""
     defaults: dict[str, Any] = {}
     if settings.get("model") in MODELS:
         defaults = _model_config(settings["model"], settings["dataset"]).to_dict()
     config = ml_collections.ConfigDict(
         {key: tuple(v) if isinstance(v, list) else v for key, v in (defaults | settings).items()}
     )
+    for group, name in _REMOVED:
+        place = config.get(group, {}) if group else config
+        if name in place:
+            del place[name]
     config.lock()
+    _check_resize(config)
     return config
-
-
-def served_resize(config: ml_collections.ConfigDict) -> str:
-    """Returns the mode of `schema.RESIZE_MODES` in which exports resize."""
-    return config.served_resize or config.resize
 
 
 def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict) -> list[str]:
@@ -310,6 +316,12 @@ def _parse(key: str, text: str, default: Any) -> Any:
             f"such as {default!r}"
         )
     return value
+
+
+def _check_resize(config: ml_collections.ConfigDict) -> None:
+    mode = config.get("resize", schema.RESIZE_MODES[0])
+    if mode not in schema.RESIZE_MODES:
+        raise ConfigError(f"resize is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
 
 
 def _check_stages(config: ml_collections.ConfigDict) -> None:

@@ -23,7 +23,6 @@ RANGES: Final[Mapping[str, Range]] = {
     "augmentation.contrast": _SHARE,
     "augmentation.cover": _SHARE,
     "augmentation.crush": ("from 0 to 0.5", lambda value: 0 <= value <= 0.5),
-    "augmentation.frame_aspect": _ZERO_OR_MORE,
     "augmentation.grain": _SHARE,
     "augmentation.grey_match": _SHARE,
     "augmentation.magnitude": _SHARE,

@@ -99,13 +99,13 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
     detector = load_detector(current.exports_dir)
     intervals = interval_table(current)
     cases = []
-    mode = configs.served_resize(config)
+    aspect = _aspect(config.resize)
     chosen = numbered_cases(current, "test", wanted)
     for index, found in shown(chosen, len(chosen), "explaining"):
         image = found.image[..., 0]
         sex = int(table.sex[index])
         case = ExplainedCase(
-            table.image_id[index], image, sex, float(table.age_months[index]), aspect=_aspect(mode)
+            table.image_id[index], image, sex, float(table.age_months[index]), aspect=aspect
         )
         outputs = trained(
             {schema.IMAGE: image[None, ..., None], schema.SEX: np.full((1, 1), sex, np.float32)},
@@ -241,8 +241,8 @@ def _explained(
 
 
 def _aspect(mode: str) -> float:
-    """Returns width over height of what a square shows; stretched ones are hands of usual shape."""
-    return schema.RESIZE_ASPECTS.get(mode, schema.RESIZE_ASPECTS["portrait"])
+    """Returns width over height at which a resized square shows a hand in its usual proportions."""
+    return schema.RADIOGRAPH_ASPECT if mode == "stretch" else 1.0
 
 
 def write_explanations(

@@ -143,7 +143,7 @@ def numbered_cases(
         trim: whether the pixels are those of the film without its margins, as a film check
             hands them on.
     """
-    size_px, mode = current.config.image_size_px, configs.served_resize(current.config)
+    size_px, mode = current.config.image_size_px, current.config.resize
 
     def with_pixels(index, row):
         film = preprocessing.decode_radiograph(row[schema.IMAGE])

@@ -116,15 +116,13 @@ each box is likely to fit, 0 to 1."""
 REGION_GROUPS: Final = ("wrist", "radius", "ulna", "MCP", "PIP", "DIP")
 """The regions by joint, as people speak of them."""
 
-RESIZE_ASPECTS: Final = {"pad": 1.0, "portrait": 0.785}
-"""Width over height of the frame that an image is centred on, on black, before that frame becomes a
-square: of a square itself, and of the usual hand radiograph. 0.785 is the median of the 240 RSNA
-originals whose sizes Koitka et al. 2018 (doi 10.1371/journal.pone.0207496) published with their
-boxes. A network that learned from images stretched to squares by others sees hands of the same
-shape through `portrait`."""
+RESIZE_MODES: Final = ("pad", "stretch")
+"""How an image becomes a square. `pad` keeps the aspect ratio and centres the image on black;
+`stretch` ignores the aspect ratio, for images that others have already stretched to squares."""
 
-RESIZE_MODES: Final = (*RESIZE_ASPECTS, "stretch")
-"""How an image becomes a square; `stretch` lets its own aspect ratio go."""
+RADIOGRAPH_ASPECT: Final = 0.785
+"""Usual width over height of a hand radiograph: the median of the 240 RSNA originals whose sizes
+Koitka et al. 2018 (doi 10.1371/journal.pone.0207496) published with their boxes."""
 
 _SEX_WORDS: Final = {"female": FEMALE, "f": FEMALE, "male": MALE, "m": MALE}
 

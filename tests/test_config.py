@@ -130,6 +130,30 @@ def test_a_setting_newer_than_the_run_has_its_default(tmp_path):
     assert again.sex_mode == "concat"
 
 
+def test_removed_settings_of_an_older_run_are_ignored(tmp_path):
+    config = load()
+    settings = config.to_dict() | {"served_resize": "portrait"}
+    settings["augmentation"]["frame_aspect"] = 0.785
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert not configs.differences(config, configs.read_config(tmp_path / "config.json"))
+
+
+def test_a_removed_or_unknown_resize_mode_is_named(tmp_path):
+    settings = load().to_dict() | {"resize": "portrait"}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(
+        ConfigError, match=r"config.json: resize is 'portrait'; known: pad, stretch"
+    ):
+        configs.read_config(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="resize is 'crop'; known: pad, stretch"):
+        load(("resize", "crop"))
+
+
+@pytest.mark.parametrize("model", ["compact", "efficientnet_lite0"])
+def test_rsna_radiographs_keep_their_aspect_ratio(model):
+    assert configs.load_config(model, "rsna_bone_age").resize == "pad"
+
+
 def test_a_missing_or_broken_record_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         configs.read_config(tmp_path / "config.json")

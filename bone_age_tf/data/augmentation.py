@@ -124,7 +124,6 @@ def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.lay
             shear=config.shear,
             shift=config.shift_fraction,
             flip=config.flip,
-            frame_aspect=config.frame_aspect or None,
             seed=seed,
         ),
         *([film_layers.RandomMarks(config.marks, seed=seed + 3)] if config.marks else []),

@@ -20,8 +20,6 @@ class RandomPose(keras.layers.Layer):
         shear: horizontal shift by height, uniform from -`shear` to `shear`.
         shift: of each axis, in parts of the image's side, uniform.
         flip: whether half of the images are mirrored.
-        frame_aspect: width over height of what the image shows, so that a hand turns in its true
-            proportions in an image that is stretched; None: square pixels.
         seed: of every random choice.
     """
 
@@ -33,7 +31,6 @@ class RandomPose(keras.layers.Layer):
         shear=0.0,
         shift=0.0,
         flip=False,
-        frame_aspect=None,
         shrink=None,
         seed=0,
         **kwargs,
@@ -43,7 +40,6 @@ class RandomPose(keras.layers.Layer):
         self.degrees, self.zoom, self.aspect = degrees, zoom, aspect
         self.shrink = zoom if shrink is None else shrink
         self.shear, self.shift, self.flip = shear, shift, flip
-        self.frame_aspect = frame_aspect
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, image, training=False):
@@ -77,9 +73,6 @@ class RandomPose(keras.layers.Layer):
         x_of_x, x_of_y = cos / (scale * narrow) * sides, (uniform(self.shear) - sin) / scale
         y_of_x, y_of_y = sin / scale * sides, cos * narrow / scale
         across, down = (width - 1) / 2, (height - 1) / 2
-        if self.frame_aspect is not None:
-            stretched = width / height / self.frame_aspect
-            x_of_y, y_of_x = x_of_y * stretched, y_of_x / stretched
         x0 = across - x_of_x * across - x_of_y * down + uniform(self.shift) * width
         y0 = down - y_of_x * across - y_of_y * down + uniform(self.shift) * height
         zero = ops.zeros_like(scale)

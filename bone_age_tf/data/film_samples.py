@@ -15,7 +15,7 @@ from bone_age_tf.data import radiograph
 
 SHARES: Final = {"hand": 0.55, "cut": 0.17, "two": 0.08, "other": 0.2}
 """Of the kinds among the samples."""
-ASPECT: Final = schema.RESIZE_ASPECTS["portrait"]
+ASPECT: Final = schema.RADIOGRAPH_ASPECT
 _WORK_PX: Final = 128
 _INVERTED_SHARE: Final = 0.3
 _SMALL_SHARE: Final = 0.12

@@ -142,10 +142,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     if mode == "stretch":
         square = tf.image.resize(image, [size_px, size_px], antialias=True)
     else:
-        if mode == "portrait":
-            image = trim_margins(image)
-        aspect = schema.RESIZE_ASPECTS[mode]
-        shape = tf.cast(tf.shape(image)[:2], tf.float64) / tf.constant([1, aspect], tf.float64)
+        shape = tf.cast(tf.shape(image)[:2], tf.float64)
         scale = tf.cast(size_px, tf.float64) / tf.reduce_max(shape)
         fitted = tf.maximum(1, tf.cast(shape * scale + 0.5, tf.int32))
         square = tf.image.resize(image, fitted, antialias=True)

@@ -98,17 +98,18 @@ def read_file(path: str | Path, name: str) -> bytes:
         raise RadiographError(name, "not a possible file name") from None
 
 
-def fitted_size(height: int, width: int, size_px: int, aspect: float = 1.0) -> tuple[int, int]:
-    """Returns the size that an image has in a square of `size_px`, at least 1 px a side.
+def fitted_size(height: int, width: int, size_px: int) -> tuple[int, int]:
+    """Returns the height and width of an image whose longer side becomes `size_px`.
+
+    The aspect ratio is kept; each side has at least 1 px.
 
     Args:
-        height: of the image.
-        width: of the image.
-        size_px: side of the square.
-        aspect: width over height of the frame that becomes the square; 1 keeps the image's own.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        size_px: the longer side of the result in pixels.
     """
-    scale = size_px / max(height, width / aspect)
-    return max(1, int(height * scale + 0.5)), max(1, int(width / aspect * scale + 0.5))
+    scale = size_px / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
@@ -118,9 +119,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         image: [H, W] float32.
         size_px: side of the result.
         mode: one of `schema.RESIZE_MODES`. `pad` keeps the aspect ratio and centres the image on
-            black; `portrait` cuts margins off and does the same in a frame of
-            `schema.RESIZE_ASPECTS`, which it then makes a square; `stretch` makes the image itself
-            one.
+            black; `stretch` ignores the aspect ratio.
 
     Returns:
         [size_px, size_px] float32, in the range of the input.
@@ -129,10 +128,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
         raise ValueError(f"resize mode is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
     if mode == "stretch":
         return _triangle_resize(image, size_px, size_px)
-    if mode == "portrait":
-        image = trim_margins(image)
-    aspect = schema.RESIZE_ASPECTS[mode]
-    height, width = fitted_size(image.shape[0], image.shape[1], size_px, aspect)
+    height, width = fitted_size(image.shape[0], image.shape[1], size_px)
     square = np.zeros((size_px, size_px), np.float32)
     top, left = (size_px - height) // 2, (size_px - width) // 2
     square[top : top + height, left : left + width] = _triangle_resize(image, height, width)

@@ -34,7 +34,7 @@ def make_region_samples(
     images, boxes = [], []
     size_px = hands.images.shape[1]
     for place in places:
-        matrix = _pose(random, schema.RESIZE_ASPECTS["portrait"])
+        matrix = _pose(random, schema.RADIOGRAPH_ASPECT)
         image = hands.images[place].astype(np.float32)
         edge = float(np.median(image[[0, -1]])) if random.random() < 0.5 else 0.0
         in_pixels = matrix.copy()

@@ -15,7 +15,6 @@ import tensorflow as tf
 
 import bone_age_tf
 from bone_age_tf import schema
-from bone_age_tf.config import served_resize
 from bone_age_tf.evaluation.familiarity import Familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
@@ -207,7 +206,7 @@ def _metadata(
         "outputs": outputs,
         "preprocessing": {
             "size_px": size_px,
-            "resize": served_resize(config),
+            "resize": config.resize,
             "filter": "triangle, antialiased, half-pixel centres",
             "pad_value": 0,
             "grey": "0.299 R + 0.587 G + 0.114 B, transparent parts black",

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bone_age_tf import schema
-from bone_age_tf.config import served_resize
 from bone_age_tf.export import answers
 from bone_age_tf.export.film_graph import FilmCheck, look_at_files
 from bone_age_tf.export.overlay import overlay_png
@@ -40,7 +39,7 @@ def write_saved_model(
 
     Args:
         model: built with a static image size.
-        config: `image_size_px`, `resize` and `served_resize` are used.
+        config: `image_size_px` and `resize` are used.
         folder: must not exist yet.
         film_check: None reads every film as it is.
 
@@ -64,7 +63,7 @@ def write_saved_model(
             tf.shape(sex)[0],
             "image_bytes and sex have different numbers of cases",
         )
-        films = look_at_files(image_bytes, size_px, served_resize(config), film_check)
+        films = look_at_files(image_bytes, size_px, config.resize, film_check)
         known_sex = tf.where(answers.is_sex(sex), sex, 0.0)
         outputs = dict(network_fn(films[schema.IMAGE], known_sex))
         if schema.MAP in outputs:

@@ -28,6 +28,10 @@ class ModelError(ValueError):
     """An export that cannot be used; the message names the file, what is wrong and what helps."""
 
 
+class _ResizeModeError(ValueError):
+    """Metadata with a resize mode that this version does not have, as older exports may have."""
+
+
 class PredictionError(ValueError):
     """The model's answer for one image is not a number."""
 
@@ -278,6 +282,11 @@ def _read_metadata(folder: Path) -> _Metadata:
         raise ModelError(f"{path}: no such file; {_remedy(folder)}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except _ResizeModeError as error:
+        raise ModelError(
+            f"{path}: {error}. Export again with this version: "
+            "python run.py --mode=export --workdir=runs/NAME"
+        ) from None
     except KeyError as error:
         raise ModelError(f"{path}: lacks the entry {error}; {_remedy(folder)}") from None
     except (AttributeError, TypeError, ValueError) as error:
@@ -287,8 +296,12 @@ def _read_metadata(folder: Path) -> _Metadata:
 def _parse_metadata(raw: dict[str, Any]) -> _Metadata:
     inputs, preprocessing = raw["inputs"], raw["preprocessing"]
     size_px, mode = preprocessing["size_px"], preprocessing["resize"]
+    if mode not in schema.RESIZE_MODES:
+        raise _ResizeModeError(
+            f"preprocessing.resize is {mode!r}, which this version does not read; "
+            f"possible: {', '.join(schema.RESIZE_MODES)}"
+        )
     expected = {
-        "preprocessing.resize": (mode, schema.RESIZE_MODES),
         "inputs.image.shape": (inputs["image"]["shape"], ([1, size_px, size_px, 1],)),
         "inputs.image.range": (inputs["image"]["range"], (_PIXEL_RANGE,)),
         "inputs.sex.values": (inputs["sex"]["values"], (_SEX_CODES,)),

@@ -7,7 +7,7 @@ from bone_age_tf.config import require_known
 from bone_age_tf.recipes.recipe import Recipe
 
 RECIPES: Final = {
-    "boxed": "the next weights in the box, from real radiographs at 256 px",
+    "boxed": "the weights that the project ships, from real radiographs",
     "quick_phantoms": "three short stages on drawn hands; shows and tests what recipes do",
 }
 """Recipe name, which is its module's too, to what it trains."""

@@ -149,7 +149,6 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "step_percent": radiograph.STEP_PERCENT,
         "thin_edge": radiograph.THIN_EDGE,
         "margins": radiograph.MARGINS,
-        "resize_aspects": schema.RESIZE_ASPECTS,
         "least_side_px": reasons.LEAST_SIDE_PX,
         "least_range": reasons.LEAST_RANGE,
         "levels_side_px": reasons.LEVELS_SIDE_PX,

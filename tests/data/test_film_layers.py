@@ -38,18 +38,14 @@ def test_flips_mirror_some_and_leave_others(noise):
     assert kept.any()
 
 
-@pytest.mark.parametrize(
-    ("shape", "frame_aspect", "wide"),
-    [((60, 60), None, 0.2), ((60, 40), None, 0.3), ((60, 60), 0.5, 0.4)],
-)
-def test_a_disc_turns_into_itself(shape, frame_aspect, wide):
-    """In the proportions of what the image shows; stretched ones make a circle an ellipse."""
+@pytest.mark.parametrize(("shape", "wide"), [((60, 60), 0.2), ((60, 40), 0.3)])
+def test_a_disc_turns_into_itself(shape, wide):
     disc = ellipse(*shape, 0.2, wide)
-    found = np.array(RandomPose(degrees=180, frame_aspect=frame_aspect)(disc, training=True))
+    found = np.array(RandomPose(degrees=180)(disc, training=True))
     assert np.abs(found - disc).mean() < 2
 
 
-def test_a_turn_in_wrong_proportions_is_seen():
+def test_an_ellipse_does_not_turn_into_itself():
     disc = ellipse(60, 60, 0.2, 0.4)
     found = np.array(RandomPose(degrees=180)(disc, training=True))
     assert np.abs(found - disc).mean() > 10

@@ -10,7 +10,6 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from made_films import sharpen
 
 from bone_age_tf import commands
-from bone_age_tf.config import served_resize
 from bone_age_tf.data import pipeline, preprocessing, radiograph
 from bone_age_tf.evaluation.familiarity import fit_familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
@@ -27,16 +26,14 @@ INTERVAL = IntervalTable(((11.0,) * 21, (20.0,) * 21), 100)
 def cases_of(phantoms, config, part):
     found = []
     for row in pipeline.read_encoded(phantoms, pipeline.Part(part)).as_numpy_iterator():
-        image = preprocessing.decode_and_resize(
-            row["image"], config.image_size_px, served_resize(config)
-        )
+        image = preprocessing.decode_and_resize(row["image"], config.image_size_px, config.resize)
         found.append(
             parity.Case(row["image"], image.numpy(), int(row["sex"]), float(row["age_months"]))
         )
     return found
 
 
-@pytest.fixture(scope="module", params=[("distribution", ""), ("regression", "portrait")])
+@pytest.fixture(scope="module", params=[("distribution", "pad"), ("regression", "stretch")])
 def exported(request, phantoms, tmp_path_factory):
     from bone_age_tf import config as configs
     from bone_age_tf.models.catalog import MODELS
@@ -44,7 +41,7 @@ def exported(request, phantoms, tmp_path_factory):
     MODELS["tiny"] = "tiny_network"
     config = configs.base_config()
     config.model, config.dataset, config.image_size_px = "tiny", "hand_phantom", 32
-    config.head, config.served_resize = request.param
+    config.head, config.resize = request.param
     keras.utils.set_random_seed(1)
     network = build_model(config)
     sharpen(network)
@@ -124,7 +121,7 @@ def test_bytes_of_any_shape_share_a_batch(exported):
     answer = serve(image_bytes=tf.constant(encoded), sex=tf.constant([[0.0], [1.0], [1.0]]))
     images = np.stack(
         [
-            preprocessing.decode_and_resize(data, config.image_size_px, served_resize(config))
+            preprocessing.decode_and_resize(data, config.image_size_px, config.resize)
             for data in encoded
         ]
     )
@@ -258,7 +255,7 @@ def test_metadata_says_what_a_runtime_needs(exported):
     assert set(metadata["outputs"]) == {*network.output, "interval_90_months"}
     if config.head == "regression":
         assert metadata["interval"]["factors"]["male"][0] == 20
-    assert metadata["preprocessing"]["resize"] == served_resize(config)
+    assert metadata["preprocessing"]["resize"] == config.resize
     assert "Not a medical device" in metadata["intended_use"]
     assert metadata["versions"]["keras"] == keras.__version__
 

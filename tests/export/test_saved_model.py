@@ -181,8 +181,10 @@ def test_more_files_than_sexes_is_an_error_that_says_so(serve, drawn):
 
 def test_refused_films_do_not_spoil_the_parity(served, drawn):
     folder = served[1]
-    half = radiograph.resize(drawn[0][:90].astype(np.float32), 32, "portrait")[..., None]
-    whole = radiograph.resize(drawn[2].astype(np.float32), 32, "portrait")[..., None]
+    half = radiograph.resize(radiograph.trim_margins(drawn[0][:90].astype(np.float32)), 32)[
+        ..., None
+    ]
+    whole = radiograph.resize(radiograph.trim_margins(drawn[2].astype(np.float32)), 32)[..., None]
     cases = [
         parity.Case(encode(drawn[0][:90]), half, 0, 30.0),
         parity.Case(encode(drawn[2]), whole, 1, 144.0),

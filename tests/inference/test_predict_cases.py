@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf import files
+from bone_age_tf import cli, files
 from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.command import RESEARCH_USE, describe, predict_command
 from bone_age_tf.inference.prediction_table import HEADER, predict_cases
-from bone_age_tf.inference.predictor import Predictor
+from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor
 
 
 def save(path, value=100, mode="L", **options):
@@ -44,16 +44,6 @@ def broken_images(tmp_path):
     (folder / "text.png").write_text("not an image")
     save(folder / "whole.png")
     return folder
-
-
-def test_an_image_is_fitted_once(exports, tmp_path):
-    """Fitted again, a square of 8 in a portrait frame would lose another two rows."""
-    folder = shutil.copytree(exports / "bins" / "1", tmp_path / "bins" / "1")
-    text = (folder / "metadata.json").read_text()
-    (folder / "metadata.json").write_text(text.replace('"pad"', '"portrait"'))
-    case = Case("hand.png", save(tmp_path / "hand.png", 200), 0)
-    summary = predict_cases(Predictor.load(folder), [case], None)
-    assert summary.rows[0].prediction.age_months == pytest.approx(0.5 * 200 * 6 / 8, abs=1e-3)
 
 
 def test_both_sexes_and_the_order_of_many_images(bins_model, tmp_path):
@@ -276,3 +266,15 @@ def test_errors_of_the_user_have_code_2_and_no_traceback(exports, tmp_path, caps
         assert "Traceback" not in printed.err
         assert printed.out == ""
     assert table.read_text() == "image,sex\na.png,f\n"
+
+
+def test_an_older_export_is_refused_with_its_file_and_the_remedy(exports, tmp_path, capsys):
+    shutil.copytree(exports / "bins", tmp_path / SHIPPED_MODEL)
+    path = tmp_path / SHIPPED_MODEL / "1" / "metadata.json"
+    path.write_text(path.read_text().replace('"pad"', '"portrait"'))
+    image = save(tmp_path / "hand.png")
+    arguments = ["--mode=predict", f"--input={image}", "--sex=male", f"--exports_dir={tmp_path}"]
+    assert cli.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: preprocessing.resize is 'portrait'")
+    assert line.endswith("python run.py --mode=export --workdir=runs/NAME")

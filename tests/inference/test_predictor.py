@@ -165,8 +165,9 @@ def test_metadata_without_an_entry(export, entry):
         (lambda c: c["inputs"]["image"].update(range=[0, 1]), "inputs.image.range"),
         (lambda c: c["inputs"]["image"].update(shape=[1, 9, 9, 1]), "inputs.image.shape"),
         (
-            lambda c: c["preprocessing"].update(resize="crop"),
-            "'crop'; possible: pad, portrait, stretch",
+            lambda c: c["preprocessing"].update(resize="portrait"),
+            r"metadata\.json: preprocessing\.resize is 'portrait', which this version does not "
+            r"read; possible: pad, stretch\. Export again with this version: .*--mode=export",
         ),
         (lambda c: c["outputs"].pop("distribution"), "outputs are age_months, distribution"),
         (

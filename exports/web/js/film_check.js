@@ -25,7 +25,7 @@ export async function look(film, check, settings, ask) {
   if (levels(greys, settings.level_share) < settings.least_levels) {
     return { image: null, reason: settings.texts.few_levels };
   }
-  const { square } = fit(image, check.size_px, check.resize, settings);
+  const { square } = fit(image, check.size_px, check.resize);
   const said = await ask(square.pixels);
   if (said.film_kind[0] < check.hand_threshold) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };

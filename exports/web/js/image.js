@@ -94,37 +94,35 @@ function cut(image, top, bottom, left, right) {
   return { width: across, height: bottom - top, pixels: result };
 }
 
-/** Returns [height, width] of an image within a square whose frame has this width over height. */
-export function fittedSize(height, width, sizePx, aspect = 1) {
-  const scale = sizePx / Math.max(height, width / aspect);
+/** Returns [height, width] of an image whose longer side becomes sizePx. */
+export function fittedSize(height, width, sizePx) {
+  const scale = sizePx / Math.max(height, width);
   const side = (length) => Math.max(1, Math.floor(length * scale + 0.5));
-  return [side(height), side(width / aspect)];
+  return [side(height), side(width)];
 }
 
 /**
  * Resizes to a square of sizePx.
  *
- * Returns { square, shown, place }: the square, an image; the part of the image that is in it; and
- * where in the square that lies, { top, left, height, width }.
+ * Returns { square, place }: the square, an image; and where in the square the whole image lies,
+ * { top, left, height, width }.
  */
-export function fit(image, sizePx, mode, settings) {
+export function fit(image, sizePx, mode) {
   if (mode === "stretch") {
     const place = { top: 0, left: 0, height: sizePx, width: sizePx };
-    return { square: resized(image, sizePx, sizePx), shown: image, place };
+    return { square: resized(image, sizePx, sizePx), place };
   }
-  const aspect = settings.resize_aspects[mode];
-  if (!aspect) throw new Error(`unknown way to resize: ${mode}`);
-  const shown = mode === "portrait" ? trimMargins(image, settings) : image;
-  const [height, width] = fittedSize(shown.height, shown.width, sizePx, aspect);
+  if (mode !== "pad") throw new Error(`unknown resize mode: ${mode}`);
+  const [height, width] = fittedSize(image.height, image.width, sizePx);
   const top = Math.floor((sizePx - height) / 2);
   const left = Math.floor((sizePx - width) / 2);
   const pixels = new Float32Array(sizePx * sizePx);
-  const small = resized(shown, height, width);
+  const small = resized(image, height, width);
   for (let y = 0; y < height; y++) {
     pixels.set(small.pixels.subarray(y * width, (y + 1) * width), (top + y) * sizePx + left);
   }
   const square = { width: sizePx, height: sizePx, pixels };
-  return { square, shown, place: { top, left, height, width } };
+  return { square, place: { top, left, height, width } };
 }
 
 /** Shrinks so that the longer side has at most longerSidePx; a smaller image stays as it is. */

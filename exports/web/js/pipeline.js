@@ -69,8 +69,8 @@ export class Pipeline {
       if (!image) return { status: "rejected", reason, preview: previewOf(film) };
     }
     const mode = this.metadata.preprocessing.resize;
-    const { square, shown, place } = fit(image, this.sizePx, mode, this.settings);
-    return { status: "ok", reason, preview: previewOf(shown), fitted: square.pixels, place };
+    const { square, place } = fit(image, this.sizePx, mode);
+    return { status: "ok", reason, preview: previewOf(image), fitted: square.pixels, place };
   }
 
   async ask(pixels) {
