@@ -174,8 +174,7 @@ def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
     def cut(box, _):
         top, bottom, left, right = tf.unstack(box)
         inside = greys[top:bottom, left:right], black[top:bottom, left:right]
-        rows = _inside(*inside)
-        columns = _inside(*map(tf.transpose, inside))
+        rows, columns = (_inside(*inside, axis) for axis in (0, 1))
         origin = tf.stack([top, top, left, left])
         found = origin + tf.stack([*rows, *columns])
         return found, tf.reduce_any(found != box)
@@ -184,34 +183,47 @@ def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(more, cut, (whole, tf.constant(True)), maximum_iterations=MARGINS)[0]
 
 
-def _inside(lines: tf.Tensor, black: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where the lines of [N, M] begin and end without the margins at either end."""
-    near = _near(lines, tf.reduce_sum(lines, axis=1, keepdims=True))
-    width = tf.shape(lines)[1]
-    plain = 100 * tf.math.count_nonzero(near, axis=1, dtype=tf.int32) >= PLAIN_PERCENT * width
-    dark = tf.reduce_all(black, axis=1)
+def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where the lines of [H, W] begin and end without the margins at either end.
+
+    Nothing is transposed: of integers oneDNN would log an error on processors without AVX-512.
+
+    Args:
+        greys: [H, W] int32.
+        black: [H, W] bool.
+        axis: 0 for rows, 1 for columns.
+    """
+    along = 1 - axis
+    near = _near(greys, tf.reduce_sum(greys, axis=along, keepdims=True), along)
+    width = tf.shape(greys)[along]
+    plain = 100 * tf.math.count_nonzero(near, axis=along, dtype=tf.int32) >= PLAIN_PERCENT * width
+    dark = tf.reduce_all(black, axis=along)
     empty = plain | dark
-    begin = _margin(lines, empty, dark)
-    end = _margin(*(tf.reverse(part, [0]) for part in (lines, empty, dark)))
-    return begin, tf.shape(lines)[0] - end
+    begin = _margin(greys, empty, dark, axis)
+    end = _margin(tf.reverse(greys, [axis]), *(tf.reverse(one, [0]) for one in (empty, dark)), axis)
+    return begin, tf.shape(greys)[axis] - end
 
 
-def _margin(lines: tf.Tensor, empty: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
-    """Returns how many lines of [N, M] from the first on are a margin; 0 where all are empty."""
+def _margin(greys: tf.Tensor, empty: tf.Tensor, dark: tf.Tensor, axis: int) -> tf.Tensor:
+    """Returns how many lines of [H, W] from the first on are a margin; 0 where all are empty."""
+    along = 1 - axis
     count = tf.argmax(tf.logical_not(empty), output_type=tf.int32)
     last = tf.maximum(count - 1, 0)
-    near = _near(lines[count : count + STEP_LINES], tf.reduce_sum(lines[last]))
-    unlike = tf.math.count_nonzero(tf.logical_not(near), axis=1, dtype=tf.int32)
-    step = tf.reduce_any(100 * unlike >= STEP_PERCENT * tf.shape(lines)[1])
-    thin = THIN_EDGE * tf.cast(tf.shape(lines)[0], tf.float64)
+    following, outermost = slice(count, count + STEP_LINES), slice(last, last + 1)
+    beyond = greys[:, following] if axis else greys[following]
+    before = greys[:, outermost] if axis else greys[outermost]
+    near = _near(beyond, tf.reduce_sum(before), along)
+    unlike = tf.math.count_nonzero(tf.logical_not(near), axis=along, dtype=tf.int32)
+    step = tf.reduce_any(100 * unlike >= STEP_PERCENT * tf.shape(greys)[along])
+    thin = THIN_EDGE * tf.cast(tf.shape(greys)[axis], tf.float64)
     is_margin = (tf.cast(count, tf.float64) >= thin) & (dark[last] | step)
     return tf.where(is_margin, count, 0)
 
 
-def _near(lines: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
-    """Says which pixels of lines [N, M] are near the mean of a line with this total."""
-    width = tf.shape(lines)[1]
-    return tf.abs(lines * width - total) <= PLAIN * width
+def _near(greys: tf.Tensor, total: tf.Tensor, along: int) -> tf.Tensor:
+    """Says which pixels of lines along an axis are near the mean of a line with this total."""
+    width = tf.shape(greys)[along]
+    return tf.abs(greys * width - total) <= PLAIN * width
 
 
 def decode_and_resize(data: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
