@@ -200,7 +200,8 @@ def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, t
     dark = tf.reduce_all(black, axis=along)
     empty = plain | dark
     begin = _margin(greys, empty, dark, axis)
-    end = _margin(tf.reverse(greys, [axis]), *(tf.reverse(one, [0]) for one in (empty, dark)), axis)
+    last_first = tf.reverse(greys, [axis]), tf.reverse(empty, [0]), tf.reverse(dark, [0])
+    end = _margin(*last_first, axis)
     return begin, tf.shape(greys)[axis] - end
 
 

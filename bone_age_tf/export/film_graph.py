@@ -216,7 +216,9 @@ def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmC
     greys = tf.reshape(greys, [-1])
     reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)
     reason = tf.where(_range(greys) < LEAST_RANGE, int(Reason.BLANK), reason)
-    too_small = tf.minimum(height, width) < LEAST_SIDE_PX
+    side, whole_side = tf.minimum(height, width), tf.reduce_min(tf.shape(whole)[:2])
+    has_lost_much = 4 * side < 3 * whole_side
+    too_small = (side < LEAST_SIDE_PX) & (has_lost_much | (whole_side < LEAST_SIDE_PX))
     reason = tf.where(too_small, int(Reason.TOO_SMALL), reason)
     fitted = preprocessing.resize(_put_right(image, pose, dark), size_px, resize)
     trimmed = tf.reduce_any(tf.shape(image) < tf.shape(whole))

@@ -23,7 +23,7 @@ from bone_age_tf.export.saved_model import (
     TENSOR_SIGNATURE,
 )
 from bone_age_tf.progress import shown
-from bone_age_tf.reasons import REASON_CODE, Reason
+from bone_age_tf.reasons import IN_WIDE_MARGINS, REASON, REASON_CODE, TEXTS, Reason
 
 FLOAT_LIMIT_MONTHS = 0.5
 """A float export that is further off than this anywhere is broken and is not published."""
@@ -230,7 +230,7 @@ def _saved_model_months(
         sex = tf.constant(sexes[first : first + _BATCH])
         answer = from_bytes(**{IMAGE_BYTES: files, schema.SEX: sex})
         months.append(np.ravel(answer[schema.AGE_MONTHS]).astype(float))
-        untouched.append(answer[REASON_CODE].numpy() == Reason.NONE)
+        untouched.append(_untouched(answer))
     found, as_they_are = np.concatenate(months), np.concatenate(untouched)
     # At least one case, so that this signature is compared, too.
     others = np.union1d(np.flatnonzero(~as_they_are), [0])
@@ -240,6 +240,12 @@ def _saved_model_months(
         of_pixels = tensors(**{schema.IMAGE: images, schema.SEX: tf.constant(sexes[these])})
         found[these] = np.ravel(of_pixels[schema.AGE_MONTHS])
     return found, int(as_they_are.sum())
+
+
+def _untouched(answer: dict[str, tf.Tensor]) -> np.ndarray:
+    """Says which films [N] were read as they are, apart from margins that were cut off."""
+    in_margins = f"{TEXTS[Reason.PUT_RIGHT]} {IN_WIDE_MARGINS}".encode()
+    return (answer[REASON_CODE].numpy() == Reason.NONE) | (answer[REASON].numpy() == in_margins)
 
 
 def _maps_of(
@@ -255,7 +261,7 @@ def _maps_of(
             schema.SEX: tf.constant([[float(case.sex)] for case in cases]),
         }
     )
-    untouched = answer[REASON_CODE].numpy() == Reason.NONE
+    untouched = _untouched(answer)
     found = {"saved_model": (untouched, answer[schema.MAP].numpy()[untouched])}
     if lite_file is not None:
         runner = Interpreter(str(lite_file)).get_signature_runner(BYTES_SIGNATURE)

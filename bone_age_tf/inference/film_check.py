@@ -94,7 +94,7 @@ class FilmChecker:
         """
         whole, image = image, radiograph.trim_margins(image)
         height, width = image.shape
-        if min(height, width) < LEAST_SIDE_PX:
+        if is_too_small(min(height, width), min(whole.shape)):
             cut = "" if image.shape == whole.shape else TRIMMED
             reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
             return Film(None, f"{TEXTS[Reason.TOO_SMALL]}: {reason}")
@@ -124,6 +124,19 @@ class FilmChecker:
         with self._lock:
             found = self._runner(image=image[np.newaxis, :, :, np.newaxis])
             return {name: np.array(values) for name, values in found.items()}
+
+
+def is_too_small(side_px: int, whole_side_px: int) -> bool:
+    """Says whether a film is too small for growth plates to be seen.
+
+    One of just the least size may lose thin margins.
+
+    Args:
+        side_px: shorter side without the margins.
+        whole_side_px: shorter side with them.
+    """
+    has_lost_much = 4 * side_px < 3 * whole_side_px
+    return side_px < LEAST_SIDE_PX and (has_lost_much or whole_side_px < LEAST_SIDE_PX)
 
 
 def likely_pose(poses: np.ndarray) -> int:

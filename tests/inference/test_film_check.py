@@ -12,6 +12,7 @@ from bone_age_tf.inference.command import predict_command
 from bone_age_tf.inference.film_check import (
     FilmChecker,
     has_dark_rim,
+    is_too_small,
     likely_pose,
     load_checker,
     put_right,
@@ -94,6 +95,22 @@ def test_every_pose_is_put_right_and_said(checker, pose, inverted):
     assert (schema.FILM_POSES[pose] in found.reason) == (pose > 0)
     assert ("inverted" in found.reason) == inverted
     assert bool(found.reason) == (pose > 0 or inverted)
+
+
+@pytest.mark.parametrize(
+    ("side", "whole", "expected"),
+    [
+        (64, 64, False),
+        (63, 63, True),
+        (48, 64, False),
+        (47, 64, True),
+        (64, 2000, False),
+        (63, 2000, True),
+        (62, 80, False),
+    ],
+)
+def test_a_film_of_the_least_size_may_lose_thin_margins(side, whole, expected):
+    assert is_too_small(side, whole) == expected
 
 
 @pytest.mark.parametrize(

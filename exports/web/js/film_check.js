@@ -12,10 +12,12 @@ import { fit, roundedEven, trimMargins, turned } from "./image.js";
 export async function look(film, check, settings, ask) {
   const image = trimMargins(film, settings);
   const { width, height } = image;
-  if (Math.min(width, height) < settings.least_side_px) {
+  const [side, whole] = [Math.min(width, height), Math.min(film.width, film.height)];
+  const least = settings.least_side_px;
+  if (side < least && (whole < least || 4 * side < 3 * whole)) {
     const isCut = width !== film.width || height !== film.height;
     const cut = isCut ? settings.trimmed : "";
-    const needs = `the shorter side needs ${settings.least_side_px} or more`;
+    const needs = `the shorter side needs ${least} or more`;
     return { image: null, reason: `${settings.texts.too_small}: ${width} x ${height} px${cut}; ${needs}` };
   }
   const some = someGreys(image, settings.levels_side_px);
