@@ -160,19 +160,6 @@ def check_it_is_exported_for_a_site(root, place):
     shutil.rmtree(place / "exports/resnet18/2")
 
 
-def test_a_model_with_outputs_of_its_own_walks_the_same_road(root, tmp_path):
-    few = ["--config.parts=4", "--config.used_parts=3", "--config.part_size_px=16"]
-    done = walk(root, tmp_path, "--model=prsnet", *ARGUMENTS, *few)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert "On 8 held-out images" in done.stdout
-    Image.effect_noise((300, 400), 80).save(tmp_path / "noise.png")
-    predict = ["--mode=predict", "--model=prsnet", "--input=noise.png", "--sex=male"]
-    predict.append("--nocheck_films")  # noise is no hand
-    done = walk(root, tmp_path, *predict)
-    assert done.returncode == 0, done.stderr
-    assert "bone age" in done.stdout
-
-
 def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "FILM_STEPS", 2)

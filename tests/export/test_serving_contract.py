@@ -158,7 +158,7 @@ def test_a_server_gives_the_table_that_local_prediction_gives(
     expected, found = read(local), read(remote)
     assert [row["status"] for row in found].count("ok") == 4
     for here, there in zip(expected, found, strict=True):
-        assert there["reason"] == here["reason"].partition(" (image")[0]
+        assert there["reason"] == here["reason"].partition(" (the file")[0]
         for name in ("image", "sex", "status"):
             assert there[name] == here[name]
         for name in ("bone_age_months", "lower_90", "upper_90"):
