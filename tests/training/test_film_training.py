@@ -67,7 +67,7 @@ def test_its_export_answers_the_same_and_is_read(trained, hands, tmp_path):
     assert content["figures"]["samples"] == 500
     assert content["kinds"] == list(schema.FILM_KINDS)
     checker = load_checker(tmp_path)
-    found = checker._ask(images[0, ..., 0])
+    found = checker.ask(images[0, ..., 0])
     for name, values in trained.predict(images[:1], verbose=0).items():
         np.testing.assert_allclose(found[name], values, atol=1e-3)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")

@@ -44,10 +44,10 @@ async ({ data, width, height, size, mode }) => {
 """
 TRIM = """
 async ({ data, width, height }) => {
-  const { trimBlack } = await import("/js/image.js");
+  const { trimMargins } = await import("/js/image.js");
   const settings = await (await fetch("/settings.json")).json();
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  const found = trimBlack({ width, height, pixels: new Float32Array(bytes.buffer) }, settings);
+  const found = trimMargins({ width, height, pixels: new Float32Array(bytes.buffer) }, settings);
   return { width: found.width, height: found.height, pixels: Array.from(found.pixels) };
 }
 """
@@ -226,10 +226,17 @@ def test_resizing(page, mode, shape, size):
 
 @pytest.mark.parametrize(
     "film",
-    [_framed(300, 211), _framed(150, 400), _framed(1, 7), np.zeros((20, 30), np.float32)],
-    ids=["tall", "wide", "one row", "black"],
+    [
+        _framed(300, 211),
+        _framed(150, 400),
+        _framed(1, 7),
+        np.zeros((20, 30), np.float32),
+        np.pad(_framed(120, 90), 30, constant_values=128),
+        np.pad(np.pad(_framed(120, 90), 20), 15, constant_values=255),
+    ],
+    ids=["tall", "wide", "one row", "black", "grey", "nested"],
 )
-def test_black_edges_are_cut_off(page, film):
+def test_margins_are_cut_off(page, film):
     data = base64.b64encode(film.tobytes()).decode()
     case = {"data": data, "height": film.shape[0], "width": film.shape[1]}
     found = page.evaluate(TRIM, case)
