@@ -35,7 +35,8 @@ def fill(found, films):
     found.add(films[0], films[0])
     found.wait(lambda: found.page.locator("#ask-all").is_visible())
     found.card(1).get_by_role("button", name="Show where it matters").click()
-    found.wait(lambda: found.card(1).locator(".map").is_visible())
+    # Two answers for each covered place
+    found.wait(lambda: found.card(1).locator(".map").is_visible(), seconds=180)
 
 
 def wide(found):
