@@ -23,8 +23,12 @@ from tqdm import tqdm
 from bone_age_tf import schema
 from bone_age_tf.data import radiograph
 from bone_age_tf.data.film_samples import posed
-from bone_age_tf.inference.film_check import FilmChecker, has_dark_rim, load_checker
-from bone_age_tf.reasons import LEVELS_SIDE_PX
+from bone_age_tf.inference.film_check import (
+    FilmChecker,
+    has_dark_rim,
+    load_checker,
+    sample_greys,
+)
 
 ARCHIVE = "boneage-training-dataset.zip"
 LEAST_SIDE_PX = 300
@@ -80,9 +84,8 @@ def outputs_of(checker: FilmChecker, film: np.ndarray) -> tuple[np.ndarray, floa
     """Returns the probabilities of poses, that of inversion, and whether the hand's rim is dark."""
     film = radiograph.trim_margins(film)
     outputs = checker.ask(radiograph.resize(film, checker.size_px, "pad"))
-    step = max(1, min(film.shape) // LEVELS_SIDE_PX)
     dark = float(outputs[schema.FILM_INVERTED][0, 0])
-    return outputs[schema.FILM_POSE][0], dark, has_dark_rim(film[::step, ::step])
+    return outputs[schema.FILM_POSE][0], dark, has_dark_rim(sample_greys(film))
 
 
 def main() -> None:

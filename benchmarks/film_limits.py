@@ -17,7 +17,12 @@ from tqdm import tqdm
 
 from bone_age_tf import reasons
 from bone_age_tf.data import radiograph
-from bone_age_tf.inference.film_check import FilmChecker, count_levels, load_checker
+from bone_age_tf.inference.film_check import (
+    FilmChecker,
+    count_levels,
+    load_checker,
+    sample_greys,
+)
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 from bone_age_tf.schema import FEMALE
 
@@ -35,9 +40,7 @@ def with_levels(film: np.ndarray, levels: int, low: float, high: float) -> np.nd
 
 def levels_of(film: np.ndarray) -> int:
     """Returns the levels that the quality check counts."""
-    film = radiograph.trim_margins(film)
-    step = max(1, min(film.shape) // reasons.LEVELS_SIDE_PX)
-    return count_levels(film[::step, ::step])
+    return count_levels(sample_greys(radiograph.trim_margins(film)))
 
 
 def age_of(predictor: Predictor, checker: FilmChecker, film: np.ndarray) -> float:

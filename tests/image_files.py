@@ -14,6 +14,7 @@ from bone_age_tf.data.encoded_pieces import GREY, GREY_ALPHA, PALETTE, PNG_SIGNA
 
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _NAMES = {GREY: "grey", RGB: "colour", PALETTE: "palette", GREY_ALPHA: "grey alpha", RGBA: "alpha"}
+# Of the PNG specification, apart from the package's own table, which the tests are to check.
 _DEPTHS = {
     GREY: (1, 2, 4, 8, 16),
     RGB: (8, 16),

@@ -98,8 +98,7 @@ class FilmChecker:
             cut = "" if image.shape == whole.shape else TRIMMED
             reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
             return Film(None, f"{TEXTS[Reason.TOO_SMALL]}: {reason}")
-        step = max(1, min(height, width) // LEVELS_SIDE_PX)
-        greys = image[::step, ::step]
+        greys = sample_greys(image)
         low, high = np.percentile(greys, [1, 99])
         if high - low < LEAST_RANGE:
             return Film(None, TEXTS[Reason.BLANK])
@@ -162,6 +161,12 @@ def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
     if pose >= 4:
         upright = upright[:, ::-1]
     return np.ascontiguousarray(255.0 - upright if inverted else upright, np.float32)
+
+
+def sample_greys(image: np.ndarray) -> np.ndarray:
+    """Returns every n-th row and column of a film [H, W], enough to tell its grey levels."""
+    step = max(1, min(image.shape) // LEVELS_SIDE_PX)
+    return image[::step, ::step]
 
 
 def count_levels(greys: np.ndarray) -> int:

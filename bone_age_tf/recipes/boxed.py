@@ -1,12 +1,15 @@
 """The weights that the project ships: EfficientNet-Lite0 on real radiographs at 256 px.
 
-Command: python run.py --mode=recipe --recipe=boxed --manual_dir=DIR
+Command: python run.py --mode=recipe --recipe=boxed --precision=float32 --manual_dir=DIR
 Data: 90 % of the RSNA 2017 training images, cut by id, at their own aspect ratio.
 Start: the weights of version 1, which learned from stretched images of 100 px and are kept in the
 history: git show d583110:exports/efficientnet_lite0/1/model.keras > runs/version_1.keras
 
-Most epochs see images of 192 px: they cost half as much as those of 256 px and bring most of what
-the larger ones bring, which come at the end, when the learning rate falls.
+Score: 7.2 months (6.9 to 7.6) on the held-out training ids, n = 1,130 (`--mode=evaluate` of the
+last stage), after 43 and 95 minutes on two cores beside other work.
+
+The first stage sees images of 192 px in two epochs of three, which cost half as much as those of
+256 px; the second sees 256 px alone.
 """
 
 from bone_age_tf.recipes.recipe import Recipe, Stage

@@ -133,7 +133,7 @@ class ResumePoints(keras.callbacks.Callback):
     def _write(self) -> None:
         model = self.model
         self.folder.mkdir(parents=True, exist_ok=True)
-        require_room(self.folder, _megabyte_margin(model.variables, model.optimizer.variables))
+        require_room(self.folder, _file_bytes(model.variables, model.optimizer.variables))
         model.save_weights(self.folder / _WRITING, overwrite=True)
         states = {_RANDOM: _random_states(model), _FIGURES: _figures(model)}
         with h5py.File(self.folder / _WRITING, "a") as file:
@@ -156,7 +156,7 @@ class ResumePoints(keras.callbacks.Callback):
         return sorted((int(match[1]), path) for match, path in matches if match)
 
 
-def _megabyte_margin(*variables: Sequence[keras.Variable]) -> int:
+def _file_bytes(*variables: Sequence[keras.Variable]) -> int:
     """Returns the bytes of variables and a megabyte for what describes them in a file."""
     sizes = {id(one): math.prod(one.shape) * 4 for some in variables for one in some}
     return sum(sizes.values()) + 1_000_000
@@ -222,7 +222,7 @@ class KeepNetworks(keras.callbacks.Callback):
 
     def _save(self, name: str) -> None:
         temporary = self.folder / "writing.keras"
-        require_room(self.folder, _megabyte_margin(self.network.variables))
+        require_room(self.folder, _file_bytes(self.network.variables))
         self.network.save(temporary)
         os.replace(temporary, self.folder / name)
 
