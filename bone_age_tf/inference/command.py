@@ -136,10 +136,10 @@ def tell(summary: Summary, by: Sequence[str], output_csv: str | Path | None) -> 
         output_csv: the table that was written, or None.
     """
     lines = [describe(summary), *by]
-    if output_csv is not None:
-        lines.append(f"Written to {output_csv}")
     # Where the table itself goes to standard output, nothing else does.
     to_standard_output = output_csv is not None and is_standard_output(output_csv)
+    if output_csv is not None and not to_standard_output:
+        lines.append(f"Written to {output_csv}")
     print("\n".join([*lines, RESEARCH_USE]), file=sys.stderr if to_standard_output else sys.stdout)
     return EXIT_SOME_FAILED if summary.failed or summary.rejected else EXIT_OK
 

@@ -110,6 +110,7 @@ def test_standard_output_holds_the_table_alone(exports, table, capsys):
     assert [row["bone_age_months"] for row in rows[:3]] == ["50.0", "50.5", "51.0"]
     assert len(rows) == 30
     assert "30 images: 30 predicted" in printed.err
+    assert "Written to" not in printed.err
 
 
 def test_the_journal_is_lines_of_json(exports, table, tmp_path, monkeypatch):
