@@ -10,7 +10,7 @@ import tensorflow as tf
 from bone_age_tf import config as configs
 from bone_age_tf import schema
 from bone_age_tf.config import ConfigError
-from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.data import pipeline
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import parity, publish
 from bone_age_tf.export.film_check import load_film_check
@@ -143,18 +143,14 @@ def numbered_cases(
         trim: whether the pixels are those of the film without its margins, as a film check
             hands them on.
     """
-    size_px, mode = current.config.image_size_px, current.config.resize
-
-    def with_pixels(index, row):
-        film = preprocessing.decode_radiograph(row[schema.IMAGE])
-        if trim:
-            film = preprocessing.trim_margins(film)
-        return index, row, preprocessing.resize(film, size_px, mode)
-
+    image_fn = pipeline.traced_decoding(current.config.image_size_px, current.config.resize, trim)
     chosen = tf.constant(wanted, tf.int64)
     rows = pipeline.read_encoded(current.builder, current.parts[part]).enumerate()
     rows = rows.filter(lambda index, row: tf.reduce_any(index == chosen))
-    rows = rows.map(with_pixels, num_parallel_calls=tf.data.AUTOTUNE)
+    rows = rows.map(
+        lambda index, row: (index, row, image_fn(row[schema.IMAGE])),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
     found = {
         int(index): parity.Case(
             row[schema.IMAGE], image, int(row[schema.SEX]), float(row[schema.AGE_MONTHS])

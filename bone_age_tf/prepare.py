@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +20,14 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from bone_age_tf.config import DATASETS, ConfigError, require_known
+from bone_age_tf.data import radiograph
 from bone_age_tf.files import only_one_process, require_writable_folder
 
 _BUILDERS = "bone_age_datasets"
 GENERATED = ("hand_phantom",)
 """Datasets that need no files of the user's."""
+_END_BYTES = 1 << 16
+"""Number of bytes at either end of an image that its hash is made from."""
 
 
 def prepare_dataset(
@@ -31,8 +35,8 @@ def prepare_dataset(
 ) -> tfds.core.DatasetBuilder:
     """Prepares a dataset once and returns its builder, ready to read.
 
-    What comes from a user's files is prepared in a folder of its own for each state of those
-    files: when one changes, or another folder is named, nothing old is served.
+    What comes from a user's files is prepared in a folder of its own for each content of those
+    files: a changed file is never served in its old state, a copy of them is not prepared again.
 
     Args:
         name: `dataset` or `dataset/config`.
@@ -79,11 +83,11 @@ def draw_films(ages_months: Sequence[float], size_px: int = 256, seed: int = 0) 
         size_px: height and width of each.
         seed: of the children and of their films.
     """
-    radiograph = importlib.import_module(f"{_BUILDERS}.hand_phantom.radiograph")
+    phantoms = importlib.import_module(f"{_BUILDERS}.hand_phantom.radiograph")
     files = []
     for place, age in enumerate(ages_months):
         rng = np.random.default_rng([seed, place])
-        taken = radiograph.take_radiograph(age, place % 2, rng, size_px, variety=0.3)
+        taken = phantoms.take_radiograph(age, place % 2, rng, size_px, variety=0.3)
         encoded = io.BytesIO()
         Image.fromarray(taken.image).save(encoded, "PNG")
         files.append(encoded.getvalue())
@@ -120,7 +124,7 @@ def _home(dataset: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: 
     if manual_dir is not None:
         if not manual_dir.is_dir():
             raise ConfigError(f"--manual_dir={manual_dir}: no such folder")
-        state = _fingerprint(manual_dir) + ("-skipping" if skip_bad_rows else "")
+        state = fingerprint(manual_dir) + ("-skipping" if skip_bad_rows else "")
         return data_dir / f"{dataset}-{state}"
     known = sorted(data_dir.glob(f"{dataset}-*/source.json"))
     if len(known) == 1:
@@ -135,13 +139,36 @@ def _home(dataset: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: 
     raise ConfigError(f"--dataset={dataset} was prepared from {sources}: choose with --manual_dir")
 
 
-def _fingerprint(folder: Path) -> str:
-    """Returns a short text that changes when a file below the folder does."""
-    digest = hashlib.sha256(str(folder.resolve()).encode())
+def fingerprint(folder: Path) -> str:
+    """Returns a short text that changes when the content of a file below the folder does.
+
+    Neither dates nor the folder's own place count, so that a copy is the same data.
+    """
+    digest = hashlib.sha256()
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            state = os.stat(os.path.join(place, name))
-            entry = os.path.relpath(os.path.join(place, name), folder)
-            digest.update(f"{entry}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            path = Path(place, name)
+            digest.update(f"{path.relative_to(folder)}\0".encode(errors="surrogateescape"))
+            digest.update(_content_of(path))
     return digest.hexdigest()[:10]
+
+
+def _content_of(path: Path) -> bytes:
+    """Returns a hash of a file's content, of archives and large images what stands for it.
+
+    An archive lists a checksum of each of its members. The end of an image holds its checksum or
+    the rest of its code, so a change in between does not leave it alone.
+    """
+    digest = hashlib.sha256(f"{path.stat().st_size}\0".encode())
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for one in archive.infolist():
+                digest.update(f"{one.filename}\0{one.CRC}\0{one.file_size}\n".encode())
+        return digest.digest()
+    with open(path, "rb") as file:
+        if path.suffix.lower() in radiograph.SUFFIXES:
+            digest.update(file.read(_END_BYTES))
+            file.seek(max(file.tell(), path.stat().st_size - _END_BYTES))
+        digest.update(file.read())
+    return digest.digest()

@@ -32,6 +32,9 @@ def run_recipe(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> in
     config = recipe.config(recipe.stages[0], "random", overrides)
     workdir = Path(values.workdir or RUNS / recipe.name)
     require_writable_folder(workdir)
+    exports = keras.backend.backend() == "tensorflow"
+    if exports:
+        require_writable_folder(values.exports_dir)
     record = {
         "dataset": recipe.dataset,
         "manual_dir": values.manual_dir,
@@ -49,7 +52,7 @@ def run_recipe(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> in
     )
     last = run.run()
     print(f"report: {workdir / REPORT_FILE}")
-    if keras.backend.backend() == "tensorflow":
+    if exports:
         from bone_age_tf import commands
 
         return commands.finish(values, last)

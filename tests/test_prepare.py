@@ -1,10 +1,13 @@
 import os
+import shutil
+import zipfile
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from bone_age_tf import prepare
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.prepare import prepare_dataset
@@ -14,7 +17,6 @@ def write_case(folder, age):
     folder.mkdir(exist_ok=True)
     Image.fromarray(np.full((30, 20), 90, np.uint8)).save(folder / "hand.png")
     (folder / "cases.csv").write_text(f"image,sex,age_months\nhand.png,female,{age}\n")
-    os.utime(folder / "cases.csv", ns=(age, age))  # a clock that does not depend on speed
 
 
 def ages(builder):
@@ -33,6 +35,33 @@ def test_a_changed_table_is_prepared_anew_and_an_unchanged_one_is_not(tmp_path, 
     assert ages(prepare_dataset("radiograph_folder", data, mine)) == [101]
     with pytest.raises(ConfigError, match="choose with --manual_dir"):
         prepare_dataset("radiograph_folder", data, None)
+
+
+def test_a_copy_with_other_dates_is_the_same_data_and_a_changed_image_is_not(tmp_path, capsys):
+    mine, copied, data = tmp_path / "mine", tmp_path / "copied", tmp_path / "data"
+    write_case(mine, 100)
+    noise = np.random.default_rng(0).integers(0, 256, (400, 500), np.uint8)
+    Image.fromarray(noise).save(mine / "hand.png")  # larger than what is read of it
+    folder = prepare_dataset("radiograph_folder", data, mine).data_dir
+    shutil.copytree(mine, copied, copy_function=shutil.copyfile)
+    os.utime(copied / "hand.png", ns=(1, 1))
+    assert prepare_dataset("radiograph_folder", data, copied).data_dir == folder
+    size = (copied / "hand.png").stat().st_size
+    noise[200, 250:260] = noise[200, 250:260][::-1]  # in the middle of the file
+    Image.fromarray(noise).save(copied / "hand.png")
+    assert abs((copied / "hand.png").stat().st_size - size) < 100
+    assert prepare_dataset("radiograph_folder", data, copied).data_dir != folder
+
+
+def test_an_archive_is_known_by_its_members(tmp_path):
+    def fingerprint(name, text, date):
+        (tmp_path / name).mkdir()
+        with zipfile.ZipFile(tmp_path / name / "images.zip", "w") as archive:
+            archive.writestr(zipfile.ZipInfo("1.png", (date, 1, 1, 0, 0, 0)), text)
+        return prepare.fingerprint(tmp_path / name)
+
+    assert fingerprint("a", "one", 2000) == fingerprint("b", "one", 2020)
+    assert fingerprint("c", "two", 2000) != fingerprint("d", "one", 2000)
 
 
 def test_bars_that_are_for_terminals_come_back(tmp_path, capsys):

@@ -1,8 +1,9 @@
 """From a prepared TFDS folder to batches, with tf.data."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -251,10 +252,32 @@ def _read(
 
 
 def _resized(size_px: int, mode: str):
-    def resize_fn(row):
-        return {**row, schema.IMAGE: preprocessing.decode_and_resize(row["image"], size_px, mode)}
+    image_fn = traced_decoding(size_px, mode)
+    return lambda row: {**row, schema.IMAGE: image_fn(row[schema.IMAGE])}
 
-    return resize_fn
+
+@functools.cache
+def traced_decoding(
+    size_px: int, mode: str, trim: bool = False
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns `preprocessing.decode_and_resize`, traced once for all datasets of a size.
+
+    To trace it takes seconds, and a run makes ten datasets.
+
+    Args:
+        size_px: side of the square images.
+        mode: a mode of `preprocessing.resize`.
+        trim: whether margins are cut off first, as the quality check does.
+    """
+
+    def decode_fn(data):
+        image = preprocessing.decode_radiograph(data)
+        if trim:
+            image = preprocessing.trim_margins(image)
+        return preprocessing.resize(image, size_px, mode)
+
+    traced = tf.function(decode_fn, autograph=False)
+    return traced.get_concrete_function(tf.TensorSpec([], tf.string))
 
 
 def _rounded(row):

@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema_py
 from ai_edge_litert.tools import flatbuffer_utils
@@ -73,10 +74,13 @@ def with_metadata(data: bytes, metadata: dict) -> bytes:
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     text = json.dumps(metadata, separators=(",", ":")).encode()
     buffer = schema_py.BufferT()
-    buffer.data = list(text)
+    buffer.data = text
     entry = schema_py.MetadataT()
     entry.name, entry.buffer = METADATA_ENTRY, len(model.buffers)
     model.buffers.append(buffer)
+    for one in model.buffers:
+        if one.data is not None:  # what is no array is written byte by byte, which takes a minute
+            one.data = np.frombuffer(bytes(one.data), np.uint8)
     model.metadata = [*(model.metadata or []), entry]
     model.description = metadata.get("intended_use")
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

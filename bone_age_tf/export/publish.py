@@ -110,7 +110,8 @@ def publish(
         }
         metadata = _metadata(static, config, version, formats, signatures, facts | learned)
         single = [case.single for case in calibration]
-        files = _write_files(static, mapped, metadata, formats, single, folder)
+        error = facts.get("metrics", {}).get("mae_months", {}).get("value", 0.0)
+        files = _write_files(static, mapped, metadata, formats, single, error, folder)
         measured = parity.measure_parity(mapped, folder, files, cases)
         metadata["parity"] = measured
         (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
@@ -125,6 +126,7 @@ def _write_files(
     metadata: dict,
     formats: Sequence[str],
     calibration: Sequence[lite_int8.Case],
+    error_months: float,
     folder: Path,
 ) -> dict[str, Path]:
     """Writes a file for each format and returns their paths by format."""
@@ -148,11 +150,11 @@ def _write_files(
             elif form == DYNAMIC:
                 data = lite.convert_dynamic(float32)
             elif form == INT8:
-                data = lite_int8.convert_int8(float32, calibration)
+                data = lite_int8.convert_int8(float32, calibration, error_months)
             else:
                 saved_model.write_single_case_model(static, size_px, pixels[True], uint8=True)
                 of_uint8 = lite.convert_float32(pixels[True])
-                data = lite_int8.convert_int8(of_uint8, calibration)
+                data = lite_int8.convert_int8(of_uint8, calibration, error_months)
             path.write_bytes(lite.with_metadata(data, metadata))
     return files
 

@@ -17,13 +17,13 @@ from bone_age_tf.models.heads import HEADS, SEX_MODES
 
 FIXED_WIDTH = ("resnet50", "resnet101", "resnet152")
 ON_THE_TINY_ONE = list(itertools.product(HEADS, SEX_MODES))
-# Depth changes nothing that a head does: one bottleneck network stands for the deep ones.
+# Depth changes nothing that a method does: one network of each wiring stands for the deeper ones.
+# The heads are tried on the tiny one, and on the one that has heads of its own.
 CASES = [
-    (name, head, "concat")
+    (name, "distribution", "concat")
     for name in sorted(MODELS)
-    if name not in FIXED_WIDTH
-    for head in ("distribution", "regression")
-] + [("resnet50", "distribution", "modulate")]
+    if name not in FIXED_WIDTH and name != "resnet34"
+] + [("prsnet", "regression", "concat"), ("resnet50", "distribution", "modulate")]
 
 
 def images(size_px, count=2):

@@ -23,6 +23,10 @@ INTERVAL = IntervalTable(((11.0,) * 21, (20.0,) * 21), 100)
 """Half-widths of 1 month, which is what a regression has, become 11 for girls and 20 for boys."""
 
 
+ONCE = pytest.mark.parametrize("exported", [("distribution", "pad")], indirect=True)
+"""For tests of what no head and no way of resizing changes."""
+
+
 def cases_of(phantoms, config, part):
     found = []
     for row in pipeline.read_encoded(phantoms, pipeline.Part(part)).as_numpy_iterator():
@@ -212,6 +216,11 @@ def test_what_rounding_hurts_stays_in_float(exported, monkeypatch):
     strict = lite_int8.convert_int8(float32, cases)
     assert [kinds[1] for kinds in convolutions_of(strict)] == [np.int8, np.float32]
 
+    # Beside an error of years the same difference is not worth a layer in float32.
+    monkeypatch.setattr(lite_int8, "GOOD_MEAN_MONTHS", 4.0)
+    coarse = lite_int8.convert_int8(float32, cases, error_months=120.0)
+    assert [kinds[1] for kinds in convolutions_of(coarse)] == [np.int8, np.int8]
+
 
 def test_one_glaring_image_does_not_coarsen_the_steps(exported):
     _, _, _, folder, _, test = exported
@@ -276,7 +285,10 @@ def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
     config, network, _, folder, _, test = exported
     interval = INTERVAL if config.head == "regression" else None
     site = SiteCalibration((9.0, -4.0), (1.1, 0.9), "tiny", 1, (30, 30))
-    second, measured = publish.publish(network, config, test, test, {}, tmp_path, interval, site)
+    formats = ("float32",)
+    second, measured = publish.publish(
+        network, config, test, test, {}, tmp_path, interval, site, formats=formats
+    )
     assert measured["saved_model"]["max_months"] < 0.05
     plain, moved = Predictor.load(folder), Predictor.load(second)
     for case in test[:4]:
@@ -291,6 +303,7 @@ def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
     assert moved.site_calibrated
 
 
+@ONCE
 def test_a_broken_conversion_is_not_published(exported, monkeypatch):
     config, network, exports, folder, _, test = exported
 
@@ -299,19 +312,20 @@ def test_a_broken_conversion_is_not_published(exported, monkeypatch):
 
     monkeypatch.setattr(parity, "_saved_model_months", broken)
     with pytest.raises(parity.ParityError, match="saved_model answers nan"):
-        publish.publish(network, config, test, test, {}, exports)
+        publish.publish(network, config, test, test, {}, exports, formats=())
     monkeypatch.setattr(
         parity, "_saved_model_months", lambda *_: (keras_months(network, test) + 2, 0)
     )
     with pytest.raises(parity.ParityError, match=r"2\.00 months .* nothing was published"):
-        publish.publish(network, config, test, test, {}, exports)
+        publish.publish(network, config, test, test, {}, exports, formats=())
     assert [path.name for path in (exports / "tiny").iterdir()] == [folder.name]
 
 
+@ONCE
 def test_a_new_version_leaves_the_old_one(exported):
     config, network, exports, folder, _, test = exported
     before = (folder / "metadata.json").stat().st_mtime_ns
-    second, _ = publish.publish(network, config, test, test, {}, exports)
+    second, _ = publish.publish(network, config, test, test, {}, exports, formats=())
     assert (folder.name, second.name) == ("1", "2")
     assert (folder / "metadata.json").stat().st_mtime_ns == before
     (exports / "tiny" / ".writing-dead").mkdir()
@@ -348,7 +362,14 @@ def test_exports_tell_what_is_unlike_a_hand(phantoms, tiny_config, tmp_path):
 
     found = fit_familiarity(ask(known), ask(held_out))
     folder, _ = publish.publish(
-        network, tiny_config, known[:4], held_out[:4], {}, tmp_path, familiarity=found
+        network,
+        tiny_config,
+        known[:4],
+        held_out[:4],
+        {},
+        tmp_path,
+        familiarity=found,
+        formats=("float32",),
     )
     predictor = Predictor.load(folder)
     distances = [predictor.predict_fitted(c.image[..., 0], c.sex).unfamiliarity for c in held_out]

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from bone_age_tf import cli
 from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pack, packing, pipeline
 from bone_age_tf.data.packed import PackedData
@@ -102,3 +103,14 @@ def test_first_weights_that_are_missing_are_named(data, tmp_path):
     recipe = Recipe("r", "cnn", "hand_phantom", (Stage("a", init="nowhere.keras"),))
     with pytest.raises(ConfigError, match=r"stage a begins from nowhere\.keras, which is not"):
         run(recipe, data, tmp_path)
+
+
+def test_an_exports_folder_that_cannot_be_written_is_named_before_the_training(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    arguments = ["--mode=recipe", "--recipe=quick_phantoms", "--exports_dir=file"]
+    assert cli.main(arguments) == 2
+    assert "file: no folder can be made there" in capsys.readouterr().err
+    assert not list(tmp_path.glob("data/*"))
