@@ -4,8 +4,9 @@ python benchmarks/kill_and_resume.py
 
 Runs the recipe quick_phantoms on TensorFlow from a pack once without a disturbance, and once for
 each of ten seeded times that it is killed at (SIGKILL): one before the first resume point, one
-while a resume point is being written, the others anywhere. Then the same command is given again
-until the recipe ends. Prints the largest difference of a weight.
+while a resume point is being written, the others up to half a second after a step of a stage, since
+most of so short a run is spent before its first step. Then the same command is given again. Prints
+the largest difference of a weight.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,8 @@ print("begins", flush=True)
 StageRun(recipe, data, Path(sys.argv[1]), {"dataset": recipe.dataset}).run()
 """
 STAGES = ("first", "second", "mean")
+STEPS = 6
+"""Number of steps of each stage that trains."""
 
 
 def start(folder: Path, pack: Path) -> subprocess.Popen:
@@ -92,7 +96,7 @@ def main() -> None:
         print(f"undisturbed: {seconds:.0f} s", flush=True)
         for number in range(options.kills):
             folder = place / str(number)
-            what, is_time = _moment(number, folder, random, seconds)
+            what, is_time = _moment(number, folder, random)
             process = start(folder, pack)
             killed = kill_when(process, is_time)
             points = len(list(folder.glob("*/checkpoints/step-*.h5")))
@@ -121,17 +125,23 @@ def _pack(place: Path) -> Path:
     return place / "some.npz"
 
 
-def _moment(number: int, folder: Path, random: np.random.Generator, seconds: float):
+def _moment(number: int, folder: Path, random: np.random.Generator) -> tuple[str, Callable]:
     """Returns what a kill waits for, in words and as a condition."""
     if number == 0:
         begun = folder / STAGES[0] / "stage_begun.json"
         return "before the first resume point", begun.exists
+    points = folder / STAGES[int(random.integers(2))] / "checkpoints"
     if number == 1:
-        writing = folder / STAGES[1] / "checkpoints" / "writing.weights.h5"
-        return "while a resume point is written", writing.exists
-    share = float(random.uniform(0.1, 0.95))
-    end = time.monotonic() + share * seconds
-    return f"after {share:.0%} of the time", lambda: time.monotonic() >= end
+        return "while a resume point is written", (points / "writing.weights.h5").exists
+    step, delay = int(random.integers(1, STEPS)), float(random.uniform(0, 0.5))
+
+    def is_reached() -> bool:
+        if not any(int(path.name[5:13]) >= step for path in points.glob("step-*.h5")):
+            return False
+        time.sleep(delay)
+        return True
+
+    return f"{1000 * delay:.0f} ms after step {step} of {points.parent.name}", is_reached
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "absl-py", "h5py", "keras", "markdown-it-py", "mdurl", "ml-collections", "ml-dtypes", "namex",
-    "numpy", "optree", "packaging", "pillow", "pygments", "pyyaml", "rich", "tqdm",
-    "typing-extensions",
+    "absl-py", "filelock", "h5py", "keras", "markdown-it-py", "mdurl", "ml-collections",
+    "ml-dtypes", "namex", "numpy", "optree", "packaging", "pillow", "pygments", "pyyaml", "rich",
+    "tqdm", "typing-extensions",
 )  # fmt: skip
 """What training from a pack needs beside JAX. The machine's own packages go first."""
 PLATFORMS = (
@@ -202,14 +202,18 @@ def measure_speed(config: Any, data: Any, seed: int) -> Speed:
         a_step = _seconds_a_step(model, batches)
         speeds[size_px] = config.batch_size / a_step
         seconds += share * steps * a_step
-    validation = data.validation_batches(config, fitting.with_targets(model.trained_outputs))
-    model.evaluate(validation, verbose=0)
+    # Files before the evaluation: it donates the weights, and after `fit` these are the arrays of
+    # their averages too, which could not be saved any more (JAX).
     begin = time.monotonic()
-    model.evaluate(validation, verbose=0)
     with tempfile.TemporaryDirectory() as folder:  # what each epoch writes
         for name in ("best.keras", "last.keras"):
             model.network.save(Path(folder) / name)
         model.save_weights(Path(folder) / "point.weights.h5")
+    seconds += time.monotonic() - begin
+    validation = data.validation_batches(config, fitting.with_targets(model.trained_outputs))
+    model.evaluate(validation, verbose=0)
+    begin = time.monotonic()
+    model.evaluate(validation, verbose=0)
     return Speed(seconds + time.monotonic() - begin, speeds)
 
 
