@@ -4,10 +4,11 @@ python benchmarks/training_speed.py                   (TensorFlow, and what else
 python benchmarks/training_speed.py --models=resnet18 --sizes=160 --frameworks tensorflow pytorch
 
 Prints images a second and their ratio to TensorFlow in float32, each setting in a process of its
-own, all in one run. `jax` and `torch` are Keras on that backend, `pytorch` is the same graph
-written in PyTorch alone; pip install torch by hand for these two. The last lines are the input
-pipeline's share of a step: processor time to draw a batch over the time of the fastest step, for a
-prepared dataset through tf.data and for a pack.
+own, all in one run. `keras_norms` is TensorFlow with Keras' own batch normalization, which the
+project's training replaces by the fused operation. `jax` and `torch` are Keras on that backend,
+`pytorch` is the same graph written in PyTorch alone; pip install torch by hand for these two. The
+last lines are the input pipeline's share of a step: processor time to draw a batch over the time of
+the fastest step, for a prepared dataset through tf.data and for a pack.
 """
 
 import argparse
@@ -18,7 +19,13 @@ import subprocess
 import sys
 import time
 
-FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "pytorch": "torch"}
+FRAMEWORKS = {
+    "tensorflow": "tensorflow",
+    "keras_norms": "tensorflow",
+    "jax": "jax",
+    "torch": "torch",
+    "pytorch": "torch",
+}
 """By name, the package that must be installed."""
 PRECISIONS = ("float32", "mixed_bfloat16")
 WARM_STEPS = 2
@@ -122,7 +129,7 @@ def measure_input(size_px: int, batch: int, steps: int) -> dict[str, float]:
 
 def ask(framework: str, **arguments) -> str:
     """Runs one measurement in a process of its own and returns what it printed last."""
-    backend = "tensorflow" if framework in ("pytorch", "input") else framework
+    backend = framework if framework in ("jax", "torch") else "tensorflow"
     environment = os.environ | {
         "KERAS_BACKEND": backend,
         "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -155,6 +162,10 @@ def main() -> None:
         return
     if options.measure:
         measure = measure_pytorch if options.measure == "pytorch" else measure_keras
+        if options.measure == "keras_norms":
+            from bone_age_tf.training import fit
+
+            fit.fuse_batch_norms = lambda network: None
         setting = (options.model, options.size_px, options.batch, options.steps)
         print(measure(*setting, options.precision))
         return

@@ -10,6 +10,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.data.film_samples import FilmSamples, make_film_samples
 from bone_age_tf.models.film_check import SIZE_PX, build_film_check
+from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 64
 REFUSED_SHARE = 0.0025
@@ -81,6 +82,7 @@ def train_film_check(hands: np.ndarray, steps: int, seed: int) -> keras.Model:
     """
     keras.utils.set_random_seed(seed)
     network = build_film_check()
+    fuse_batch_norms(network)
     warmup = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), alpha=0.01, warmup_target=2e-3, warmup_steps=warmup

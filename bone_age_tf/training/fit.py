@@ -13,6 +13,7 @@ from bone_age_tf.files import replace_file
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel, PartWeights
+from bone_age_tf.training.fused_norm import fuse_batch_norms
 from bone_age_tf.training.initial_weights import initialise
 from bone_age_tf.training.losses import build_losses
 from bone_age_tf.training.optimizer import StagedAdamW, plan_stages
@@ -155,8 +156,10 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
         seed: of the augmentation; the weights follow Keras' own seed.
     """
     losses, weights = build_losses(config)
+    network = build_model(config)
+    fuse_batch_norms(network)
     model = AugmentedModel(
-        build_model(config),
+        network,
         augmentation.build_augmentation(config.augmentation, seed),
         tuple(losses),
         augmentation.build_mixing(config.augmentation, seed),

@@ -15,6 +15,7 @@ from bone_age_tf import schema
 from bone_age_tf.data.region_boxes import RegionImages
 from bone_age_tf.data.region_samples import make_region_samples
 from bone_age_tf.models.region_detector import HEATMAPS, SIZE_PX, STRIDE, build_region_detector
+from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 32
 _SPREAD = 1.0
@@ -158,6 +159,7 @@ def train_region_detector(
     """
     keras.utils.set_random_seed(seed)
     network = build_region_detector()
+    fuse_batch_norms(network)
     checkpoints.mkdir(parents=True, exist_ok=True)
     stages = [("phantoms", [phantoms], [1.0], steps[0], 2e-3)]
     if annotated is not None:

@@ -1,0 +1,57 @@
+"""Batch normalization in one operation, for training with TensorFlow.
+
+Keras computes it from a dozen operations, each of which passes over the whole feature map;
+TensorFlow has one for it, with kernels of oneDNN and cuDNN. It makes training faster where feature
+maps are large, and tracing where layers are many (`benchmarks/training_speed.py`).
+"""
+
+import keras
+
+
+def fuse_batch_norms(network: keras.Model) -> None:
+    """Makes batch normalizations of [B, H, W, C] train with TensorFlow's fused operation.
+
+    What they compute, learn and save stays the same. Other backends than TensorFlow keep theirs.
+
+    Args:
+        network: its layers are changed in place.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    for layer in network._flatten_layers(include_self=False):
+        if type(layer) is keras.layers.BatchNormalization and _can_be_fused(layer):
+            layer.call = _FusedCall(layer)
+
+
+def _can_be_fused(layer: keras.layers.BatchNormalization) -> bool:
+    on_maps = layer.input_spec is not None and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
+    return on_maps and layer.scale and layer.center and not layer.synchronized
+
+
+class _FusedCall:
+    """The `call` of a layer, by the fused operation in training steps."""
+
+    def __init__(self, layer: keras.layers.BatchNormalization):
+        self.layer, self.call = layer, layer.call
+
+    def __call__(self, inputs, training=None, mask=None):
+        layer = self.layer
+        if not training or not layer.trainable or mask is not None:
+            return self.call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=tf.cast(inputs, layer.compute_dtype),
+            scale=layer.gamma.value,
+            offset=layer.beta.value,
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=layer.epsilon,
+            is_training=True,
+        )
+        # The operation's variance is that of a sample, Keras' that of the batch.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+        variance *= (count - 1.0) / count
+        for average, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            average.assign(average * layer.momentum + of_batch * (1.0 - layer.momentum))
+        return outputs
