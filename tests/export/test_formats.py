@@ -13,7 +13,7 @@ from made_films import encode, sharpen
 
 from bone_age_tf import cli
 from bone_age_tf.data import radiograph
-from bone_age_tf.export import parity, publish
+from bone_age_tf.export import lite_int8, parity, publish
 from bone_age_tf.export.onnx import write_onnx
 from bone_age_tf.exporting import _by_age_and_sex, _for_calibration
 from bone_age_tf.inference.predictor import Predictor
@@ -38,8 +38,11 @@ def exported(tmp_path_factory, drawn):
         for film in drawn
         for s in (0, 1)
     ]
-    exports = tmp_path_factory.mktemp("formats")
-    return publish.publish(network, config, cases, cases, {}, exports, formats=(*FORMATS, "onnx"))
+    exports, formats = tmp_path_factory.mktemp("formats"), (*FORMATS, "onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in ("GOOD_MEAN_MONTHS", "GOOD_MAX_MONTHS"):  # tuning has tests of its own
+            patch.setattr(lite_int8, limit, np.inf)
+        return publish.publish(network, config, cases, cases, {}, exports, formats=formats)
 
 
 @pytest.mark.slow
