@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--pack", type=Path, required=True, help="the pack, or its parts' name")
     train.add_argument("--init", default="random", help=".keras file of the first weights")
     train.add_argument("--seconds", type=float, default=480.0, help="for everything")
+    train.add_argument("--most_epochs", type=int, default=100, help="even if more would fit")
     train.add_argument("--output", type=Path, required=True, help="takes the result")
     train.add_argument("--backend", default="jax", choices=("jax", "torch"))
     train.add_argument("--precision", default="auto")
@@ -140,7 +141,7 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     say(f"measured: {speed}")
     left = _SHARE * (deadline - time.monotonic())
     with config.unlocked():
-        config.epochs = max(1, int(left / speed.epoch_seconds))
+        config.epochs = max(1, min(options.most_epochs, int(left / speed.epoch_seconds)))
     say(f"{config.epochs} epochs of about {speed.epoch_seconds:.1f} s")
     workdir = options.output / "run"
     record = {"dataset": recipe.dataset, "seed": stage.seed, "manual_dir": None}

@@ -40,7 +40,8 @@ def test_it_trains_to_its_end_without_tensorflow_and_its_result_is_joined(
     data = pack.make_pack(packing.examples(phantoms, parts), {})
     pack.write_pack(tmp_path / "rent" / "some.npz", data, 50_000)
     script = root / "bone_age_tf" / "recipes" / "accelerator.py"
-    flags = ["--recipe=quick_phantoms", "--pack=rent/some.npz", "--seconds=28", "--output=result"]
+    flags = ["--recipe=quick_phantoms", "--pack=rent/some.npz", "--output=result"]
+    flags += ["--seconds=400", "--most_epochs=2"]
     command = [sys.executable, "-c", ONLY_WHAT_IT_BRINGS, ",".join(accelerator.PACKAGES)]
     done = subprocess.run(
         [*command, script, "train", "rent", *flags], cwd=tmp_path, capture_output=True, text=True
