@@ -264,18 +264,11 @@ def traced_decoding(
 
     To trace it takes seconds, and a run makes ten datasets.
 
-    Args:
-        size_px: side of the square images.
-        mode: a mode of `preprocessing.resize`.
-        trim: whether margins are cut off first, as the quality check does.
+    Args: as there.
     """
-
-    def decode_fn(data):
-        image = preprocessing.decode_radiograph(data)
-        if trim:
-            image = preprocessing.trim_margins(image)
-        return preprocessing.resize(image, size_px, mode)
-
+    decode_fn = functools.partial(
+        preprocessing.decode_and_resize, size_px=size_px, mode=mode, trim=trim
+    )
     traced = tf.function(decode_fn, autograph=False)
     return traced.get_concrete_function(tf.TensorSpec([], tf.string))
 

@@ -227,6 +227,12 @@ def _near(greys: tf.Tensor, total: tf.Tensor, along: int) -> tf.Tensor:
     return tf.abs(greys * width - total) <= PLAIN * width
 
 
-def decode_and_resize(data: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
-    """From the bytes of one file ([] string) to [size_px, size_px, 1] float32, 0 to 255."""
-    return resize(decode_radiograph(data), size_px, mode)
+def decode_and_resize(
+    data: tf.Tensor, size_px: int, mode: str = "pad", trim: bool = False
+) -> tf.Tensor:
+    """From the bytes of one file ([] string) to [size_px, size_px, 1] float32, 0 to 255.
+
+    With `trim`, margins are cut off first, as the quality check does.
+    """
+    image = decode_radiograph(data)
+    return resize(trim_margins(image) if trim else image, size_px, mode)

@@ -33,6 +33,7 @@ GOOD_MEAN_MONTHS, GOOD_MAX_MONTHS = 0.25, 1.4
 """Of the difference from float32 on training images: below what is promised, since those that it
 is measured on are others."""
 SHARE_OF_ERROR = 0.05
+"""Mean difference from float32, as a share of the network's own error, that needs no tuning."""
 MOST_EASE = 1.8
 """Largest factor of the two limits above: 0.45 and 2.5 months, still below what is promised."""
 _TUNING_CASES = 100

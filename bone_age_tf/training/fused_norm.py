@@ -18,7 +18,7 @@ def fuse_batch_norms(network: keras.Model) -> None:
     """
     if keras.backend.backend() != "tensorflow":
         return
-    for layer in network._flatten_layers(include_self=False):
+    for layer in network.layers:
         if type(layer) is keras.layers.BatchNormalization and _can_be_fused(layer):
             layer.call = _FusedCall(layer)
 
