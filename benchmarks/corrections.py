@@ -21,14 +21,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from bone_age_tf import schema
-from bone_age_tf.data import radiograph
-from bone_age_tf.data.film_samples import posed
-from bone_age_tf.inference.film_check import (
-    FilmChecker,
-    has_dark_rim,
-    load_checker,
-    sample_greys,
-)
+from bone_age_tf.images import reading, resizing
+from bone_age_tf.quality.checker import FilmChecker, has_dark_rim, load_checker, sample_greys
+from bone_age_tf.quality.samples import posed
 
 ARCHIVE = "boneage-training-dataset.zip"
 LEAST_SIDE_PX = 300
@@ -38,14 +33,14 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 def larger_films(folder: Path, count: int) -> Iterator[np.ndarray]:
     """Yields up to `count` radiographs [H, W] of the archive."""
     with zipfile.ZipFile(folder / ARCHIVE) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(radiograph.SUFFIXES))
+        names = sorted(name for name in archive.namelist() if name.endswith(reading.SUFFIXES))
         random.Random(0).shuffle(names)
         for name in names:
             data = archive.read(name)
             with Image.open(io.BytesIO(data)) as image:
                 if min(image.size) < LEAST_SIDE_PX:
                     continue
-            yield radiograph.read_radiograph(data)
+            yield reading.read_radiograph(data)
             count -= 1
             if not count:
                 return
@@ -53,7 +48,7 @@ def larger_films(folder: Path, count: int) -> Iterator[np.ndarray]:
 
 def mask_of(film: np.ndarray) -> np.ndarray | None:
     """Returns where the hand is [H, W] bool, None where it cannot be told from what is around."""
-    smooth = radiograph.to_uint8(cv2.GaussianBlur(film, (0, 0), 4))
+    smooth = resizing.to_uint8(cv2.GaussianBlur(film, (0, 0), 4))
     bright = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
     _, labels, facts, _ = cv2.connectedComponentsWithStats(bright)
     if len(facts) < 2:
@@ -82,8 +77,8 @@ def variants(film: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
 
 def outputs_of(checker: FilmChecker, film: np.ndarray) -> tuple[np.ndarray, float, bool]:
     """Returns the probabilities of poses, that of inversion, and whether the hand's rim is dark."""
-    film = radiograph.trim_margins(film)
-    outputs = checker.ask(radiograph.resize(film, checker.size_px, "pad"))
+    film = resizing.trim_margins(film)
+    outputs = checker.ask(resizing.resize(film, checker.size_px, "pad"))
     dark = float(outputs[schema.FILM_INVERTED][0, 0])
     return outputs[schema.FILM_POSE][0], dark, has_dark_rim(sample_greys(film))
 

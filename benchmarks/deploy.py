@@ -85,7 +85,7 @@ def check(name: str, good: bool, text: str) -> bool:
 
 def measure_parity(workdir: Path, exports_dir: Path) -> None:
     """Exports a run in every format, away from the exports, and compares the forms."""
-    from bone_age_tf import commands, exporting
+    from bone_age_tf import exporting, modes
     from bone_age_tf.command_flags import define_flags
     from bone_age_tf.export.formats import FORMATS
     from bone_age_tf.export.publish import versions
@@ -100,7 +100,7 @@ def measure_parity(workdir: Path, exports_dir: Path) -> None:
         check_folder = versions(exports_dir / "film_check")
         if check_folder:
             (Path(temporary) / "film_check").symlink_to((exports_dir / "film_check").resolve())
-        found = exporting.export(commands._open_run(values), formats=formats)["parity"]
+        found = exporting.export(modes._open_run(values), formats=formats)["parity"]
     for name, (mean, most) in LIMITS_MONTHS.items():
         if name in found:
             row = found[name]
@@ -118,11 +118,11 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
     import keras
 
     from bone_age_tf import config as configs
-    from bone_age_tf.data import radiograph
     from bone_age_tf.export import parity, publish
-    from bone_age_tf.export.film_check import load_film_check
+    from bone_age_tf.images import reading
     from bone_age_tf.models.build import build_model
     from bone_age_tf.prepare import draw_films
+    from bone_age_tf.quality.publish import load_film_check
 
     config = configs.load_config("resnet50", "hand_phantom")
     with config.unlocked():
@@ -130,7 +130,7 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
     keras.utils.set_random_seed(0)
     films = draw_films([36.0, 84.0, 132.0, 180.0, 216.0], SIZE_PX)
     cases = [
-        parity.Case(film, radiograph.read_radiograph(film)[..., None], place % 2, 100.0)
+        parity.Case(film, reading.read_radiograph(film)[..., None], place % 2, 100.0)
         for place, film in enumerate(films)
     ]
     check_network = load_film_check(HERE.parent / "exports")

@@ -50,13 +50,14 @@ from scipy.stats import spearmanr
 from seeds import measure_all, results
 
 from bone_age_tf import config as configs
-from bone_age_tf.data import pipeline, region_boxes
+from bone_age_tf.data import pipeline
 from bone_age_tf.explain import methods
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.explain.places import box_map
 from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.models.build import load_network
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.regions import boxes as region_boxes
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 FAILS = 0.5

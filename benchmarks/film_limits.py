@@ -16,14 +16,9 @@ from corrections import larger_films
 from tqdm import tqdm
 
 from bone_age_tf import reasons
-from bone_age_tf.data import radiograph
-from bone_age_tf.inference.film_check import (
-    FilmChecker,
-    count_levels,
-    load_checker,
-    sample_greys,
-)
+from bone_age_tf.images import resizing
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
+from bone_age_tf.quality.checker import FilmChecker, count_levels, load_checker, sample_greys
 from bone_age_tf.schema import FEMALE
 
 LEVELS = (4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48)
@@ -40,7 +35,7 @@ def with_levels(film: np.ndarray, levels: int, low: float, high: float) -> np.nd
 
 def levels_of(film: np.ndarray) -> int:
     """Returns the levels that the quality check counts."""
-    return count_levels(sample_greys(radiograph.trim_margins(film)))
+    return count_levels(sample_greys(resizing.trim_margins(film)))
 
 
 def age_of(predictor: Predictor, checker: FilmChecker, film: np.ndarray) -> float:
@@ -49,7 +44,7 @@ def age_of(predictor: Predictor, checker: FilmChecker, film: np.ndarray) -> floa
     few = look.reason == reasons.TEXTS[reasons.Reason.FEW_LEVELS]
     if look.image is None and not few:
         return np.nan
-    image = radiograph.trim_margins(film) if look.image is None else look.image
+    image = resizing.trim_margins(film) if look.image is None else look.image
     prediction = predictor.predict(image, FEMALE)
     far = prediction.unfamiliarity is not None and prediction.unfamiliarity > 1
     return np.nan if far else prediction.age_months
@@ -57,7 +52,7 @@ def age_of(predictor: Predictor, checker: FilmChecker, film: np.ndarray) -> floa
 
 def black_edges(film: np.ndarray) -> int:
     """Returns the pixels that are left of a film without its black edges."""
-    lit = film > radiograph.BLACK
+    lit = film > resizing.BLACK
     sides = [np.flatnonzero(lit.any(axis=axis)) for axis in (0, 1)]
     return int(np.prod([np.ptp(side) + 1 if side.size else 0 for side in sides]))
 
@@ -86,7 +81,7 @@ def main() -> None:
                 moved.append((levels_of(few), age_of(predictor, checker, few) - sound))
     print_levels(np.array(moved), min(own))
     kept = [
-        (radiograph.trim_margins(film).size, black_edges(film), film.size)
+        (resizing.trim_margins(film).size, black_edges(film), film.size)
         for film in larger_films(options.manual_dir, options.margins)
     ]
     print_margins(np.array(kept, float))

@@ -36,13 +36,14 @@ from seeds import measure_all, print_table
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
-from bone_age_tf.data import pipeline, radiograph
-from bone_age_tf.data.region_boxes import padded_boxes, read_annotation
+from bone_age_tf.data import pipeline
+from bone_age_tf.images import reading, resizing
 from bone_age_tf.models import heads, part_layers, prsnet
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.regions.boxes import padded_boxes, read_annotation
 from bone_age_tf.training.losses import build_losses
 
 BATCH = 16
@@ -267,8 +268,8 @@ def annotated(options: argparse.Namespace, builder, size_px: int):
     for row in pipeline.read_encoded(builder, pipeline.Part("train")).as_numpy_iterator():
         name = row["image_id"].decode()
         if name in boxes:
-            image = radiograph.read_radiograph(row["image"], name)
-            images.append(radiograph.resize(image, size_px)[..., None])
+            image = reading.read_radiograph(row["image"], name)
+            images.append(resizing.resize(image, size_px)[..., None])
             sexes.append([row["sex"]])
             regions.append(padded_boxes(boxes[name], *image.shape))
     inputs = {schema.IMAGE: np.stack(images), schema.SEX: np.array(sexes, np.float32)}

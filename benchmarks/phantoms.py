@@ -30,7 +30,8 @@ from bone_age_datasets.hand_phantom.population import PhantomSettings
 from seeds import measure_all, print_table
 from small_network import VIEWS, Arrays, look_at, mae, predict, small_network, some, train
 
-from bone_age_tf.data import pipeline, preprocessing
+from bone_age_tf.data import pipeline
+from bone_age_tf.images import graph_reading
 from bone_age_tf.prepare import prepare_dataset
 
 ALIKE = {"variety": 0.3}
@@ -76,7 +77,7 @@ def real(options: argparse.Namespace) -> tuple[Arrays, Arrays]:
         images, sexes, ages = [], [], []
         part = pipeline.Part("train", 0.1, held_out)
         for row in pipeline.read_encoded(builder, part).as_numpy_iterator():
-            image = preprocessing.decode_and_resize(row["image"], options.size_px, "stretch")
+            image = graph_reading.decode_and_resize(row["image"], options.size_px, "stretch")
             images.append(np.rint(image.numpy()).astype(np.uint8))
             sexes.append([row["sex"]])
             ages.append(row["age_months"])

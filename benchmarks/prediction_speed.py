@@ -20,9 +20,9 @@ import numpy as np
 from bone_age_datasets.hand_phantom.radiograph import take_radiograph
 from PIL import Image
 
-from bone_age_tf.data import radiograph
-from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.images import reading
 from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.quality.checker import load_checker
 
 SIDE_PX, DRAWN, REPEATS = 700, 8, 30
 
@@ -79,10 +79,10 @@ def main() -> None:
         version = choose_version(options.exports_dir, options.model)
         predictor = Predictor.load(version, options.variant, threads=1)
         checker = load_checker(options.exports_dir)
-        film = radiograph.read_radiograph(one)
+        film = reading.read_radiograph(one)
         fitted = predictor.fit_image(film)
         steps: dict[str, Callable[[], object]] = {
-            "decode": lambda: radiograph.read_radiograph(one),
+            "decode": lambda: reading.read_radiograph(one),
             "resize": lambda: predictor.fit_image(film),
             "network": lambda: predictor.predict_fitted(fitted, 0),
         }

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from bone_age_tf.data import radiograph
+from bone_age_tf.images import reading
 from bone_age_tf.inference.cases import collect_cases
-from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.quality.checker import load_checker
 from bone_age_tf.reasons import LEAST_SIDE_PX
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
@@ -118,7 +118,7 @@ def main() -> None:
     predictor = Predictor.load(choose_version(options.exports_dir, options.model), options.variant)
     checker = load_checker(options.exports_dir)
     random = np.random.default_rng(0)
-    hands = [radiograph.read_radiograph(case.path) for case in collect_cases(options.input)]
+    hands = [reading.read_radiograph(case.path) for case in collect_cases(options.input)]
     sets = {
         "whole hands": iter(hands),
         "halves of them": halves(hands),

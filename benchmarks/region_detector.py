@@ -16,13 +16,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from bone_age_tf.data import region_boxes
-from bone_age_tf.data.region_boxes import RegionImages
-from bone_age_tf.evaluation.detection import DetectionFigures, measure_detection
-from bone_age_tf.inference.region_detector import RegionDetector, load_detector
-from bone_age_tf.models.region_detector import SIZE_PX
+from bone_age_tf.commands.train_region_detector import figures_text
 from bone_age_tf.prepare import prepare_dataset
-from bone_age_tf.regions import figures_text
+from bone_age_tf.regions import boxes as region_boxes
+from bone_age_tf.regions.boxes import RegionImages
+from bone_age_tf.regions.detector import RegionDetector, load_detector
+from bone_age_tf.regions.figures import DetectionFigures, measure_detection
+from bone_age_tf.regions.network import SIZE_PX
 
 LEAST_ON_PHANTOMS, LEAST_ON_FILMS, LEAST_OF_A_KIND = 0.8, 0.5, 0.3
 MOST_CENTRE_ERROR = 0.04

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bone_age_tf.data import radiograph
 from bone_age_tf.evaluation.stress import STRESS, compare_answers, stress_table
+from bone_age_tf.images import reading
 from bone_age_tf.inference.cases import Case, collect_cases
-from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.quality.checker import FilmChecker, load_checker
 
 
 def answers(
@@ -27,7 +27,7 @@ def answers(
     """Returns ages [N] in months by transformation, NaN where refused; "" for none."""
     found = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
     for index, case in enumerate(tqdm(cases, unit="image", disable=None)):
-        image = radiograph.read_radiograph(case.path)
+        image = reading.read_radiograph(case.path)
         for name, months in found.items():
             film = STRESS[name][1](image) if name else image
             if checker is not None:

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from bone_age_tf.data import radiograph
-from bone_age_tf.inference.film_check import FilmChecker, load_checker
+from bone_age_tf.images import reading
 from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.quality.checker import FilmChecker, load_checker
 from bone_age_tf.web.build import build_page
 from bone_age_tf.web.server import make_server
 
@@ -136,7 +136,7 @@ def in_python(predictor: Predictor, checker: FilmChecker, paths: list[Path]) -> 
     times = []
     for path in paths:
         start = time.perf_counter()
-        film = checker.look(radiograph.read_radiograph(path))
+        film = checker.look(reading.read_radiograph(path))
         if film.image is not None:
             predictor.predict(film.image, 0)
         times.append(1000 * (time.perf_counter() - start))

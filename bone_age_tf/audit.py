@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
-from bone_age_tf.data import pipeline, radiograph
+from bone_age_tf.data import pipeline
 from bone_age_tf.data.audit import (
     HandFacts,
     ImageFacts,
@@ -18,9 +18,10 @@ from bone_age_tf.data.audit import (
 from bone_age_tf.evaluation.audit_report import write_audit
 from bone_age_tf.evaluation.label_doubt import robust_deviation
 from bone_age_tf.evaluation.suspects import Audited, Suspect
-from bone_age_tf.inference.film_check import FilmChecker
-from bone_age_tf.inference.region_detector import RegionDetector
+from bone_age_tf.images import reading, resizing
 from bone_age_tf.progress import shown
+from bone_age_tf.quality.checker import FilmChecker
+from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
 
 UNUSED = "in no run"
@@ -112,8 +113,8 @@ def _look(
     checker: FilmChecker | None, detector: RegionDetector | None, png: bytes
 ) -> tuple[str, str, HandFacts | None]:
     """Returns why an image is refused, how it is corrected, and how the hand lies in it."""
-    whole = radiograph.read_radiograph(png)
-    image, refused, corrected = radiograph.trim_margins(whole), "", ""
+    whole = reading.read_radiograph(png)
+    image, refused, corrected = resizing.trim_margins(whole), "", ""
     if checker is not None:
         film = checker.look(whole)
         if film.image is None:

@@ -11,14 +11,9 @@ from absl import flags
 
 from bone_age_tf import schema
 from bone_age_tf.command_flags import MODES, OUTPUTS, RESUMED_MODES, define_flags, help_text
-from bone_age_tf.config import (
-    DATASETS,
-    PRECISIONS,
-    ConfigError,
-    require_known,
-)
+from bone_age_tf.config import DATASETS, PRECISIONS, require_known
+from bone_age_tf.errors import BoneAgeError, ConfigError
 from bone_age_tf.export.formats import FORMATS
-from bone_age_tf.files import OutputError
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.native_output import native_stderr_held_back
 
@@ -164,7 +159,7 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
         if values.mode == "recipe":
             from bone_age_tf.recipe_command import run_recipe as run
         else:
-            from bone_age_tf.commands import run
+            from bone_age_tf.modes import run
     return run(values, overrides)
 
 
@@ -218,22 +213,7 @@ def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
 
 
 def _is_users(error: Exception) -> bool:
-    from bone_age_tf.data.radiograph import RadiographError
-
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+    """Returns whether an error is one that a user can remedy."""
+    if isinstance(error, (BoneAgeError, FileNotFoundError)):
         return True
-    kinds: tuple[type[Exception], ...] = (
-        ConfigError,
-        RadiographError,
-        FileNotFoundError,
-        OutputError,
-    )
-    if "bone_age_tf.training.checkpoints" in sys.modules:
-        from bone_age_tf.training import checkpoints
-
-        kinds += (checkpoints.TrainingDivergedError, checkpoints.OutOfTimeError)
-    if "bone_age_tf.commands" in sys.modules:
-        from bone_age_tf import commands
-
-        kinds += commands.USERS_ERRORS
-    return isinstance(error, kinds)
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS

@@ -12,6 +12,7 @@ import ml_collections
 
 from bone_age_tf import schema
 from bone_age_tf.config_ranges import find_impossible_value
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
 
@@ -21,10 +22,6 @@ _UNIT_PIXELS = ("efficientnet_lite0",)
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 _REMOVED = (("", "served_resize"), ("augmentation", "frame_aspect"))
 """Settings of earlier versions, by group and name; they are ignored in saved configs."""
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be; the message names it, its value and the remedy."""
 
 
 def base_config() -> ml_collections.ConfigDict:

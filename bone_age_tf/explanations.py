@@ -15,8 +15,8 @@ import numpy as np
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.explain import methods as explaining
 from bone_age_tf.explain.case import OK, ExplainedCase, choose_cases
 from bone_age_tf.explain.gallery import gallery_html
@@ -27,16 +27,16 @@ from bone_age_tf.export.keras_file import KERAS_FILE
 from bone_age_tf.exporting import numbered_cases
 from bone_age_tf.files import replace_file
 from bone_age_tf.inference.cases import Case, collect_cases
-from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.prediction_table import Row, look_at, read_case
 from bone_age_tf.inference.predictor import (
     METADATA_FILE,
     Predictor,
     choose_version,
 )
-from bone_age_tf.inference.region_detector import RegionDetector, load_detector
 from bone_age_tf.models.build import load_network
 from bone_age_tf.progress import shown
+from bone_age_tf.quality.checker import FilmChecker, load_checker
+from bone_age_tf.regions.detector import RegionDetector, load_detector
 from bone_age_tf.runs import Run, interval_table
 
 GALLERY_FILE, SHARES_FILE, CASES_FILE = "index.html", "regions.csv", "cases.json"

@@ -9,15 +9,15 @@ import tensorflow as tf
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import parity, publish
-from bone_age_tf.export.film_check import load_film_check
 from bone_age_tf.export.formats import DEFAULT_FORMATS
-from bone_age_tf.files import only_one_process
+from bone_age_tf.files import only_one_process, write_json
 from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.prepare import draw_films
+from bone_age_tf.quality.publish import load_film_check
 from bone_age_tf.runs import Run, evaluate, familiarity, interval_table
 
 WARM_UP_AGES_MONTHS = (30.0, 84.0, 144.0, 192.0)
@@ -80,7 +80,7 @@ def export(
     print(f"export: {folder}")
     record = {"folder": str(folder), "parity": measured}
     if calibration is None:  # the record is of the run's own answers
-        (current.workdir / "export.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_json(current.workdir / "export.json", record)
     return record
 
 

@@ -4,6 +4,7 @@ Standard library and `filelock` only.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import stat
@@ -11,16 +12,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
+
+from bone_age_tf.errors import MissingFilesError, OutputError
 
 STANDARD_OUTPUT = "-"
 """Name of the output that stands for the standard output of the process."""
 _STANDARD_OUTPUTS = (STANDARD_OUTPUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-
-
-class OutputError(OSError):
-    """An output that cannot be written; the message names it, the cause and the remedy."""
 
 
 def is_standard_output(path: str | Path) -> bool:
@@ -56,6 +56,15 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a value as indented JSON; see `replace_file`.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
+    replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def require_writable_file(path: str | Path) -> None:
@@ -163,7 +172,7 @@ def read_parts(path: Path) -> bytes:
     """Returns what `write_parts` wrote.
 
     Raises:
-        FileNotFoundError: neither the file nor its first part is there.
+        MissingFilesError: neither the file nor its first part is there.
     """
     if path.is_file():
         return path.read_bytes()
@@ -171,7 +180,7 @@ def read_parts(path: Path) -> bytes:
     while (piece := _part(path, len(pieces))).is_file():
         pieces.append(piece.read_bytes())
     if not pieces:
-        raise FileNotFoundError(f"{path}: no such file, nor its first part {_part(path, 0).name}")
+        raise MissingFilesError(f"{path}: no such file, nor its first part {_part(path, 0).name}")
     return b"".join(pieces)
 
 

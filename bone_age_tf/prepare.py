@@ -19,9 +19,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from bone_age_tf.config import DATASETS, ConfigError, require_known
-from bone_age_tf.data import radiograph
-from bone_age_tf.files import only_one_process, require_writable_folder
+from bone_age_tf.config import DATASETS, require_known
+from bone_age_tf.errors import ConfigError
+from bone_age_tf.files import only_one_process, require_writable_folder, write_json
+from bone_age_tf.images import reading
 
 _BUILDERS = "bone_age_datasets"
 GENERATED = ("hand_phantom",)
@@ -71,7 +72,7 @@ def prepare_dataset(
     if manual_dir is not None:
         _prepare(builder, manual_dir)
         record = {"manual_dir": str(manual_dir.resolve()), "skip_bad_rows": skip_bad_rows}
-        (home / "source.json").write_text(json.dumps(record) + "\n")
+        write_json(home / "source.json", record)
     return builder
 
 
@@ -167,7 +168,7 @@ def _content_of(path: Path) -> bytes:
                 digest.update(f"{one.filename}\0{one.CRC}\0{one.file_size}\n".encode())
         return digest.digest()
     with open(path, "rb") as file:
-        if path.suffix.lower() in radiograph.SUFFIXES:
+        if path.suffix.lower() in reading.SUFFIXES:
             digest.update(file.read(_END_BYTES))
             file.seek(max(file.tell(), path.stat().st_size - _END_BYTES))
         digest.update(file.read())

@@ -6,7 +6,7 @@ from pathlib import Path
 import ml_collections
 from absl import flags, logging
 
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import require_writable_folder
 from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.recipes.catalog import RECIPES, load_recipe
@@ -53,9 +53,9 @@ def run_recipe(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> in
     last = run.run()
     print(f"report: {workdir / REPORT_FILE}")
     if exports:
-        from bone_age_tf import commands
+        from bone_age_tf import modes
 
-        return commands.finish(values, last)
+        return modes.finish(values, last)
     print(
         "evaluate and export with TensorFlow: python run.py --mode=evaluate "
         f"--workdir={last} --manual_dir=DIR, then --mode=export"
@@ -101,5 +101,5 @@ def _data(
             f"python run.py --mode=pack --recipe={recipe.name}, and name it with --pack=FILE"
         )
     with native_stderr_held_back():
-        from bone_age_tf import commands
-    return commands.prepared_data(values, config, recipe.dataset)
+        from bone_age_tf import modes
+    return modes.prepared_data(values, config, recipe.dataset)

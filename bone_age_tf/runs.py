@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.prepared import PreparedData
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.evaluation.familiarity import Familiarity, fit_familiarity
 from bone_age_tf.evaluation.interval import (
     FOLDS,
@@ -24,6 +24,7 @@ from bone_age_tf.evaluation.interval import (
 )
 from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
+from bone_age_tf.files import write_json
 from bone_age_tf.models.build import build_features_model, load_network
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training import prediction
@@ -105,7 +106,7 @@ def evaluate(current: Run) -> dict:
         seed=current.seed,
     )
     content = None if table is None else table.as_json()
-    (folder / INTERVAL_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / INTERVAL_FILE, content)
     print(f"report: {folder / 'report.md'}")
     return metrics
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bone_age_tf.data.encoded_pieces import GREY, GREY_ALPHA, PALETTE, PNG_SIGNATURE, RGB, RGBA
+from bone_age_tf.images.encoded_pieces import GREY, GREY_ALPHA, PALETTE, PNG_SIGNATURE, RGB, RGBA
 
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _NAMES = {GREY: "grey", RGB: "colour", PALETTE: "palette", GREY_ALPHA: "grey alpha", RGBA: "alpha"}

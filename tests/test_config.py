@@ -3,8 +3,8 @@ import json
 import pytest
 
 from bone_age_tf import config as configs
-from bone_age_tf.config import ConfigError
 from bone_age_tf.config_ranges import RANGES
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.catalog import MODELS
 
 

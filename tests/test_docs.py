@@ -10,8 +10,8 @@ import pytest
 from image_files import png
 from PIL import Image
 
-from bone_age_tf.data.encoded_pieces import GREY
-from bone_age_tf.data.radiograph import read_radiograph
+from bone_age_tf.images.encoded_pieces import GREY
+from bone_age_tf.images.reading import read_radiograph
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 from bone_age_tf.prepare import draw_films
 

@@ -12,6 +12,7 @@ from PIL import Image
 from bone_age_tf import config as configs
 from bone_age_tf import explanations, schema
 from bone_age_tf.cli import main
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.models.build import build_model
@@ -77,9 +78,9 @@ def test_methods_that_there_are_not_are_named(tiny_config):
     assert explanations.chosen_methods("crm, cam,crm", network) == ["crm", "cam"]
     assert "attention" not in explanations.chosen_methods("all", network)
     assert explanations.chosen_methods(None, network) == list(explanations.DEFAULT_METHODS)
-    with pytest.raises(configs.ConfigError, match=r"unknown method 'gradcam'.*Did you mean"):
+    with pytest.raises(ConfigError, match=r"unknown method 'gradcam'.*Did you mean"):
         explanations.chosen_methods("gradcam", network)
-    with pytest.raises(configs.ConfigError, match="'attention' is not of tiny, which has"):
+    with pytest.raises(ConfigError, match="'attention' is not of tiny, which has"):
         explanations.chosen_methods("attention", network)
 
 
@@ -122,7 +123,7 @@ def test_an_export_without_its_keras_model_is_named(root, hands, tmp_path):
     version.mkdir(parents=True)
     for name in ("metadata.json", "model_float16.tflite"):
         shutil.copy(choose_version(root / "exports", SHIPPED_MODEL) / name, version / name)
-    with pytest.raises(configs.ConfigError, match=r"model\.keras: no such file.*--mode=export"):
+    with pytest.raises(ConfigError, match=r"model\.keras: no such file.*--mode=export"):
         explanations.explain_input(
             str(hands / "0.png"), "female", tmp_path, SHIPPED_MODEL, tmp_path / "out"
         )
@@ -134,7 +135,7 @@ def test_a_config_comes_back_from_its_flat_form(tiny_config):
     assert configs.differences(config, again) == []
     older = {key: value for key, value in configs.flat(config).items() if key != "epochs"}
     assert configs.from_flat(older).epochs == config.epochs
-    with pytest.raises(configs.ConfigError, match="unknown model"):
+    with pytest.raises(ConfigError, match="unknown model"):
         configs.from_flat({"dropout": 0.4})
 
 

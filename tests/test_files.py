@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from bone_age_tf import files
+from bone_age_tf.errors import OutputError
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):
@@ -54,11 +55,11 @@ def test_standard_output_comes_after_what_was_printed(name):
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(files.OutputError, match="file: no folder can be made there"):
+    with pytest.raises(OutputError, match="file: no folder can be made there"):
         files.require_writable_folder(tmp_path / "file")
-    with pytest.raises(files.OutputError, match="this is a folder"):
+    with pytest.raises(OutputError, match="this is a folder"):
         files.require_writable_file(tmp_path)
-    with pytest.raises(files.OutputError, match="file: no folder can be made there"):
+    with pytest.raises(OutputError, match="file: no folder can be made there"):
         files.require_writable_file(tmp_path / "file" / "table.csv")
     kept = tmp_path / "kept.csv"
     kept.write_text("kept")
@@ -70,7 +71,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_full_disk_is_named_before_the_file_is_written(tmp_path):
     files.require_room(tmp_path, 1)
-    with pytest.raises(files.OutputError, match="no space left: 1000000000000 MB are needed"):
+    with pytest.raises(OutputError, match="no space left: 1000000000000 MB are needed"):
         files.require_room(tmp_path, 10**18)
 
 

@@ -117,7 +117,7 @@ def test_files_and_functions_stay_small():
     "statement",
     [
         "import bone_age_tf.cli, bone_age_tf.config, bone_age_tf.schema",
-        "import bone_age_tf.inference.command, bone_age_tf.data.radiograph",
+        "import bone_age_tf.inference.command, bone_age_tf.images.reading",
         "import bone_age_tf.web.command",
     ],
 )

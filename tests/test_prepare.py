@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from bone_age_tf import prepare
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.prepare import prepare_dataset
 
 

@@ -14,15 +14,16 @@ import time
 import pytest
 from PIL import Image
 
-from bone_age_tf import cli, commands, regions
+from bone_age_tf import cli, modes
 from bone_age_tf import config as configs
-from bone_age_tf.data import radiograph
+from bone_age_tf.commands import train_region_detector as regions
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, save_site_calibration
-from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.images import reading
 from bone_age_tf.inference.predictor import Predictor
-from bone_age_tf.inference.region_detector import load_detector
 from bone_age_tf.models.build import build_model
-from bone_age_tf.training import region_detector
+from bone_age_tf.quality.checker import load_checker
+from bone_age_tf.regions import fit as region_detector
+from bone_age_tf.regions.detector import load_detector
 
 pytestmark = pytest.mark.slow
 MODEL = "--model=resnet18"
@@ -151,7 +152,7 @@ def check_it_is_exported_for_a_site(root, place):
     save_site_calibration(dataclasses.replace(site, version=1), place / "site.json")
     done = walk(root, place, *export)
     assert done.returncode == 0, done.stderr[-2000:]
-    image = radiograph.read_radiograph(place / "hand.png")
+    image = reading.read_radiograph(place / "hand.png")
     plain, moved = (Predictor.load(place / "exports/resnet18" / version) for version in "12")
     assert moved.site_calibrated
     before, after = (model.predict(image, 0).age_months for model in (plain, moved))
@@ -162,8 +163,8 @@ def check_it_is_exported_for_a_site(root, place):
 
 def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "FILM_STEPS", 2)
-    monkeypatch.setattr(commands, "FILM_TESTS", 500)
+    monkeypatch.setattr(modes, "FILM_STEPS", 2)
+    monkeypatch.setattr(modes, "FILM_TESTS", 500)
     assert cli.main(["--mode=train_film_check", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
     assert "film_check on hand_phantom/tiny/" in printed

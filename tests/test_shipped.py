@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from bone_age_tf import schema
-from bone_age_tf.data import radiograph
+from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
 from bone_age_tf.inference.predictor import (
     SHIPPED_MODEL,
@@ -22,6 +21,7 @@ from bone_age_tf.inference.predictor import (
     choose_version,
     latest_version,
 )
+from bone_age_tf.quality.checker import load_checker
 
 MOST_BYTES = 25e6
 RSNA = "shared/rsna_bone_age"
@@ -116,8 +116,8 @@ def test_a_file_is_read_as_well_as_its_copy_of_the_training_images_size(predicto
     """The weights learned from reduced images; users' files are larger and must not be sharper."""
     errors = []
     for case in validation:
-        image = radiograph.read_radiograph(case.path)
-        small = radiograph.to_uint8(radiograph.shrink(image, TRAINING_PX)).astype(np.float32)
+        image = reading.read_radiograph(case.path)
+        small = resizing.to_uint8(resizing.shrink(image, TRAINING_PX)).astype(np.float32)
         months = [predictor.predict(pixels, case.sex).age_months for pixels in (image, small)]
         errors.append(np.array(months) - case.age_months)
     own, reduced = np.abs(errors).mean(axis=0)

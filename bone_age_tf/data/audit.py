@@ -16,7 +16,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from bone_age_tf.data import radiograph
+from bone_age_tf.images import resizing
 
 _HASH_SIDE: Final = 16
 _THUMBNAIL_PX: Final = 32
@@ -181,7 +181,7 @@ def _bits(first: np.ndarray, second: np.ndarray) -> int:
 
 def _black_edge_share(pixels: np.ndarray) -> float:
     """Returns the share of an image [H, W] that its black edges take; 0 where all is black."""
-    lit = pixels > radiograph.BLACK
+    lit = pixels > resizing.BLACK
     if not lit.any():
         return 0.0
     sides = [np.ptp(np.flatnonzero(lit.any(axis=axis))) + 1 for axis in (0, 1)]

@@ -9,8 +9,8 @@ import math
 import keras
 import ml_collections
 
-from bone_age_tf.config import ConfigError
-from bone_age_tf.data import film_layers
+from bone_age_tf.data import augmentation_layers as film_layers
+from bone_age_tf.errors import ConfigError
 
 POLICIES = ("none", "standard", "strong", "films")
 _PIXELS = (0.0, 255.0)

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
 from bone_age_tf.data import png_store, rows
+from bone_age_tf.errors import DataError, MissingFilesError
 
 Example = tuple[rows.Row, tuple[int, int]]
 """A good row and its key in the store of checked images."""
@@ -94,7 +95,7 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         try:
             return Path(dl_manager.manual_dir)
         except AssertionError as error:  # missing or empty; the message has the instructions
-            raise FileNotFoundError(str(error)) from None
+            raise MissingFilesError(str(error)) from None
 
     def _stop_or_skip(self, problems: Sequence[rows.Problem]) -> None:
         """Raises BadRowsError for bad rows, or lists them where they are to be skipped."""
@@ -106,7 +107,7 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _require_rows(self, name: str, good: Sequence[Example]) -> None:
         if not good:
-            raise ValueError(f"{name}: no row can be used; {self._skipped_csv} says why")
+            raise DataError(f"{name}: no row can be used; {self._skipped_csv} says why")
 
     def _generators(
         self, splits: dict[str, list[Example]], store: png_store.PngStore, skipped: int

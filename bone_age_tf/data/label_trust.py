@@ -8,8 +8,8 @@ import ml_collections
 import numpy as np
 
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import rows
+from bone_age_tf.errors import ConfigError
 
 TRUST = "trust"
 _BAND_MONTHS = 24.0

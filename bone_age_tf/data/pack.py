@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
-from bone_age_tf.data import radiograph
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import read_parts, write_parts
+from bone_age_tf.images import reading, resizing
 
 PARTS = ("train", "validation", "test")
 """What an image is for; where the dataset has no test split, the validation images test too."""
@@ -91,7 +91,7 @@ class Pack:
         Args:
             places: K places in the pack.
             size_px: side of the squares.
-            resize: a mode of `radiograph.resize`.
+            resize: a mode of `resizing.resize`.
 
         Returns:
             [K, size_px, size_px] uint8.
@@ -99,8 +99,8 @@ class Pack:
         decoded = np.empty((len(places), size_px, size_px), np.uint8)
 
         def decode(row: int) -> None:
-            image = radiograph.read_radiograph(self.encoded(int(places[row])))
-            decoded[row] = radiograph.to_uint8(radiograph.resize(image, size_px, resize))
+            image = reading.read_radiograph(self.encoded(int(places[row])))
+            decoded[row] = resizing.to_uint8(resizing.resize(image, size_px, resize))
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(decode, range(len(places))):
@@ -117,12 +117,12 @@ def encode_image(data: bytes, longer_side_px: int, quality: int) -> bytes:
         quality: of the JPEG, 1 to 95; 0 for a PNG.
 
     Raises:
-        radiograph.RadiographError: the image cannot be read.
+        RadiographError: the image cannot be read.
     """
-    image = radiograph.read_radiograph(data)
+    image = reading.read_radiograph(data)
     if longer_side_px:
-        image = radiograph.shrink(image, longer_side_px)
-    picture, encoded = Image.fromarray(radiograph.to_uint8(image)), io.BytesIO()
+        image = resizing.shrink(image, longer_side_px)
+    picture, encoded = Image.fromarray(resizing.to_uint8(image)), io.BytesIO()
     if quality:
         picture.save(encoded, "JPEG", quality=quality, optimize=True)
     else:

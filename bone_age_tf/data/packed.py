@@ -12,9 +12,9 @@ import numpy as np
 from keras import ops
 
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import label_trust
 from bone_age_tf.data.pack import Pack
+from bone_age_tf.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)

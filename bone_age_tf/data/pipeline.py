@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bone_age_tf import schema
-from bone_age_tf.data import preprocessing
+from bone_age_tf.errors import DataError
+from bone_age_tf.images import graph_reading
 
 _HASH_BUCKETS = 10_000
 _CACHE_BYTES = 2_000_000_000
@@ -74,15 +75,15 @@ def choose_parts(
         `train`, `validation` and `test`; without a test split, `test` is the validation part.
 
     Raises:
-        ValueError: there is no training split, or nothing to validate on.
+        DataError: there is no training split, or nothing to validate on.
     """
     if "train" not in splits:
-        raise ValueError(f"the dataset has no train split, only {', '.join(splits) or 'none'}")
+        raise DataError(f"the dataset has no train split, only {', '.join(splits) or 'none'}")
     if use_validation_split and "validation" in splits:
         train, validation = Part("train"), Part("validation")
     else:
         if not 0 < holdout_fraction < 1:
-            raise ValueError(
+            raise DataError(
                 f"holdout_fraction is {holdout_fraction}; nothing is left to validate on. "
                 "Choose a share between 0 and 1, such as --config.holdout_fraction=0.1"
             )
@@ -99,12 +100,12 @@ def read_table(builder: tfds.core.DatasetBuilder, part: Part) -> Table:
     """Reads the labels of a part, without decoding images.
 
     Raises:
-        ValueError: the part is empty.
+        DataError: the part is empty.
     """
     wanted = (schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS)
     rows = list(_read(builder, part, wanted).as_numpy_iterator())
     if not rows:
-        raise ValueError(f"{builder.info.full_name} has no images in {part}")
+        raise DataError(f"{builder.info.full_name} has no images in {part}")
     return Table(
         [row[schema.IMAGE_ID].decode() for row in rows],
         np.array([row[schema.SEX] for row in rows], np.int64),
@@ -127,7 +128,7 @@ def make_evaluation_dataset(
         builder: of the prepared dataset.
         part: which examples.
         size_px: side of the square images.
-        resize: a mode of `preprocessing.resize`.
+        resize: a mode of `graph_reading.resize`.
         batch_size: examples a batch.
         examples: how many the part holds in all; fewer or more is an error while reading.
         shard: index of this worker and number of workers; together they see each example once.
@@ -165,7 +166,7 @@ def make_training_dataset(
         builder: of the prepared dataset.
         part: which examples.
         size_px: side of the square images.
-        resize: a mode of `preprocessing.resize`.
+        resize: a mode of `graph_reading.resize`.
         batch_size: examples a batch; every batch is full.
         seed: of the order.
         examples: how many the part holds in all, without those that are left out.
@@ -206,7 +207,7 @@ def read_images(
     """Reads all images of a part, [N, S, S] uint8, in the order of its table.
 
     Raises:
-        ValueError: the part is empty.
+        DataError: the part is empty.
     """
     count = len(read_table(builder, part))
     dataset = make_evaluation_dataset(builder, part, size_px, resize, 64, count)
@@ -260,14 +261,14 @@ def _resized(size_px: int, mode: str):
 def traced_decoding(
     size_px: int, mode: str, trim: bool = False
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `preprocessing.decode_and_resize`, traced once for all datasets of a size.
+    """Returns `graph_reading.decode_and_resize`, traced once for all datasets of a size.
 
     To trace it takes seconds, and a run makes ten datasets.
 
     Args: as there.
     """
     decode_fn = functools.partial(
-        preprocessing.decode_and_resize, size_px=size_px, mode=mode, trim=trim
+        graph_reading.decode_and_resize, size_px=size_px, mode=mode, trim=trim
     )
     traced = tf.function(decode_fn, autograph=False)
     return traced.get_concrete_function(tf.TensorSpec([], tf.string))

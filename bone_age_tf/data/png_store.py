@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bone_age_tf.data import radiograph
+from bone_age_tf.images import reading, resizing
 
 # Chunks that change no pixel and hold no text (a PNG's text may name a patient).
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs"))
@@ -52,14 +52,14 @@ def encode_png(data: bytes, longer_side_px: int | None = None) -> bytes:
         longer_side_px: the most that the longer side may have; None for any.
 
     Raises:
-        radiograph.RadiographError: it cannot be decoded.
+        RadiographError: it cannot be decoded.
     """
-    image = radiograph.read_radiograph(data)
-    small = image if longer_side_px is None else radiograph.shrink(image, longer_side_px)
+    image = reading.read_radiograph(data)
+    small = image if longer_side_px is None else resizing.shrink(image, longer_side_px)
     if small is image and _is_bare_grey_png(data):
         return data
     buffer = io.BytesIO()
-    Image.fromarray(radiograph.to_uint8(small)).save(buffer, "PNG")
+    Image.fromarray(resizing.to_uint8(small)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

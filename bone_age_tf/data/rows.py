@@ -20,7 +20,9 @@ from typing import Protocol
 
 from bone_age_tf import schema
 from bone_age_tf.csv_text import format_csv, unescape
-from bone_age_tf.data import png_store, radiograph
+from bone_age_tf.data import png_store
+from bone_age_tf.errors import DataError, RadiographError
+from bone_age_tf.files import replace_file
 from bone_age_tf.progress import shown
 
 _MOST_LISTED = 10
@@ -121,7 +123,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.reason}"
 
 
-class BadRowsError(ValueError):
+class BadRowsError(DataError):
     """Rows that cannot be used; the message gives their count, the first ten and the remedy.
 
     Attributes:
@@ -149,7 +151,7 @@ def make_table(name: str, records: Iterable[tuple[int, Sequence[str]]]) -> Table
     under no name (pandas writes its index so) belong to no column.
 
     Raises:
-        ValueError: there is no header or no row, or two columns have one name.
+        DataError: there is no header or no row, or two columns have one name.
     """
     filled = [
         (line, tuple(unescape(cell.strip()) for cell in cells))
@@ -157,11 +159,11 @@ def make_table(name: str, records: Iterable[tuple[int, Sequence[str]]]) -> Table
         if any(cell.strip() for cell in cells)
     ]
     if len(filled) < 2:
-        raise ValueError(f"{name}: the table has no rows")
+        raise DataError(f"{name}: the table has no rows")
     header = tuple(" ".join(cell.lower().split()) for cell in filled[0][1])
     repeated = {cell for cell in header if cell and header.count(cell) > 1}
     if repeated:
-        raise ValueError(f"{name}: columns repeat: {', '.join(sorted(repeated))}")
+        raise DataError(f"{name}: columns repeat: {', '.join(sorted(repeated))}")
     return Table(name, header, tuple(filled[1:]))
 
 
@@ -169,15 +171,15 @@ def read_csv(data: bytes, name: str) -> Table:
     """Reads a CSV file's bytes: UTF-8 with or without a byte order mark, separated by commas.
 
     Raises:
-        ValueError: not such a file, or see `make_table`; the message names the file.
+        DataError: not such a file, or see `make_table`; the message names the file.
     """
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         return make_table(name, ((reader.line_num, cells) for cells in reader))
     except UnicodeDecodeError:
-        raise ValueError(f"{name}: not UTF-8 text; save it as CSV in UTF-8") from None
+        raise DataError(f"{name}: not UTF-8 text; save it as CSV in UTF-8") from None
     except csv.Error as error:
-        raise ValueError(f"{name}: not a CSV table ({error})") from None
+        raise DataError(f"{name}: not a CSV table ({error})") from None
 
 
 def check_cells(
@@ -201,11 +203,11 @@ def check_cells(
         that repeat an id, the first is good.
 
     Raises:
-        ValueError: the table lacks a column; the message names it and the columns it has.
+        DataError: the table lacks a column; the message names it and the columns it has.
     """
     for column in (columns.image, columns.sex, columns.age):
         if column not in table.header:
-            raise ValueError(
+            raise DataError(
                 f"{table.name}: no column {column!r}; its columns are: {', '.join(table.header)}"
             )
     rows: list[Row] = []
@@ -263,7 +265,7 @@ def check_images(
     def encode(row: Row) -> bytes | str:
         try:
             return png_store.encode_png(row.source.read_bytes(), longer_side_px)
-        except radiograph.RadiographError as error:
+        except RadiographError as error:
             return error.reason
         except FileNotFoundError:
             return "no such file"
@@ -293,9 +295,8 @@ def write_skipped(path: str | Path, problems: Iterable[Problem]) -> Path:
     path = Path(path)
     if path.is_dir():
         path = path / "skipped.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = [_SKIPPED_HEADER, *((p.file, p.line, p.image, p.reason) for p in problems)]
-    path.write_text(format_csv(table), encoding="utf-8")
+    replace_file(path, format_csv(table).encode())
     return path
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.errors import CalibrationError
 from bone_age_tf.files import replace_file
 
 _MIDDLE_MONTHS: Final = 120.0
@@ -49,10 +50,6 @@ _AGES_MONTHS: Final = (12.0, 228.0)
 """The ages between which the bound holds."""
 MIN_CASES: Final = 3
 DEFAULT_SCATTER_MONTHS: Final = 12.0
-
-
-class CalibrationError(ValueError):
-    """A calibration that cannot be made or read; the message names it and what helps."""
 
 
 @dataclasses.dataclass(frozen=True)

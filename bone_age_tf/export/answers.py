@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from bone_age_tf import schema
-from bone_age_tf.file_kinds import OTHER_KINDS
+from bone_age_tf.images.file_kinds import OTHER_KINDS
 from bone_age_tf.reasons import (
     ERROR,
     IN_WIDE_MARGINS,

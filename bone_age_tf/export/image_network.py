@@ -13,7 +13,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 import bone_age_tf
 from bone_age_tf import schema
-from bone_age_tf.export import lite, parity
+from bone_age_tf.errors import ParityError
+from bone_age_tf.export import lite
 from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
 from bone_age_tf.export.publish import INTENDED_USE, next_version
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
@@ -43,7 +44,7 @@ def publish_image_network(
         keep_keras: whether the network itself goes beside, to be part of a SavedModel.
 
     Raises:
-        parity.ParityError: it does not agree; nothing is published.
+        ParityError: it does not agree; nothing is published.
     """
     with in_float32():
         plain = build()
@@ -94,6 +95,4 @@ def _check_parity(network: keras.Model, data: bytes, images: np.ndarray) -> None
         for name, values in runner(image=image[np.newaxis]).items():
             difference = float(np.abs(values[0] - expected[name][place]).max())
             if not difference < PARITY_LIMIT:  # NaN fails too
-                raise parity.ParityError(
-                    f"{network.name}: {name} is {difference} from the Keras model"
-                )
+                raise ParityError(f"{network.name}: {name} is {difference} from the Keras model")

@@ -20,6 +20,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
 from bone_age_tf import schema
+from bone_age_tf.errors import ExportError
 from bone_age_tf.export.saved_model import BYTES_SIGNATURE
 from bone_age_tf.progress import Minutes
 
@@ -74,10 +75,10 @@ def convert_int8(float32: bytes, calibration: Sequence[Case], error_months: floa
             that takes most of the time.
 
     Raises:
-        ValueError: no calibration images, or no convolution.
+        ExportError: no calibration images, or no convolution.
     """
     if not calibration:
-        raise ValueError("int8 needs images to calibrate on; set --config.calibration_images=200")
+        raise ExportError("int8 needs images to calibrate on; set --config.calibration_images=200")
     operations = _backbone(float32)
     ranges = activation_ranges(float32, calibration)
     step = max(1, len(calibration) // _TUNING_CASES)
@@ -178,7 +179,7 @@ def _backbone(float32: bytes) -> list[_Operation]:
             name = tfl_flatbuffer_utils.get_tensor_name(graph.tensors[output])
             found.append(_Operation(kind, name))
     if not any(one.kind in _CONVOLUTIONS for one in found):
-        raise ValueError("the network has no convolution that could be int8")
+        raise ExportError("the network has no convolution that could be int8")
     return found
 
 

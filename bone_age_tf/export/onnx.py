@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bone_age_tf import schema
+from bone_age_tf.errors import MissingExtraError
 
 _OPSET = 18
 
@@ -73,4 +74,4 @@ def _require(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise ValueError(f"ONNX needs {package}: pip install 'bone-age-tf[onnx]'") from None
+        raise MissingExtraError("--formats=onnx", "onnx") from None

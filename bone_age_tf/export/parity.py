@@ -13,6 +13,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
+from bone_age_tf.errors import ParityError
 from bone_age_tf.export.formats import DYNAMIC, FLOAT32_MAP, INT8, ONNX, UINT8
 from bone_age_tf.export.lite_int8 import ask
 from bone_age_tf.export.onnx import months_of_onnx
@@ -54,10 +55,6 @@ for _ in range(2):
 print((peak() - before) / 1024)
 """
 """In a process of its own: megabytes that loading a file and asking it takes."""
-
-
-class ParityError(RuntimeError):
-    """An exported file does not answer as the model does."""
 
 
 @dataclasses.dataclass(frozen=True)

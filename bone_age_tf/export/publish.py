@@ -19,7 +19,6 @@ from bone_age_tf.evaluation.familiarity import Familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, lite_int8, onnx, parity, saved_model
-from bone_age_tf.export.film_graph import FilmCheck
 from bone_age_tf.export.formats import (
     DEFAULT_FORMATS,
     DYNAMIC,
@@ -36,6 +35,7 @@ from bone_age_tf.models.build import build_model, build_served_model
 from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.progress import shown
+from bone_age_tf.quality.graph import FilmCheck
 from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.training.precision import in_float32
 
@@ -80,7 +80,7 @@ def publish(
         The version's folder and the parity measured.
 
     Raises:
-        parity.ParityError: a file answers otherwise than the model; nothing is published.
+        ParityError: a file answers otherwise than the model; nothing is published.
     """
     home = exports_dir / config.model
     home.mkdir(parents=True, exist_ok=True)

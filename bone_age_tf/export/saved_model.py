@@ -10,8 +10,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from bone_age_tf import schema
 from bone_age_tf.export import answers
-from bone_age_tf.export.film_graph import FilmCheck, look_at_files
 from bone_age_tf.export.overlay import overlay_png
+from bone_age_tf.quality.graph import FilmCheck, look_at_files
 
 BYTES_SIGNATURE = "serving_default"
 TENSOR_SIGNATURE = "tensors"

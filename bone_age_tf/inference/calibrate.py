@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.errors import CalibrationError, InputError, ModelError
 from bone_age_tf.evaluation.site_calibration import (
     DEFAULT_SCATTER_MONTHS,
     ENOUGH_CASES,
     MIN_CASES,
-    CalibrationError,
     SiteCalibration,
     fit_site_calibration,
     largest_correction_months,
@@ -22,12 +22,12 @@ from bone_age_tf.evaluation.site_calibration import (
 )
 from bone_age_tf.evaluation.site_doubts import find_doubts
 from bone_age_tf.files import is_standard_output, require_writable_file
-from bone_age_tf.inference.cases import Case, InputError, collect_cases
+from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.command import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, RESEARCH_USE
-from bone_age_tf.inference.film_check import FilmChecker, load_checker
 from bone_age_tf.inference.prediction_table import answer_cases
-from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
+from bone_age_tf.inference.predictor import Predictor, choose_version
 from bone_age_tf.progress import shown
+from bone_age_tf.quality.checker import FilmChecker, load_checker
 
 _LEFT_OUT_SHOWN = 5
 

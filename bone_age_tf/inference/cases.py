@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bone_age_tf import schema
 from bone_age_tf.csv_text import unescape
-from bone_age_tf.data import radiograph
 from bone_age_tf.data.file_names import NamedFiles
+from bone_age_tf.errors import InputError
+from bone_age_tf.images import reading
 
 COLUMNS = (schema.IMAGE, schema.SEX, schema.AGE_MONTHS)
 """Columns of an input table; only the first is required."""
@@ -21,10 +22,6 @@ _SEX_WORD_COLUMNS = ("sex", "gender", "patient_sex", "patientsex", "patient's_se
 _SEX_FLAG_COLUMNS = {"male": schema.MALE, "is_male": schema.MALE, "female": schema.FEMALE}
 """Names of columns that hold true or false, and the sex for which they are true."""
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-class InputError(ValueError):
-    """An input that holds nothing to predict; the message names it and what helps."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     with a problem.
 
     Args:
-        input_path: a file ending in `radiograph.SUFFIXES` or .csv, or a folder.
+        input_path: a file ending in `reading.SUFFIXES` or .csv, or a folder.
         sex: female, male, f or m, for every image that the table gives no sex; None if unknown.
 
     Raises:
@@ -71,11 +68,11 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     suffix = path.suffix.lower()
     if suffix == _TABLE_SUFFIX:
         return _read_table(path, code)
-    if suffix in radiograph.SUFFIXES:
+    if suffix in reading.SUFFIXES:
         return [Case(_printable(path), path, code)]
     raise InputError(
         f"{path}: cannot read files ending in {path.suffix!r}; give "
-        f"{', '.join((*radiograph.SUFFIXES, _TABLE_SUFFIX))} or a folder"
+        f"{', '.join((*reading.SUFFIXES, _TABLE_SUFFIX))} or a folder"
     )
 
 
@@ -104,18 +101,18 @@ def _images_below(folder: Path) -> list[Path]:
         if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    images = [path for path in files if path.suffix.lower() in radiograph.SUFFIXES]
+    images = [path for path in files if path.suffix.lower() in reading.SUFFIXES]
     kinds = collections.Counter(path.suffix.lower() or "no ending" for path in files)
     others = [
         f"{count} {ending}"
         for ending, count in kinds.most_common()
-        if ending not in radiograph.SUFFIXES
+        if ending not in reading.SUFFIXES
     ]
     if not images:
         there = f"; it holds {', '.join(others[:_KINDS_LISTED])}" if others else ""
         raise InputError(
             f"{folder}: no radiographs in this folder; it needs files ending in "
-            f"{', '.join(radiograph.SUFFIXES)}{there}"
+            f"{', '.join(reading.SUFFIXES)}{there}"
         )
     if others:
         logging.getLogger(__name__).warning(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bone_age_tf.evaluation.site_calibration import CalibrationError, read_site_calibration
+from bone_age_tf.errors import CalibrationError, InputError, ModelError
+from bone_age_tf.evaluation.site_calibration import read_site_calibration
 from bone_age_tf.evaluation.site_doubts import years_warning
 from bone_age_tf.files import is_standard_output, require_writable_file
-from bone_age_tf.inference.cases import Case, InputError, collect_cases
-from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.journal import Answers, open_journal
 from bone_age_tf.inference.prediction_table import (
     BOTH_SEXES,
@@ -20,7 +20,8 @@ from bone_age_tf.inference.prediction_table import (
     answer_cases,
     summarise,
 )
-from bone_age_tf.inference.predictor import ModelError, Predictor, choose_version
+from bone_age_tf.inference.predictor import Predictor, choose_version
+from bone_age_tf.quality.checker import load_checker
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 1

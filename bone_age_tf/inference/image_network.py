@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from ai_edge_litert.interpreter import Interpreter
 
-from bone_age_tf.inference.predictor import METADATA_FILE, ModelError
+from bone_age_tf.errors import ModelError
+from bone_age_tf.inference.predictor import METADATA_FILE
 from bone_age_tf.native_output import native_stderr_held_back
 
 Loaded = TypeVar("Loaded")

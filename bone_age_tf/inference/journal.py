@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bone_age_tf.errors import InputError
 from bone_age_tf.files import is_standard_output, replace_file
-from bone_age_tf.inference.cases import Case, InputError
+from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.prediction_table import Row
 from bone_age_tf.inference.predictor import Prediction
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.csv_text import format_csv
-from bone_age_tf.data import radiograph
+from bone_age_tf.errors import PredictionError, RadiographError
 from bone_age_tf.files import replace_file
+from bone_age_tf.images import reading
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.inference.film_check import FilmChecker
-from bone_age_tf.inference.predictor import Prediction, PredictionError, Predictor
+from bone_age_tf.inference.predictor import Prediction, Predictor
 from bone_age_tf.progress import shown
+from bone_age_tf.quality.checker import FilmChecker
 from bone_age_tf.reasons import TEXTS, Reason
 
 HEADER = ("image", "sex", "bone_age_months", "lower_90", "upper_90", "status", "reason")
@@ -226,8 +227,8 @@ def look_at(predictor: Predictor, checker: FilmChecker | None, case: Case) -> Lo
     if case.problem is not None:
         return Look(None, case.problem)
     try:
-        image = radiograph.read_radiograph(case.path, case.image)
-    except radiograph.RadiographError as error:
+        image = reading.read_radiograph(case.path, case.image)
+    except RadiographError as error:
         return Look(None, error.reason)
     reason = ""
     if checker is not None:

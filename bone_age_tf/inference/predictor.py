@@ -10,8 +10,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
-from bone_age_tf.data import radiograph
+from bone_age_tf.errors import InputError, ModelError, PredictionError
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
+from bone_age_tf.images import resizing
 from bone_age_tf.native_output import native_stderr_held_back
 
 METADATA_FILE = "metadata.json"
@@ -24,16 +25,8 @@ _SEX_CODES = {name: code for code, name in enumerate(schema.SEX_NAMES)}
 _PIXEL_RANGE = [0, 255]
 
 
-class ModelError(ValueError):
-    """An export that cannot be used; the message names the file, what is wrong and what helps."""
-
-
 class _ResizeModeError(ValueError):
     """Metadata with a resize mode that this version does not have, as older exports may have."""
-
-
-class PredictionError(ValueError):
-    """The model's answer for one image is not a number."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +159,11 @@ class Predictor:
             [size_px, size_px] float32, 0 to 255.
 
         Raises:
-            ValueError: not two-dimensional, or without pixels.
+            InputError: not two-dimensional, or without pixels.
         """
         if image.ndim != 2 or not image.size:
-            raise ValueError(f"image has shape {image.shape}; give [H, W] with at least one pixel")
-        return radiograph.resize(np.asarray(image, np.float32), self.size_px, self.resize_mode)
+            raise InputError(f"image has shape {image.shape}; give [H, W] with at least one pixel")
+        return resizing.resize(np.asarray(image, np.float32), self.size_px, self.resize_mode)
 
     def predict(self, image: np.ndarray, sex: int) -> Prediction:
         """Estimates the bone age in one radiograph.
@@ -180,7 +173,7 @@ class Predictor:
             sex: `schema.FEMALE` or `schema.MALE`.
 
         Raises:
-            ValueError: the image is not [H, W] or the sex is no code.
+            InputError: the image is not [H, W] or the sex is no code.
             PredictionError: the model answered something that is not a finite number.
         """
         return self.predict_fitted(self.fit_image(image), sex)
@@ -191,7 +184,7 @@ class Predictor:
         Args and errors as for `predict`.
         """
         if sex not in (schema.FEMALE, schema.MALE):
-            raise ValueError(f"sex is {sex!r}; give {schema.FEMALE} (female) or {schema.MALE}")
+            raise InputError(f"sex is {sex!r}; give {schema.FEMALE} (female) or {schema.MALE}")
         pixels = image[np.newaxis, :, :, np.newaxis]
         if self._takes_uint8:
             pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

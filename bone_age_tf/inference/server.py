@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.errors import InputError, ServerError
 from bone_age_tf.inference.predictor import SIGNATURE
 from bone_age_tf.serving_messages import PREDICT_METHOD, predict_request, read_response
 
@@ -31,18 +32,6 @@ _ADDRESS = re.compile(
     r"(?P<scheme>grpcs?|https?)://(?P<host>[^/]+)(/v1/models)?/(?P<model>[^/:]+)"
     r"(/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?/?"
 )
-
-
-class ServerError(RuntimeError):
-    """A server that gives no answer; the message says what is wrong and what helps.
-
-    Attributes:
-        lasting: whether other films would fare no better.
-    """
-
-    def __init__(self, message: str, lasting: bool):
-        super().__init__(message)
-        self.lasting = lasting
 
 
 @dataclass(frozen=True)
@@ -68,11 +57,11 @@ class Address:
         """Reads an address.
 
         Raises:
-            ValueError: it is none; the message says what one looks like.
+            InputError: it is none; the message says what one looks like.
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
-            raise ValueError(
+            raise InputError(
                 f"--server={text}: write grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL, with "
                 "/versions/N or /labels/NAME behind it if you like"
             )

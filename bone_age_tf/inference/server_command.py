@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bone_age_tf import reasons, schema
-from bone_age_tf.data import radiograph
-from bone_age_tf.inference.cases import Case, InputError, collect_cases
+from bone_age_tf.errors import InputError, RadiographError, ServerError
+from bone_age_tf.images import reading
+from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.command import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
@@ -20,13 +21,7 @@ from bone_age_tf.inference.command import (
 )
 from bone_age_tf.inference.prediction_table import Row, rows_of, sexes_of
 from bone_age_tf.inference.predictor import Prediction
-from bone_age_tf.inference.server import (
-    DEFAULT_TIMEOUT_S,
-    Address,
-    Server,
-    ServerError,
-    connect,
-)
+from bone_age_tf.inference.server import DEFAULT_TIMEOUT_S, Address, Server, connect
 
 _AT_ONCE = 4
 """Requests on their way, so that the server can put them into one batch."""
@@ -107,8 +102,8 @@ def _ask(server: Server, case: Case) -> list[Row]:
     if case.problem is not None:
         return [Row(case.image, _sex_name(case), None, case.problem)]
     try:
-        data = radiograph.read_file(case.path, case.image)
-    except radiograph.RadiographError as error:
+        data = reading.read_file(case.path, case.image)
+    except RadiographError as error:
         return [Row(case.image, _sex_name(case), None, error.reason)]
     found = server.ask(data, sexes_of(case))
     try:

@@ -17,7 +17,7 @@ import keras
 import ml_collections
 from keras import layers as kl
 
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
 

@@ -31,6 +31,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bone_age_tf.errors import OutOfTimeError
+
 PACKAGES = (
     "absl-py", "filelock", "h5py", "keras", "markdown-it-py", "mdurl", "ml-collections",
     "ml-dtypes", "namex", "numpy", "optree", "packaging", "pillow", "pygments", "pyyaml", "rich",
@@ -122,7 +124,6 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     from bone_age_tf.files import replace_file
     from bone_age_tf.recipes.catalog import load_recipe
     from bone_age_tf.training import fit as fitting
-    from bone_age_tf.training.checkpoints import OutOfTimeError
     from bone_age_tf.training.precision import set_precision
 
     def say(text: str) -> None:

@@ -17,7 +17,7 @@ import keras
 import ml_collections
 
 from bone_age_tf import config as configs
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
 from bone_age_tf.recipes.recipe import Recipe, Stage
 from bone_age_tf.training import fit as fitting
@@ -65,7 +65,7 @@ class StageRun:
         Raises:
             ConfigError: a folder holds a stage that was trained otherwise, or first weights are
                 missing.
-            training.checkpoints.OutOfTimeError: `stop_at` was reached.
+            training.OutOfTimeError: `stop_at` was reached.
         """
         for number, stage in enumerate(self.recipe.stages, start=1):
             init = self._init(stage)

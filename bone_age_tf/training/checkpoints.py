@@ -19,6 +19,7 @@ import h5py
 import keras
 import numpy as np
 
+from bone_age_tf.errors import OutOfTimeError, TrainingDivergedError
 from bone_age_tf.files import replace_file, require_room
 
 MAE_METRIC = "mae"
@@ -29,14 +30,6 @@ RESUME_SECONDS = 240.0
 
 _WRITING = "writing.weights.h5"
 _RANDOM, _FIGURES = "random_states", "running_figures"
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss became NaN or infinite."""
-
-
-class OutOfTimeError(RuntimeError):
-    """The time that a training was given is over; its state has been saved."""
 
 
 class ResumePoints(keras.callbacks.Callback):

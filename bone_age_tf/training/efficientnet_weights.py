@@ -6,7 +6,8 @@ from pathlib import Path
 
 import keras
 
-from bone_age_tf.config import ConfigError, load_config
+from bone_age_tf.config import load_config
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.build import FEATURES_LAYER, build_model
 from bone_age_tf.models.efficientnet_lite import STAGES
 from bone_age_tf.training.torch_file import read_tensors

@@ -9,6 +9,7 @@ import ml_collections
 
 from bone_age_tf import schema
 from bone_age_tf.data import augmentation
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints
@@ -81,10 +82,10 @@ def fit(
         The network with the lowest validation MAE, `checkpoints/best.keras`.
 
     Raises:
-        checkpoints.TrainingDivergedError: the loss is no longer a number.
-        checkpoints.OutOfTimeError: `stop_at` was reached; a resume point has been written.
+        TrainingDivergedError: the loss is no longer a number.
+        OutOfTimeError: `stop_at` was reached; a resume point has been written.
         ConfigError: the first weights cannot be had.
-        ValueError: too few images for a batch.
+        ConfigError: too few images for a batch.
     """
     folder = workdir / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def fit(
         return folder / "best.keras"
     ids = data.training_ids(config)
     if len(ids) < config.batch_size:
-        raise ValueError(
+        raise ConfigError(
             f"{len(ids)} training images do not fill a batch of {config.batch_size}; "
             f"lower it with --config.batch_size={max(1, len(ids) // 4)}"
         )

@@ -9,7 +9,8 @@ import keras
 import ml_collections
 import numpy as np
 
-from bone_age_tf.config import ConfigError, read_config
+from bone_age_tf.config import read_config
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.build import load_network
 from bone_age_tf.training import efficientnet_weights
 

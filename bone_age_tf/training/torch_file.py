@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from bone_age_tf.errors import DataError
+
 _MAGIC = 0x1950A86A20F9469CFC6C
 _TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
@@ -22,14 +24,14 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     Nothing in the file is executed: it may only name what a table of tensors is made of.
 
     Raises:
-        ValueError: not such a file, or one that holds something else than tensors by name; the
+        DataError: not such a file, or one that holds something else than tensors by name; the
             message names it.
     """
     try:
         with path.open("rb") as file:
             return _read(file)
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}: not a file of PyTorch tensors ({error})") from None
+        raise DataError(f"{path}: not a file of PyTorch tensors ({error})") from None
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -8,15 +8,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bone_age_tf import file_kinds, reasons, schema
-from bone_age_tf.data import decoding, radiograph
+from bone_age_tf import reasons, schema
+from bone_age_tf.errors import PageError
 from bone_age_tf.files import require_writable_folder
-from bone_age_tf.inference import film_check
+from bone_age_tf.images import decoding, file_kinds, resizing
 from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
 from bone_age_tf.inference.predictor import METADATA_FILE, SIGNATURE, Predictor, exported_versions
+from bone_age_tf.quality import checker as film_check
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.compression import compress_files, sent_bytes
-from bone_age_tf.web.litert_js import PageError
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "exports" / "web"
@@ -142,13 +142,13 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "both_sexes": BOTH_SEXES,
         "luma": decoding.LUMA,
         "far": decoding.FAR,
-        "black": radiograph.BLACK,
-        "plain": radiograph.PLAIN,
-        "plain_percent": radiograph.PLAIN_PERCENT,
-        "step_lines": radiograph.STEP_LINES,
-        "step_percent": radiograph.STEP_PERCENT,
-        "thin_edge": radiograph.THIN_EDGE,
-        "margins": radiograph.MARGINS,
+        "black": resizing.BLACK,
+        "plain": resizing.PLAIN,
+        "plain_percent": resizing.PLAIN_PERCENT,
+        "step_lines": resizing.STEP_LINES,
+        "step_percent": resizing.STEP_PERCENT,
+        "thin_edge": resizing.THIN_EDGE,
+        "margins": resizing.MARGINS,
         "least_side_px": reasons.LEAST_SIDE_PX,
         "least_range": reasons.LEAST_RANGE,
         "levels_side_px": reasons.LEVELS_SIDE_PX,

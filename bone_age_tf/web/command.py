@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from bone_age_tf.errors import ModelError, PageError
 from bone_age_tf.inference.command import EXIT_OK, EXIT_USAGE, RESEARCH_USE
-from bone_age_tf.inference.predictor import ModelError, choose_version
+from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.web.build import Page, build_page
 from bone_age_tf.web.compression import brotli
-from bone_age_tf.web.litert_js import PageError
 from bone_age_tf.web.server import make_server
 
 _MEGABYTE = 1e6

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from bone_age_tf.errors import PageError
+
 _CORE, _WASM_UTILS = "@litertjs/core", "@litertjs/wasm-utils"
 
 RUNTIMES = ("litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm_threaded_internal")
@@ -13,10 +15,6 @@ RUNTIMES = ("litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm_
 
 _INSTALL_SECONDS = 300
 _SOURCE_MAP = re.compile(r"\n//# sourceMappingURL=\S+\s*$")
-
-
-class PageError(ValueError):
-    """A page that cannot be built or served; the message says what is wrong and what helps."""
 
 
 def install(sources: Path, with_tests: bool = False) -> Path:

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from bone_age_tf.errors import PageError
 from bone_age_tf.web.compression import ENCODINGS
-from bone_age_tf.web.litert_js import PageError
 
 HOST = "127.0.0.1"
 

@@ -13,6 +13,7 @@ from etils import epath
 
 from bone_age_tf import progress, schema
 from bone_age_tf.data.builders import radiograph_features
+from bone_age_tf.errors import DataError
 
 from . import examples, truth
 from .population import SPLITS, PhantomSettings
@@ -160,7 +161,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             **kwargs: see `tfds.core.GeneratorBasedBuilder`.
 
         Raises:
-            ValueError: the folder holds a dataset of the same configuration name and other
+            DataError: the folder holds a dataset of the same configuration name and other
                 settings.
         """
         super().__init__(**kwargs)
@@ -168,7 +169,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         found = self.info.metadata["settings"]
         other = [f"{name} {found.get(name)}" for name in wanted if found.get(name) != wanted[name]]
         if other:
-            raise ValueError(
+            raise DataError(
                 f"{self.data_dir} was prepared with other settings ({', '.join(other)}); name the "
                 "configuration differently or delete the folder"
             )

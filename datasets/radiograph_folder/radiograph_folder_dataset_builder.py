@@ -7,7 +7,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from bone_age_tf.data import builders, file_names, png_store, radiograph, rows
+from bone_age_tf.data import builders, file_names, png_store, rows
+from bone_age_tf.errors import DataError, MissingFilesError
+from bone_age_tf.images import reading
 
 _COLUMNS = rows.Columns("image", "sex", "age_months", "chronological_age_months", "split")
 _TABLE = "radiographs.csv"
@@ -83,12 +85,12 @@ several. Its first line names the columns:
             if path.suffix.lower() == ".csv" and path.is_file() and not path.name.startswith(".")
         )
         if not tables:
-            raise FileNotFoundError(
+            raise MissingFilesError(
                 f"no .csv table in {root}\n\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         named = [path for path in tables if path.name == _TABLE]
         if len(tables) > 1 and not named:
-            raise ValueError(
+            raise DataError(
                 f"{len(tables)} .csv files in {root}: {', '.join(path.name for path in tables)}; "
                 f"rename the one to read {_TABLE}, or leave only one there"
             )
@@ -97,7 +99,7 @@ several. Its first line names the columns:
     def _note_unused(self, root: Path, named: set[Path]) -> None:
         files = {path.resolve() for path in named}
         unused = sum(
-            path.suffix.lower() in radiograph.SUFFIXES
+            path.suffix.lower() in reading.SUFFIXES
             and path.is_file()
             and path.resolve() not in files
             for path in root.rglob("*")

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from bone_age_tf import schema
-from bone_age_tf.data import file_names, radiograph, rows
+from bone_age_tf.data import file_names, rows
+from bone_age_tf.errors import DataError
+from bone_age_tf.images import reading
 
 
 def parse_male(text: str) -> int:
@@ -196,7 +198,7 @@ class ManualFolder:
             try:
                 self._archive_of[path] = self._opened.enter_context(zipfile.ZipFile(path))
             except zipfile.BadZipFile as error:
-                raise ValueError(
+                raise DataError(
                     f"{self._name(path)}: cannot be opened ({error}); download it again"
                 ) from None
         return self._archive_of[path]
@@ -209,7 +211,7 @@ def read_xlsx(data: bytes, name: str) -> rows.Table:
     """Reads the first sheet of an Excel file's bytes; line numbers are its row numbers.
 
     Raises:
-        ValueError: not such a file, or see `rows.make_table`; the message names the file.
+        DataError: not such a file, or see `rows.make_table`; the message names the file.
     """
     import openpyxl  # only for the test split's table, since importing it takes time
     from openpyxl.utils.exceptions import InvalidFileException
@@ -217,7 +219,7 @@ def read_xlsx(data: bytes, name: str) -> rows.Table:
     try:
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
     except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError) as error:
-        raise ValueError(f"{name}: not an Excel table ({error}); download it again") from None
+        raise DataError(f"{name}: not an Excel table ({error}); download it again") from None
     with contextlib.closing(book):
         cells = book.worksheets[0].iter_rows(values_only=True)
         records = [(line, [_cell_text(cell) for cell in row]) for line, row in enumerate(cells, 1)]
@@ -241,4 +243,4 @@ def _children(folder: Path, name: str) -> list[Path]:
 
 def _is_image(path: PurePosixPath) -> bool:
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in radiograph.SUFFIXES and not hidden
+    return path.suffix.lower() in reading.SUFFIXES and not hidden

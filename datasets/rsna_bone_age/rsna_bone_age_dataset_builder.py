@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from bone_age_tf.data import builders, png_store, rows
+from bone_age_tf.errors import MissingFilesError
 
 from . import layout
 
@@ -127,7 +128,7 @@ Kaggle has the training images and table, and the test images without their ages
             missing.append(f"table ({' or '.join(files.tables)})")
         text = f"no {' and no '.join(missing)}"
         if files.split == "train":
-            raise FileNotFoundError(
+            raise MissingFilesError(
                 f"train: {text} in {folder.root}\n\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         self._say(f"{files.split}: left out: {text} in the manual directory")

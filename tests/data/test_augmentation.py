@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from bone_age_tf import config as configs
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data.augmentation import build_augmentation, build_mixing
+from bone_age_tf.errors import ConfigError
 
 
 def settings(policy, **changes):

@@ -5,10 +5,10 @@ import pytest
 
 from bone_age_tf import config as configs
 from bone_age_tf import runs
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.label_trust import balance_weights, read_label_trust, require_named
 from bone_age_tf.data.prepared import PreparedData
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.training import fit as fitting
 
 TRAIN = pipeline.Part("train")

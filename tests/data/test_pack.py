@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf.config import ConfigError
-from bone_age_tf.data import pack, packing, pipeline, radiograph
+from bone_age_tf.data import pack, packing, pipeline
 from bone_age_tf.data.packed import PackedData
+from bone_age_tf.errors import ConfigError
+from bone_age_tf.images import reading, resizing
 
 PARTS = {"train": pipeline.Part("train"), "validation": pipeline.Part("validation")}
 
@@ -51,8 +52,8 @@ def test_what_comes_out_is_what_went_in(tmp_path, part_bytes):
     assert np.isnan(read.boxes[0]).all()
     images = read.images([0, 2], 32, "pad")
     for image, row in zip(images, (rows[0], rows[2]), strict=True):
-        wanted = radiograph.resize(radiograph.read_radiograph(row.image), 32)
-        np.testing.assert_array_equal(image, radiograph.to_uint8(wanted))
+        wanted = resizing.resize(reading.read_radiograph(row.image), 32)
+        np.testing.assert_array_equal(image, resizing.to_uint8(wanted))
 
 
 def test_smaller_packs_leave_no_parts_of_larger_ones(tmp_path):
@@ -86,12 +87,10 @@ def test_images_are_encoded_anew():
     jpeg = pack.encode_image(data, 80, 90)
     with Image.open(io.BytesIO(jpeg)) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "L", (40, 80))
-    wanted = radiograph.shrink(radiograph.read_radiograph(data), 80)
-    assert np.abs(radiograph.read_radiograph(jpeg) - wanted).mean() < 3
+    wanted = resizing.shrink(reading.read_radiograph(data), 80)
+    assert np.abs(reading.read_radiograph(jpeg) - wanted).mean() < 3
     lossless = pack.encode_image(data, 0, 0)
-    np.testing.assert_array_equal(
-        radiograph.read_radiograph(lossless), radiograph.read_radiograph(data)
-    )
+    np.testing.assert_array_equal(reading.read_radiograph(lossless), reading.read_radiograph(data))
 
 
 def test_what_cannot_be_packed_or_read_is_named(tmp_path):

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from bone_age_tf.errors import CalibrationError
 from bone_age_tf.evaluation.site_calibration import (
-    CalibrationError,
     SiteCalibration,
     fit_site_calibration,
     largest_correction_months,

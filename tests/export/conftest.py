@@ -27,9 +27,9 @@ def served(root, phantoms, drawn, tmp_path_factory):
     from bone_age_tf import config as configs
     from bone_age_tf.evaluation.familiarity import fit_familiarity
     from bone_age_tf.export import parity, publish
-    from bone_age_tf.export.film_check import load_film_check
     from bone_age_tf.models.build import build_features_model, build_model
     from bone_age_tf.models.catalog import MODELS
+    from bone_age_tf.quality.publish import load_film_check
 
     exports = tmp_path_factory.mktemp("served")
     shutil.copytree(root / "exports" / "film_check", exports / "film_check")
@@ -66,7 +66,7 @@ def served(root, phantoms, drawn, tmp_path_factory):
 
 
 def _fitted(film):
-    from bone_age_tf.data import radiograph
+    from bone_age_tf.images import resizing
 
     # The quality check cuts black edges off before it hands a film on.
-    return radiograph.resize(radiograph.trim_margins(film.astype(np.float32)), 32)[..., None]
+    return resizing.resize(resizing.trim_margins(film.astype(np.float32)), 32)[..., None]

@@ -9,12 +9,13 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from made_films import sharpen
 
-from bone_age_tf import commands
-from bone_age_tf.data import pipeline, preprocessing, radiograph
+from bone_age_tf.data import pipeline
+from bone_age_tf.errors import ParityError
 from bone_age_tf.evaluation.familiarity import fit_familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, lite_int8, parity, publish
+from bone_age_tf.images import graph_reading, reading
 from bone_age_tf.inference.predictor import Predictor, latest_version
 from bone_age_tf.models.build import build_features_model, build_model
 from bone_age_tf.models.removal import MONTHS_MAP, build_removal_model
@@ -30,7 +31,7 @@ ONCE = pytest.mark.parametrize("exported", [("distribution", "pad")], indirect=T
 def cases_of(phantoms, config, part):
     found = []
     for row in pipeline.read_encoded(phantoms, pipeline.Part(part)).as_numpy_iterator():
-        image = preprocessing.decode_and_resize(row["image"], config.image_size_px, config.resize)
+        image = graph_reading.decode_and_resize(row["image"], config.image_size_px, config.resize)
         found.append(
             parity.Case(row["image"], image.numpy(), int(row["sex"]), float(row["age_months"]))
         )
@@ -125,7 +126,7 @@ def test_bytes_of_any_shape_share_a_batch(exported):
     answer = serve(image_bytes=tf.constant(encoded), sex=tf.constant([[0.0], [1.0], [1.0]]))
     images = np.stack(
         [
-            preprocessing.decode_and_resize(data, config.image_size_px, config.resize)
+            graph_reading.decode_and_resize(data, config.image_size_px, config.resize)
             for data in encoded
         ]
     )
@@ -272,7 +273,7 @@ def test_metadata_says_what_a_runtime_needs(exported):
 def test_the_predictor_reads_what_export_writes(exported):
     config, network, exports, folder, _, test = exported
     assert latest_version(exports, "tiny") == folder
-    image = radiograph.read_radiograph(test[3].encoded)
+    image = reading.read_radiograph(test[3].encoded)
     found = Predictor.load(folder).predict(image, test[3].sex)
     expected = keras_months(network, test)[3]
     assert found.age_months == pytest.approx(expected, abs=0.05)
@@ -292,7 +293,7 @@ def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
     assert measured["saved_model"]["max_months"] < 0.05
     plain, moved = Predictor.load(folder), Predictor.load(second)
     for case in test[:4]:
-        image = radiograph.read_radiograph(case.encoded)
+        image = reading.read_radiograph(case.encoded)
         before, after = plain.predict(image, case.sex), moved.predict(image, case.sex)
         assert after.age_months == pytest.approx(site.apply(before.age_months, case.sex), abs=0.05)
         if before.lower_90 > 0 and before.upper_90 < 240:
@@ -311,12 +312,12 @@ def test_a_broken_conversion_is_not_published(exported, monkeypatch):
         return np.full(len(cases), np.nan), 0
 
     monkeypatch.setattr(parity, "_saved_model_months", broken)
-    with pytest.raises(parity.ParityError, match="saved_model answers nan"):
+    with pytest.raises(ParityError, match="saved_model answers nan"):
         publish.publish(network, config, test, test, {}, exports, formats=())
     monkeypatch.setattr(
         parity, "_saved_model_months", lambda *_: (keras_months(network, test) + 2, 0)
     )
-    with pytest.raises(parity.ParityError, match=r"2\.00 months .* nothing was published"):
+    with pytest.raises(ParityError, match=r"2\.00 months .* nothing was published"):
         publish.publish(network, config, test, test, {}, exports, formats=())
     assert [path.name for path in (exports / "tiny").iterdir()] == [folder.name]
 
@@ -343,11 +344,6 @@ def test_int8_that_is_too_far_off_is_told():
     assert "WARNING" in parity.parity_table(found | {"litert_int8": worse})
 
 
-def test_users_errors_are_known_to_the_command_line():
-    assert parity.ParityError in commands.USERS_ERRORS
-
-
-@pytest.mark.slow
 def test_exports_tell_what_is_unlike_a_hand(phantoms, tiny_config, tmp_path):
     keras.utils.set_random_seed(2)
     network = build_model(tiny_config)

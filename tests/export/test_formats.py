@@ -12,10 +12,10 @@ from ai_edge_litert.interpreter import Interpreter
 from made_films import encode, sharpen
 
 from bone_age_tf import cli
-from bone_age_tf.data import radiograph
 from bone_age_tf.export import lite_int8, parity, publish
 from bone_age_tf.export.onnx import write_onnx
 from bone_age_tf.exporting import _by_age_and_sex, _for_calibration
+from bone_age_tf.images import resizing
 from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.models.build import build_model
 
@@ -34,7 +34,7 @@ def exported(tmp_path_factory, drawn):
     network = build_model(config)
     sharpen(network)
     cases = [
-        parity.Case(encode(film), radiograph.resize(film.astype(np.float32), 32)[..., None], s, 9.0)
+        parity.Case(encode(film), resizing.resize(film.astype(np.float32), 32)[..., None], s, 9.0)
         for film in drawn
         for s in (0, 1)
     ]
@@ -68,7 +68,7 @@ def test_onnx_runtime_answers_as_keras_does(exported, drawn):
     assert [one.name for one in session.get_inputs()] == ["image", "sex"]
     metadata = json.loads(session.get_modelmeta().custom_metadata_map["metadata.json"])
     assert metadata["name"] == "efficientnet_lite0"
-    films = [radiograph.resize(film.astype(np.float32), 32)[..., None] for film in drawn]
+    films = [resizing.resize(film.astype(np.float32), 32)[..., None] for film in drawn]
     names = [one.name for one in session.get_outputs()]
     sexes = np.array([[0], [1], [0], [1]], np.float32)
     found = dict(zip(names, session.run(None, {"image": films, "sex": sexes}), strict=True))

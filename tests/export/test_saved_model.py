@@ -13,14 +13,15 @@ from made_films import encode
 from PIL import Image
 
 from bone_age_tf import config as configs
-from bone_age_tf.data import radiograph
+from bone_age_tf.errors import ParityError, RadiographError
 from bone_age_tf.export import parity, publish, saved_model
-from bone_age_tf.export.film_check import load_film_check
 from bone_age_tf.export.overlay import overlay_png
+from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import predict_cases
 from bone_age_tf.inference.predictor import Predictor
+from bone_age_tf.quality.checker import load_checker
+from bone_age_tf.quality.publish import load_film_check
 from bone_age_tf.reasons import TEXTS, Reason
 
 SIGNATURES = ("serving_default", "tensors", "explain")
@@ -79,7 +80,7 @@ def grained(hand):
     """A hand on what is not plain, so that JPEG does not make margins of it."""
     grain = np.random.default_rng(0).normal(0, 6, hand.shape)
     low, high = np.percentile(hand + grain, [0.5, 99.5])
-    return radiograph.to_uint8((hand + grain - low) * 255 / (high - low))
+    return resizing.to_uint8((hand + grain - low) * 255 / (high - low))
 
 
 def painted(hand):
@@ -124,8 +125,8 @@ def test_too_many_pixels_are_told_before_they_are_decoded(serve, drawn):
     found = serve([huge, good])
     assert found["reason_code"].tolist()[0] == Reason.TOO_LARGE
     assert found["reason"][0] == b"11000 x 8000 " + TEXTS[Reason.TOO_LARGE].encode()
-    with pytest.raises(radiograph.RadiographError, match="11000 x 8000 pixels is too large"):
-        radiograph.read_radiograph(huge)
+    with pytest.raises(RadiographError, match="11000 x 8000 pixels is too large"):
+        reading.read_radiograph(huge)
 
 
 @pytest.mark.slow
@@ -181,10 +182,8 @@ def test_more_files_than_sexes_is_an_error_that_says_so(serve, drawn):
 
 def test_refused_films_do_not_spoil_the_parity(served, drawn):
     folder = served[1]
-    half = radiograph.resize(radiograph.trim_margins(drawn[0][:90].astype(np.float32)), 32)[
-        ..., None
-    ]
-    whole = radiograph.resize(radiograph.trim_margins(drawn[2].astype(np.float32)), 32)[..., None]
+    half = resizing.resize(resizing.trim_margins(drawn[0][:90].astype(np.float32)), 32)[..., None]
+    whole = resizing.resize(resizing.trim_margins(drawn[2].astype(np.float32)), 32)[..., None]
     cases = [
         parity.Case(encode(drawn[0][:90]), half, 0, 30.0),
         parity.Case(encode(drawn[2]), whole, 1, 144.0),
@@ -226,7 +225,7 @@ def test_a_model_with_a_map_gets_a_signature_for_it(tmp_path, drawn):
     found = loaded.signatures["explain"](
         image_bytes=tf.constant([encode(drawn[0]), b""]), sex=tf.zeros((2, 1))
     )
-    small = radiograph.resize(drawn[0].astype(np.float32), 32)
+    small = resizing.resize(drawn[0].astype(np.float32), 32)
     expected = small.reshape(4, 8, 4, 8).mean(axis=(1, 3)) / 255
     np.testing.assert_allclose(found["map"][0], expected, atol=0.01)
     assert np.isnan(found["map"][1]).all()
@@ -274,7 +273,7 @@ def test_a_wrong_map_is_not_published():
     maps = np.zeros((2, 3, 3))
     assert parity._map_difference("explain", maps + 0.05, maps) == pytest.approx(0.05)
     for wrong in (maps + 0.3, maps * np.nan):
-        with pytest.raises(parity.ParityError, match="the map of explain is"):
+        with pytest.raises(ParityError, match="the map of explain is"):
             parity._map_difference("explain", wrong, maps)
 
 

@@ -20,9 +20,10 @@ from tensorflow_serving.apis import (
 )
 
 from bone_age_tf import serving_messages
+from bone_age_tf.errors import ServerError
 from bone_age_tf.export import warm_up
 from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.server import Address, ServerError, connect
+from bone_age_tf.inference.server import Address, connect
 from bone_age_tf.inference.server_command import predict_on_server_command
 
 OUTPUTS = {

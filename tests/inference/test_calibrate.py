@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from bone_age_tf import cli
+from bone_age_tf.errors import ModelError
 from bone_age_tf.evaluation.site_calibration import read_site_calibration
 from bone_age_tf.inference.calibrate import calibrate_command
 from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.predictor import ModelError, Predictor
+from bone_age_tf.inference.predictor import Predictor
 
 
 def write_site(folder, shift, cases=60):

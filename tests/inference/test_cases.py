@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from bone_age_tf import schema
-from bone_age_tf.inference.cases import Case, InputError, collect_cases
+from bone_age_tf.errors import InputError
+from bone_age_tf.inference.cases import Case, collect_cases
 
 
 def write_table(folder, text, encoding="utf-8"):

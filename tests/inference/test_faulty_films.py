@@ -7,10 +7,11 @@ import pytest
 from image_files import faulty_films
 from PIL import Image
 
-from bone_age_tf.data.radiograph import read_radiograph, to_uint8
-from bone_age_tf.inference.film_check import load_checker
+from bone_age_tf.images.reading import read_radiograph
+from bone_age_tf.images.resizing import to_uint8
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 from bone_age_tf.prepare import draw_films
+from bone_age_tf.quality.checker import load_checker
 from bone_age_tf.reasons import IN_WIDE_MARGINS, TEXTS, Reason
 
 COARSE_MONTHS = 8.0

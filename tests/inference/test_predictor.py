@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bone_age_tf.errors import ModelError, PredictionError
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.inference.predictor import (
     SHIPPED_MODEL,
-    ModelError,
-    PredictionError,
     Predictor,
     choose_version,
     exported_versions,

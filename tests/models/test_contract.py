@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.export import lite, saved_model
 from bone_age_tf.models.build import build_model, build_single_input_model, model_module
 from bone_age_tf.models.catalog import MODELS

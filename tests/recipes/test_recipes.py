@@ -4,9 +4,9 @@ import shutil
 import pytest
 
 from bone_age_tf import cli
-from bone_age_tf.config import ConfigError
 from bone_age_tf.data import pack, packing, pipeline
 from bone_age_tf.data.packed import PackedData
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.recipes import catalog
 from bone_age_tf.recipes.recipe import Recipe, Stage
 from bone_age_tf.recipes.stages import StageRun, labels_digest

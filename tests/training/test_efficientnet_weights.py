@@ -7,7 +7,7 @@ import pytest
 from torch_writer import write_tensors
 
 from bone_age_tf import config as configs
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import efficientnet_weights
 from bone_age_tf.training.initial_weights import initialise, require_source

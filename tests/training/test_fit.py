@@ -12,6 +12,7 @@ from bone_age_tf.data import pack, packing, pipeline
 from bone_age_tf.data.augmentation import build_augmentation
 from bone_age_tf.data.packed import PackedData
 from bone_age_tf.data.prepared import PreparedData
+from bone_age_tf.errors import TrainingDivergedError
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training import checkpoints, precision, prediction
 from bone_age_tf.training import fit as fitting
@@ -260,7 +261,7 @@ def test_a_log_that_a_kill_left_broken_is_mended(tmp_path, text, kept):
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(tiny_config, phantoms, tmp_path):
     tiny_config.learning_rate = float("nan")
-    with pytest.raises(checkpoints.TrainingDivergedError, match=r"lower --config\.learning_rate"):
+    with pytest.raises(TrainingDivergedError, match=r"lower --config\.learning_rate"):
         fit(tiny_config, phantoms, tmp_path)
 
 

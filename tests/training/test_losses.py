@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from bone_age_tf import config as configs
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.training.losses import BinLoss, DistributionLoss, RankingLoss, build_losses
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from bone_age_tf import config as configs
-from bone_age_tf.config import ConfigError
+from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.build import build_model
 from bone_age_tf.training.initial_weights import initialise, load_matching, require_source
 from bone_age_tf.training.optimizer import StagedAdamW, backbone_layers, plan_stages

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bone_age_tf.errors import PageError
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.build import SOURCES, build_page
-from bone_age_tf.web.litert_js import PageError
 from bone_age_tf.web.server import make_server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

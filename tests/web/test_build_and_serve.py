@@ -10,11 +10,11 @@ import subprocess
 import pytest
 
 from bone_age_tf import cli
+from bone_age_tf.errors import PageError
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.web import build, compression, litert_js
 from bone_age_tf.web.build import SOURCES, build_page
 from bone_age_tf.web.command import web_command
-from bone_age_tf.web.litert_js import PageError
 from bone_age_tf.web.server import HEADERS, POLICY, make_server
 
 

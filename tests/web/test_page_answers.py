@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from bone_age_tf import schema
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.inference.film_check import load_checker
 from bone_age_tf.inference.prediction_table import HEADER, REJECTED, predict_cases
 from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
+from bone_age_tf.quality.checker import load_checker
 
 pytestmark = pytest.mark.slow
 

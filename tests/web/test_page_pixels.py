@@ -10,8 +10,9 @@ import pytest
 from image_files import chunk, every_file, png
 from PIL import Image, ImageCms, PngImagePlugin
 
-from bone_age_tf.data import radiograph
-from bone_age_tf.data.encoded_pieces import GREY
+from bone_age_tf.errors import RadiographError
+from bone_age_tf.images import reading, resizing
+from bone_age_tf.images.encoded_pieces import GREY
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +149,7 @@ def _png_files():
 @pytest.mark.parametrize("name", _png_files())
 def test_png_to_grey(page, name):
     data = _png_files()[name]
-    expected = radiograph.read_radiograph(data)
+    expected = reading.read_radiograph(data)
     found = decode(page, data)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=EXACT)
@@ -159,8 +160,8 @@ def test_every_kind_of_file(page, name):
     """The same pixels, or the same refusal, as in Python."""
     data = every_file()[name]
     try:
-        expected = radiograph.read_radiograph(data)
-    except radiograph.RadiographError as error:
+        expected = reading.read_radiograph(data)
+    except RadiographError as error:
         with pytest.raises(Exception, match=error.reason.partition(" (")[0]):
             decode(page, data)
         return
@@ -175,14 +176,14 @@ def test_large_png_in_many_pieces(page):
     deep = (_smooth(np.random.default_rng(5), (700, 900)) * 200).astype(np.uint16)
     data = _saved(Image.fromarray(deep))
     assert len(data) > 100_000
-    np.testing.assert_allclose(decode(page, data), radiograph.read_radiograph(data), atol=EXACT)
+    np.testing.assert_allclose(decode(page, data), reading.read_radiograph(data), atol=EXACT)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_grey_jpeg_in_every_orientation(page, orientation):
     # Taller than the strips that a bitmap is read in.
     data = _jpeg(_smooth(np.random.default_rng(1), (560, 40)).astype(np.uint8), orientation)
-    expected = radiograph.read_radiograph(data)
+    expected = reading.read_radiograph(data)
     found = decode(page, data)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=EXACT)
@@ -193,13 +194,13 @@ def test_colour_jpeg(page, options):
     pixels = _smooth(np.random.default_rng(2), (60, 80, 3)).astype(np.uint8)
     data = _jpeg(pixels, quality=90, **options)
     found = decode(page, data)
-    np.testing.assert_allclose(found, radiograph.read_radiograph(data), atol=JPEG_COLOUR)
+    np.testing.assert_allclose(found, reading.read_radiograph(data), atol=JPEG_COLOUR)
 
 
 def test_jpeg_with_a_foreign_profile(page):
     data = _with_profile("JPEG")
     found = decode(page, data)
-    np.testing.assert_allclose(found, radiograph.read_radiograph(data), atol=JPEG_COLOUR)
+    np.testing.assert_allclose(found, reading.read_radiograph(data), atol=JPEG_COLOUR)
 
 
 def _framed(height, width):
@@ -221,7 +222,7 @@ def test_resizing(page, mode, shape, size):
     data = base64.b64encode(film.tobytes()).decode()
     case = {"data": data, "height": shape[0], "width": shape[1], "size": size, "mode": mode}
     found = np.reshape(page.evaluate(FIT, case), (size, size))
-    np.testing.assert_allclose(found, radiograph.resize(film, size, mode), atol=EXACT)
+    np.testing.assert_allclose(found, resizing.resize(film, size, mode), atol=EXACT)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_margins_are_cut_off(page, film):
     case = {"data": data, "height": film.shape[0], "width": film.shape[1]}
     found = page.evaluate(TRIM, case)
     pixels = np.reshape(np.array(found["pixels"], np.float32), (found["height"], found["width"]))
-    np.testing.assert_array_equal(pixels, radiograph.trim_margins(film))
+    np.testing.assert_array_equal(pixels, resizing.trim_margins(film))
 
 
 def test_an_unknown_resize_mode_is_an_error(page):

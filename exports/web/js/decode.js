@@ -1,4 +1,4 @@
-// Files to grey images, as read_radiograph in bone_age_tf/data/radiograph.py.
+// Files to grey images, as read_radiograph in bone_age_tf/images/reading.py.
 
 import { turned } from "./image.js";
 import { decodePixels, isPng, orientationOf, readChunks, sizeOf } from "./png.js";
@@ -41,7 +41,7 @@ export function checkSize(bytes, settings) {
   }
 }
 
-/** Returns what a file is that people have dropped by mistake, as in bone_age_tf/file_kinds.py. */
+/** Returns what a file is that people have dropped by mistake, as in bone_age_tf/images/file_kinds.py. */
 function otherKind(bytes, settings) {
   const head = String.fromCharCode(...bytes.subarray(0, 140));
   const found = settings.other_kinds.find(([place, mark]) => head.startsWith(mark, place));
@@ -64,7 +64,7 @@ async function decodePng(bytes, settings) {
   return upright({ width, height, pixels }, orientationOf(chunks.exif));
 }
 
-/** Scales 16-bit greys in place, as scale_sixteen_bit in bone_age_tf/data/decoding.py. */
+/** Scales 16-bit greys in place, as scale_sixteen_bit in bone_age_tf/images/decoding.py. */
 function scaleOwnRange(pixels, far) {
   const counts = new Uint32Array(65536);
   for (const value of pixels) counts[Math.round(value)] += 1;

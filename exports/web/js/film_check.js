@@ -1,4 +1,4 @@
-// A look at each film before its bone age is read, as bone_age_tf/inference/film_check.py.
+// A look at each film before its bone age is read, as bone_age_tf/quality/checker.py.
 
 import { fit, roundedEven, trimMargins, turned } from "./image.js";
 

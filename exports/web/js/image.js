@@ -1,6 +1,6 @@
 // Grey images { width, height, pixels }: turned, trimmed and resized.
 //
-// The same steps as bone_age_tf/data/radiograph.py, which resizes with Pillow's BILINEAR filter: a
+// The same steps as bone_age_tf/images/reading.py, which resizes with Pillow's BILINEAR filter: a
 // triangle, widened where the image shrinks, in two passes, columns first.
 
 /** Returns an image transposed, then mirrored left to right, then mirrored top to bottom. */
@@ -21,7 +21,7 @@ export function turned(image, transpose, mirror, flip) {
 
 /**
  * Returns an image without its margins, all of it where nothing else is in it: rows and columns that
- * are black or of one grey, as trim_margins in bone_age_tf/data/radiograph.py.
+ * are black or of one grey, as trim_margins in bone_age_tf/images/reading.py.
  */
 export function trimMargins(image, settings) {
   for (let turn = 0; turn < settings.margins; turn++) {

@@ -2,7 +2,7 @@
 //
 // Browsers decode to 8 bits a channel and may correct colours; a radiograph of 16 bits would lose
 // what the model needs. So the samples are read here as they are in the file (PNG, third edition,
-// W3C 2025), and turned to grey as bone_age_tf/data/radiograph.py does.
+// W3C 2025), and turned to grey as bone_age_tf/images/reading.py does.
 
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };

@@ -1,0 +1,187 @@
+"""What the first bytes of a PNG or JPEG file say, as TensorFlow graph operations.
+
+Kind, size and orientation are known before anything is decoded. Nothing here raises, whatever the
+bytes are: reading beyond their end gives 0.
+"""
+
+import tensorflow as tf
+
+from bone_age_tf.images.encoded_pieces import GREY, GREY_ALPHA, PALETTE, RGB
+
+NO_IMAGE, GREY_PNG, PNG, CLEAR_PNG, JPEG, INK_JPEG = range(6)
+"""Kinds of files: neither PNG nor JPEG; PNG of 8 bits grey without transparency, which nearly all
+radiographs are; any other PNG without transparency; PNG with it; JPEG; JPEG of four inks without
+Adobe's marker."""
+
+_ORIENTATION_TAG = 0x0112
+_MOST_ENTRIES = 256
+_MOST_PIECES = 20_000
+"""Files are not searched beyond; libpng writes this many in 160 MB."""
+_EXIF = b"Exif\x00\x00"
+_PNG_CHUNKS = (b"tRNS", b"eXIf", b"IDAT")
+
+
+def read_header(data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Reads the header of one file.
+
+    Args:
+        data: [] string, the file's bytes.
+
+    Returns:
+        All []: `kind` int32; `height` and `width` int64; `white` float32, the value of white once
+        it is decoded, 0 where the image's own range is to be taken (16 bits); `orientation` int64,
+        1 to 8, of EXIF.
+    """
+    png = tf.equal(tf.strings.substr(data, 0, 8), b"\x89PNG\r\n\x1a\n")
+    jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
+    return tf.switch_case(
+        tf.where(png, 1, tf.where(jpeg, 2, 0)),
+        [
+            lambda: _header(NO_IMAGE),
+            lambda: _read_png(_Bytes(data)),
+            lambda: _read_jpeg(_Bytes(data)),
+        ],
+    )
+
+
+def _header(kind, height=0, width=0, white=255.0, exif=None, content=None):
+    orientation = tf.ones([], tf.int64)
+    if exif is not None:
+        orientation = tf.cond(
+            exif > 0, lambda: _tiff_orientation(content, exif), lambda: orientation
+        )
+    return {
+        "kind": tf.cast(kind, tf.int32),
+        "height": tf.cast(height, tf.int64),
+        "width": tf.cast(width, tf.int64),
+        "white": tf.cast(white, tf.float32),
+        "orientation": orientation,
+    }
+
+
+def _read_png(content: "_Bytes"):
+    depth, colour_type = content.number(24, 1), content.number(25, 1)
+    transparent, exif = _png_chunks(content)
+    length = content.number(transparent - 8, 4)  # other lengths than these are left aside
+    has_key = (colour_type == GREY) & (length == 2) | (colour_type == RGB) & (length == 6)
+    clear = (transparent > 0) & (has_key | (colour_type == PALETTE) & (length > 0))
+    clear |= colour_type >= GREY_ALPHA
+    plain = (colour_type == GREY) & (depth == 8)
+    kind = tf.where(clear, CLEAR_PNG, tf.where(plain, GREY_PNG, PNG))
+    white = tf.where(depth == 16, 0.0, tf.where(kind == GREY_PNG, 255.0, 65535.0))
+    return _header(kind, content.number(20, 4), content.number(16, 4), white, exif, content)
+
+
+def _read_jpeg(content: "_Bytes"):
+    exif, frame, adobe = _jpeg_segments(content)
+    sides = [tf.where(frame > 0, content.number(frame + at, 2), 0) for at in (5, 7)]
+    has_inks = (frame > 0) & (content.at(frame + 9) == 4)
+    kind = tf.where(has_inks & (adobe == 0), INK_JPEG, JPEG)
+    return _header(kind, sides[0], sides[1], exif=exif, content=content)
+
+
+def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns an image [H, W, C] as its EXIF orientation says, which may swap its sides."""
+    return tf.cond(orientation > 1, lambda: _turned(image, orientation), lambda: image)
+
+
+class _Bytes:
+    """Numbers from the bytes of one file; 0 beyond its end."""
+
+    def __init__(self, data: tf.Tensor):
+        self.raw = tf.io.decode_raw(data, tf.uint8)
+        self.size = tf.size(self.raw, out_type=tf.int64)
+
+    def at(self, places: tf.Tensor) -> tf.Tensor:
+        """Returns the bytes at `places` [...] int64 as int64."""
+        inside = (places >= 0) & (places < self.size)
+        return tf.where(
+            inside, tf.cast(tf.gather(self.raw, tf.where(inside, places, 0)), tf.int64), 0
+        )
+
+    def number(self, place, count: int, little=False) -> tf.Tensor:
+        """Returns the number of `count` bytes at `place` [...], big-endian unless `little`."""
+        places = tf.cast(place, tf.int64)[..., None] + tf.range(count, dtype=tf.int64)
+        big = tf.constant([256**power for power in reversed(range(count))], tf.int64)
+        return tf.reduce_sum(self.at(places) * tf.where(little, tf.reverse(big, [0]), big), axis=-1)
+
+
+def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
+    """Returns where the TIFF header of a JPEG's EXIF begins, its frame header and Adobe's marker.
+
+    0 for none.
+    """
+    name = tf.constant(list(_EXIF), tf.int64)
+
+    def more(place, *found):
+        marker = content.at(place + 1)
+        inside = (place + 4 < content.size) & (content.at(place) == 0xFF)
+        return inside & (marker != 0xDA) & (marker != 0xD9)
+
+    def step(place, exif, frame, adobe):
+        marker = content.at(place + 1)
+        names_exif = tf.reduce_all(content.at(place + 4 + tf.range(6, dtype=tf.int64)) == name)
+        is_exif = (exif == 0) & (marker == 0xE1) & names_exif
+        # C0 to CF but for tables (C4), an extension (C8) and conditioning (CC).
+        is_frame = (marker >= 0xC0) & (marker <= 0xCF) & (marker % 4 != 0) | (marker == 0xC0)
+        names_adobe = content.number(place + 4, 5) == int.from_bytes(b"Adobe", "big")
+        filler = marker == 0xFF  # any number of them may stand before a marker
+        length = tf.where(filler, tf.ones([], tf.int64), 2 + content.number(place + 2, 2))
+        return (
+            place + length,
+            tf.where(is_exif, place + 10, exif),
+            tf.where(is_frame, place, frame),
+            tf.where((marker == 0xEE) & names_adobe, place, adobe),
+        )
+
+    return _walk(more, step, 2, 3)
+
+
+def _png_chunks(content: _Bytes) -> tuple[tf.Tensor, ...]:
+    """Returns where a PNG's tRNS, before its pixels, and its eXIf begin; 0 for none."""
+    transparency, exif, pixels = (int.from_bytes(name, "big") for name in _PNG_CHUNKS)
+
+    def more(place, *found):
+        return place + 12 <= content.size
+
+    def step(place, clear_at, exif_at, pixels_at):
+        kind = content.number(place + 4, 4)
+        return (
+            place + 12 + content.number(place, 4),
+            tf.where((kind == transparency) & (pixels_at == 0), place + 8, clear_at),
+            tf.where(kind == exif, place + 8, exif_at),
+            tf.where(kind == pixels, place + 8, pixels_at),
+        )
+
+    return _walk(more, step, 8, 3)[:2]
+
+
+def _walk(more, step, start: int, wanted: int) -> tuple[tf.Tensor, ...]:
+    """Goes from piece to piece of a file; returns what was found, 0 for nothing."""
+    first = (tf.constant(start, tf.int64), *([tf.zeros([], tf.int64)] * wanted))
+    return tf.while_loop(more, step, first, maximum_iterations=_MOST_PIECES)[1:]
+
+
+def _tiff_orientation(content: _Bytes, start: tf.Tensor) -> tf.Tensor:
+    little = content.at(start) == ord("I")
+    directory = start + content.number(start + 4, 4, little)
+    count = tf.minimum(content.number(directory, 2, little), _MOST_ENTRIES)
+    entries = directory + 2 + 12 * tf.range(count)
+    values = tf.where(
+        content.number(entries, 2, little) == _ORIENTATION_TAG,
+        content.number(entries + 8, 2, little),
+        0,
+    )
+    found = tf.reduce_max(tf.concat([values, tf.ones([1], tf.int64)], axis=0))
+    return tf.where(found <= 8, found, 1)
+
+
+def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Undoes orientations 2 to 8: first rows for columns, from 5 on, then the flips."""
+
+    def one_of(*codes):
+        return tf.reduce_any(orientation == tf.constant(codes, tf.int64))
+
+    crossed = tf.cond(one_of(5, 6, 7, 8), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    sides = tf.cond(one_of(2, 3, 6, 7), lambda: tf.reverse(crossed, [1]), lambda: crossed)
+    return tf.cond(one_of(3, 4, 7, 8), lambda: tf.reverse(sides, [0]), lambda: sides)

@@ -1,0 +1,238 @@
+"""The steps of `bone_age_tf.images.reading` as TensorFlow graph operations.
+
+For tf.data pipelines and for the SavedModel that takes encoded files. `decode_radiograph` leaves
+EXIF orientation alone; `encoded_header.upright` follows it.
+"""
+
+import tensorflow as tf
+
+from bone_age_tf import schema
+from bone_age_tf.images import encoded_header
+from bone_age_tf.images.decoding import FAR, LUMA
+from bone_age_tf.images.resizing import (
+    BLACK,
+    MARGINS,
+    PLAIN,
+    PLAIN_PERCENT,
+    STEP_LINES,
+    STEP_PERCENT,
+    THIN_EDGE,
+)
+
+_ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+"""Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
+
+
+def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
+    """Decodes one PNG or JPEG of 8 or 16 bits to grey.
+
+    Args:
+        data: [] string, the file's bytes.
+
+    Returns:
+        [H, W, 1] float32, 0 to 255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
+    """
+    header = encoded_header.read_header(data)
+    pixels = decode_pixels(data, header["kind"])
+    return to_grey(pixels, header["kind"], header["white"])
+
+
+def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
+    """Decodes one file to values that `to_grey` makes grey.
+
+    Args:
+        data: [] string, the file's bytes.
+        kind: of `encoded_header.read_header`.
+
+    Returns:
+        [H, W, C] uint16: one channel of a grey PNG, four of one with transparency, otherwise three.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
+    """
+
+    def png():
+        return tf.io.decode_png(data, channels=3, dtype=tf.uint16)
+
+    def clear_png():
+        return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
+
+    def grey_png():
+        return tf.cast(tf.io.decode_png(data, channels=1), tf.uint16)
+
+    def jpeg(encoded=data):
+        rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.cast(rgb, tf.uint16)
+
+    def ink_jpeg():
+        # Pillow and browsers take such inks for inverted, as Adobe's are; TensorFlow does not.
+        rest = tf.strings.substr(data, 2, tf.strings.length(data))
+        return jpeg(tf.strings.join([b"\xff\xd8", _ADOBE_INKS, rest]))
+
+    # Bytes of another kind fail in the PNG decoder.
+    return tf.switch_case(kind, [png, grey_png, png, clear_png, jpeg, ink_jpeg])
+
+
+def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
+    """Makes decoded values grey.
+
+    Args:
+        pixels: of `decode_pixels`.
+        kind: of `encoded_header.read_header`.
+        white: of the same.
+
+    Returns:
+        [H, W, 1] float32, 0 to 255.
+    """
+    values = tf.cast(pixels, tf.float32)
+
+    def png(alpha=1.0):
+        grey = _grey(values[..., :3]) * alpha
+        return tf.cond(white > 0, lambda: grey * (255 / white), lambda: _scale_by_range(grey))
+
+    def clear_png():
+        return png(values[..., 3:] / 65535)
+
+    def grey_png():
+        return values[..., :1]
+
+    def jpeg():
+        return _grey(values[..., :3])
+
+    return tf.switch_case(kind, [grey_png, grey_png, png, clear_png, jpeg, jpeg])
+
+
+def _grey(rgb: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(rgb * tf.constant(LUMA), axis=-1, keepdims=True)
+
+
+def _scale_by_range(grey: tf.Tensor) -> tf.Tensor:
+    """Scales 16-bit greys as `bone_age_tf.images.decoding.scale_sixteen_bit` does."""
+    levels = tf.cast(tf.round(grey), tf.int32)
+    counts = tf.math.bincount(tf.reshape(levels, [-1]), minlength=65536, dtype=tf.int64)
+    used = tf.where(counts > 0)[:, 0]
+    lowest, highest = tf.reduce_min(used), tf.reduce_max(used)
+    level = tf.range(tf.size(counts, tf.int64))
+    sums = tf.cumsum(tf.where((level > lowest) & (level < highest), counts, 0))
+    first = tf.argmax(100 * sums > sums[-1])
+    last = tf.argmax(100 * sums >= 99 * sums[-1])
+    reach = FAR * (last - first)
+    near = (first == last) | (used >= first - reach) & (used <= last + reach)
+    low = tf.cast(tf.reduce_min(tf.where(near, used, highest)), tf.float32)
+    high = tf.cast(tf.reduce_max(tf.where(near, used, lowest)), tf.float32)
+    return (tf.clip_by_value(grey, low, high) - low) * (255 / tf.maximum(high - low, 1.0))
+
+
+def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
+    """Resizes to a square with an antialiased triangle filter.
+
+    Args:
+        image: [H, W, 1], any numeric type.
+        size_px: side of the result.
+        mode: see `bone_age_tf.images.reading.resize`.
+
+    Returns:
+        [size_px, size_px, 1] float32.
+    """
+    if mode not in schema.RESIZE_MODES:
+        raise ValueError(f"resize mode is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
+    if mode == "stretch":
+        square = tf.image.resize(image, [size_px, size_px], antialias=True)
+    else:
+        shape = tf.cast(tf.shape(image)[:2], tf.float64)
+        scale = tf.cast(size_px, tf.float64) / tf.reduce_max(shape)
+        fitted = tf.maximum(1, tf.cast(shape * scale + 0.5, tf.int32))
+        square = tf.image.resize(image, fitted, antialias=True)
+        top_left = (size_px - fitted) // 2
+        square = tf.image.pad_to_bounding_box(square, top_left[0], top_left[1], size_px, size_px)
+    return tf.ensure_shape(tf.cast(square, tf.float32), [size_px, size_px, 1])
+
+
+def trim_margins(image: tf.Tensor) -> tf.Tensor:
+    """Cuts margins off [H, W, 1]; see `bone_age_tf.images.reading.trim_margins`."""
+    greys = tf.cast(tf.round(tf.cast(image[..., 0], tf.float32)), tf.int32)
+    black = image[..., 0] <= tf.cast(BLACK, image.dtype)
+    top, bottom, left, right = tf.unstack(inner_box(greys, black))
+    return image[top:bottom, left:right]
+
+
+def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
+    """Returns what `trim_margins` leaves: top, bottom, left and right, [4] int32.
+
+    Args:
+        greys: [H, W] int32, 0 to 255.
+        black: [H, W] bool, whether each pixel is black.
+    """
+    shape = tf.shape(greys)
+
+    def more(_, is_cut):
+        return is_cut
+
+    def cut(box, _):
+        top, bottom, left, right = tf.unstack(box)
+        inside = greys[top:bottom, left:right], black[top:bottom, left:right]
+        rows, columns = (_inside(*inside, axis) for axis in (0, 1))
+        origin = tf.stack([top, top, left, left])
+        found = origin + tf.stack([*rows, *columns])
+        return found, tf.reduce_any(found != box)
+
+    whole = tf.stack([0, shape[0], 0, shape[1]])
+    return tf.while_loop(more, cut, (whole, tf.constant(True)), maximum_iterations=MARGINS)[0]
+
+
+def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where the lines of [H, W] begin and end without the margins at either end.
+
+    Nothing is transposed: of integers oneDNN would log an error on processors without AVX-512.
+
+    Args:
+        greys: [H, W] int32.
+        black: [H, W] bool.
+        axis: 0 for rows, 1 for columns.
+    """
+    along = 1 - axis
+    near = _near(greys, tf.reduce_sum(greys, axis=along, keepdims=True), along)
+    width = tf.shape(greys)[along]
+    plain = 100 * tf.math.count_nonzero(near, axis=along, dtype=tf.int32) >= PLAIN_PERCENT * width
+    dark = tf.reduce_all(black, axis=along)
+    empty = plain | dark
+    begin = _margin(greys, empty, dark, axis)
+    last_first = tf.reverse(greys, [axis]), tf.reverse(empty, [0]), tf.reverse(dark, [0])
+    end = _margin(*last_first, axis)
+    return begin, tf.shape(greys)[axis] - end
+
+
+def _margin(greys: tf.Tensor, empty: tf.Tensor, dark: tf.Tensor, axis: int) -> tf.Tensor:
+    """Returns how many lines of [H, W] from the first on are a margin; 0 where all are empty."""
+    along = 1 - axis
+    count = tf.argmax(tf.logical_not(empty), output_type=tf.int32)
+    last = tf.maximum(count - 1, 0)
+    following, outermost = slice(count, count + STEP_LINES), slice(last, last + 1)
+    beyond = greys[:, following] if axis else greys[following]
+    before = greys[:, outermost] if axis else greys[outermost]
+    near = _near(beyond, tf.reduce_sum(before), along)
+    unlike = tf.math.count_nonzero(tf.logical_not(near), axis=along, dtype=tf.int32)
+    step = tf.reduce_any(100 * unlike >= STEP_PERCENT * tf.shape(greys)[along])
+    thin = THIN_EDGE * tf.cast(tf.shape(greys)[axis], tf.float64)
+    is_margin = (tf.cast(count, tf.float64) >= thin) & (dark[last] | step)
+    return tf.where(is_margin, count, 0)
+
+
+def _near(greys: tf.Tensor, total: tf.Tensor, along: int) -> tf.Tensor:
+    """Says which pixels of lines along an axis are near the mean of a line with this total."""
+    width = tf.shape(greys)[along]
+    return tf.abs(greys * width - total) <= PLAIN * width
+
+
+def decode_and_resize(
+    data: tf.Tensor, size_px: int, mode: str = "pad", trim: bool = False
+) -> tf.Tensor:
+    """From the bytes of one file ([] string) to [size_px, size_px, 1] float32, 0 to 255.
+
+    With `trim`, margins are cut off first, as the quality check does.
+    """
+    image = decode_radiograph(data)
+    return resize(trim_margins(image) if trim else image, size_px, mode)

@@ -1,0 +1,1 @@
+"""The quality check of a radiograph: its network, samples, training, checker and graph."""

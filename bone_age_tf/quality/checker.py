@@ -1,0 +1,195 @@
+"""A look at each film before its bone age is read: refused, put right, or left as it is."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf import schema
+from bone_age_tf.images import resizing
+from bone_age_tf.inference.image_network import load_image_network
+from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
+from bone_age_tf.reasons import (
+    BRIGHT,
+    IN_WIDE_MARGINS,
+    INVERTED,
+    LEAST_LEVELS,
+    LEAST_RANGE,
+    LEAST_SIDE_PX,
+    LEVEL_SHARE,
+    LEVELS_SIDE_PX,
+    OF_KINDS,
+    PAINTED_PERCENT,
+    RIM_PX,
+    SURE_INVERTED,
+    SURE_MIRRORED,
+    SURE_TURNED,
+    TEXTS,
+    TRIMMED,
+    WIDE,
+    Reason,
+)
+
+_REMEDY = "make it again with: python run.py --mode=train_film_check, or use --nocheck_films"
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film after the look.
+
+    Attributes:
+        image: [H, W] float32, upright, a left hand, bones bright; None where it is refused.
+        reason: why it is refused, or what was put right; may be empty.
+    """
+
+    image: np.ndarray | None
+    reason: str
+
+
+def load_checker(exports_dir: str | Path) -> "FilmChecker | None":
+    """Returns the newest exported film check, None where there is none.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    folders = exported_versions(exports_dir).get(schema.FILM_CHECK)
+    return FilmChecker.load(folders[-1]) if folders else None
+
+
+class FilmChecker:
+    """The network that checks films, from its export. For use from several threads.
+
+    Attributes:
+        size_px: side of the square that the network takes.
+    """
+
+    def __init__(self, interpreter: Interpreter, size_px: int, hand_threshold: float):
+        self._runner = interpreter.get_signature_runner(SIGNATURE)
+        self._interpreter = interpreter
+        self._lock = threading.Lock()
+        self.size_px, self._hand_threshold = size_px, hand_threshold
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "FilmChecker":
+        """Loads an export folder, `exports/film_check/<version>`.
+
+        Raises:
+            ModelError: a file is missing or malformed.
+        """
+
+        def make(interpreter: Interpreter, content: dict) -> "FilmChecker":
+            found = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
+            found.ask(np.zeros((found.size_px, found.size_px), np.float32))
+            return found
+
+        return load_image_network(folder, make, "film check", _REMEDY)
+
+    def look(self, image: np.ndarray) -> Film:
+        """Refuses a film or puts it right; margins are cut off first.
+
+        Args:
+            image: [H, W] float32, 0 to 255.
+        """
+        whole, image = image, resizing.trim_margins(image)
+        height, width = image.shape
+        if is_too_small(min(height, width), min(whole.shape)):
+            cut = "" if image.shape == whole.shape else TRIMMED
+            reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
+            return Film(None, f"{TEXTS[Reason.TOO_SMALL]}: {reason}")
+        greys = sample_greys(image)
+        low, high = np.percentile(greys, [1, 99])
+        if high - low < LEAST_RANGE:
+            return Film(None, TEXTS[Reason.BLANK])
+        if count_levels(greys) < LEAST_LEVELS:
+            return Film(None, TEXTS[Reason.FEW_LEVELS])
+        said = self.ask(resizing.resize(image, self.size_px, "pad"))
+        kinds = said[schema.FILM_KIND][0]
+        if kinds[0] < self._hand_threshold:
+            return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
+        poses = said[schema.FILM_POSE][0]
+        pose = likely_pose(poses)
+        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE_INVERTED and not has_dark_rim(greys))
+        words = [schema.FILM_POSES[pose]] * bool(pose) + [INVERTED] * dark
+        words += [IN_WIDE_MARGINS] * (whole.size > WIDE * image.size)
+        if not words:
+            return Film(image, "")
+        reason = f"{TEXTS[Reason.PUT_RIGHT]} {' and '.join(words)}"
+        return Film(put_right(image, pose, dark), reason)
+
+    def ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the network's outputs for an image [size_px, size_px], 0 to 255."""
+        with self._lock:
+            found = self._runner(image=image[np.newaxis, :, :, np.newaxis])
+            return {name: np.array(values) for name, values in found.items()}
+
+
+def is_too_small(side_px: int, whole_side_px: int) -> bool:
+    """Says whether a film is too small for growth plates to be seen.
+
+    One of just the least size may lose thin margins.
+
+    Args:
+        side_px: shorter side without the margins.
+        whole_side_px: shorter side with them.
+    """
+    has_lost_much = 4 * side_px < 3 * whole_side_px
+    return side_px < LEAST_SIDE_PX and (has_lost_much or whole_side_px < LEAST_SIDE_PX)
+
+
+def likely_pose(poses: np.ndarray) -> int:
+    """Returns the pose that is corrected, a place in `schema.FILM_POSES`.
+
+    Args:
+        poses: [8] probabilities; the latter four are the first four, mirrored.
+    """
+    turns = poses[:4] + poses[4:]
+    turn = int(turns.argmax()) if turns.max() > SURE_TURNED else 0
+    return turn + 4 * bool(poses[4:].sum() > SURE_MIRRORED)
+
+
+def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
+    """Returns a film [H, W], 0 to 255, upright, a left hand and with bright bones.
+
+    Args:
+        image: the film.
+        pose: how it lies, a place in `schema.FILM_POSES`.
+        inverted: whether its bones are dark.
+    """
+    upright = np.rot90(image, -(pose % 4))
+    if pose >= 4:
+        upright = upright[:, ::-1]
+    return np.ascontiguousarray(255.0 - upright if inverted else upright, np.float32)
+
+
+def sample_greys(image: np.ndarray) -> np.ndarray:
+    """Returns every n-th row and column of a film [H, W], enough to tell its grey levels."""
+    step = max(1, min(image.shape) // LEVELS_SIDE_PX)
+    return image[::step, ::step]
+
+
+def count_levels(greys: np.ndarray) -> int:
+    """Returns how many grey levels [H, W] pixels have, each of a share of them that counts."""
+    counts = np.bincount(np.rint(greys).astype(int).ravel())
+    return int(np.count_nonzero(LEVEL_SHARE * counts >= greys.size))
+
+
+def has_dark_rim(greys: np.ndarray) -> bool:
+    """Says whether a hand on a background of one bright grey is darker at its rim than inside.
+
+    Tissue gets thin at the rim, so a film with bright bones has a dark rim whatever was painted
+    around the hand, and an inverted film a bright one.
+
+    Args:
+        greys: [H, W] float32, a film or every n-th row and column of it.
+    """
+    levels = np.rint(greys).astype(np.int64)
+    background = int(np.bincount(levels.ravel()).argmax())
+    around = np.abs(levels - background) <= resizing.PLAIN
+    if background < BRIGHT or 100 * np.count_nonzero(around) < PAINTED_PERCENT * around.size:
+        return False
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(around, RIM_PX), 2 * [2 * RIM_PX + 1])
+    near = windows.any(axis=(2, 3))
+    rim, inside = levels[near & ~around], levels[~near]
+    return bool(rim.size and inside.size and rim.sum() * inside.size < inside.sum() * rim.size)

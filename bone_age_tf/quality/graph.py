@@ -1,0 +1,284 @@
+"""From the bytes of a batch of files to what the model reads, as TensorFlow graph operations.
+
+The same look at each film as `bone_age_tf.quality.checker` takes, which tests hold this to. A
+file that cannot be decoded does not fail its batch: files are decoded by a tf.data pipeline inside
+the graph, which leaves out those that raise, and what is missing at its end is damaged. All else
+is outside that pipeline, where TensorFlow optimises the graph once and not for every call.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from bone_age_tf import schema
+from bone_age_tf.images import encoded_header, graph_reading
+from bone_age_tf.images.file_kinds import HEAD_BYTES, OTHER_KINDS
+from bone_age_tf.images.resizing import PLAIN
+from bone_age_tf.reasons import (
+    BRIGHT,
+    LEAST_LEVELS,
+    LEAST_RANGE,
+    LEAST_SIDE_PX,
+    LEVEL_SHARE,
+    LEVELS_SIDE_PX,
+    MOST_PIXELS,
+    OF_KINDS,
+    PAINTED_PERCENT,
+    RIM_PX,
+    SURE_INVERTED,
+    SURE_MIRRORED,
+    SURE_TURNED,
+    WIDE,
+    Reason,
+)
+
+_AT_ONCE = 8
+"""Films of a batch that are worked on at the same time, where there are as many processors."""
+
+
+@dataclass(frozen=True)
+class FilmCheck:
+    """The network that looks at films.
+
+    Attributes:
+        network: of `models.film_check`, trained.
+        hand_threshold: a film with a lower probability of a whole hand is refused.
+        version: of its export.
+    """
+
+    network: keras.Model
+    hand_threshold: float
+    version: int
+
+
+def look_at_files(
+    files: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck | None
+) -> dict[str, tf.Tensor]:
+    """Decodes, checks, puts right and resizes each file.
+
+    Args:
+        files: [B] string.
+        size_px: side of the images that the model takes.
+        resize: one of `schema.RESIZE_MODES`.
+        film_check: None looks at no film and puts none right.
+
+    Returns:
+        `image` [B, size_px, size_px, 1] float32, 0 to 255, black where there is none; `reason` [B]
+        int32, of `Reason`; `pose` [B] int32, which of `schema.FILM_POSES` it had; `inverted` [B]
+        bool, whether its bones were dark; `height` and `width` [B] int32, and `trimmed` [B] bool,
+        whether these are without margins; `wide` [B] bool, whether these took much of it; `other`
+        [B] int32, the place in `OTHER_KINDS` of a file that is no image, -1 for none of them.
+    """
+    headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
+    pixels, decoded = _decode_files(files, headers)
+
+    def look(case):
+        film = _film(pixels, case)
+        if film_check is None:
+            return _look(tf.constant(0), graph_reading.resize(film, size_px, resize))
+        return _look_at_film(film, size_px, resize, film_check)
+
+    looks = tf.map_fn(
+        look,
+        headers | decoded,
+        parallel_iterations=_AT_ONCE,
+        fn_output_signature=_LOOK | {"image": tf.TensorSpec([size_px, size_px, 1], tf.float32)},
+    )
+    too_large = _is_too_large(headers)
+    unread = tf.where(too_large, int(Reason.TOO_LARGE), int(Reason.DAMAGED))
+    unread = tf.where(headers["kind"] == encoded_header.NO_IMAGE, int(Reason.NO_IMAGE), unread)
+    unread = tf.where(tf.strings.length(files) > 0, unread, int(Reason.EMPTY_FILE))
+    looks["reason"] = tf.where(decoded["size"] > 0, looks["reason"], unread)
+    for side in ("height", "width"):
+        looks[side] = tf.where(too_large, tf.cast(headers[side], tf.int32), looks[side])
+    return looks | {"other": other_kind(files)}
+
+
+def other_kind(files: tf.Tensor) -> tf.Tensor:
+    """Returns the place in `OTHER_KINDS` of each file [B], -1 for none of them."""
+    heads = tf.strings.join([tf.strings.substr(files, 0, HEAD_BYTES), "\0" * HEAD_BYTES])
+    found = tf.fill(tf.shape(files), -1)
+    for number, (place, mark, _) in reversed(list(enumerate(OTHER_KINDS))):
+        is_kind = tf.strings.substr(heads, place, len(mark)) == mark.encode("latin-1")
+        found = tf.where(is_kind, number, found)
+    return found
+
+
+_HEADER = {
+    "kind": tf.TensorSpec([], tf.int32),
+    "height": tf.TensorSpec([], tf.int64),
+    "width": tf.TensorSpec([], tf.int64),
+    "white": tf.TensorSpec([], tf.float32),
+    "orientation": tf.TensorSpec([], tf.int64),
+}
+_LOOK = {
+    "reason": tf.TensorSpec([], tf.int32),
+    "pose": tf.TensorSpec([], tf.int32),
+    "inverted": tf.TensorSpec([], tf.bool),
+    "height": tf.TensorSpec([], tf.int32),
+    "width": tf.TensorSpec([], tf.int32),
+    "trimmed": tf.TensorSpec([], tf.bool),
+    "wide": tf.TensorSpec([], tf.bool),
+}
+
+
+def _is_too_large(headers: dict[str, tf.Tensor]) -> tf.Tensor:
+    return headers["height"] * headers["width"] > MOST_PIXELS
+
+
+def _decode_files(
+    files: tf.Tensor, headers: dict[str, tf.Tensor]
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Returns the values of all images, one after another, and where each begins.
+
+    Each call builds the pipeline anew, at a cost that grows with what is in it: so decoding alone.
+
+    Returns:
+        [N] uint16; and of each file `start` [B] int64, `size` [B] int64, 0 where it could not be
+        decoded, and `shape` [B, 3] int32, rows, columns and channels.
+    """
+    count = tf.shape(files)[0]
+    kinds = tf.where(_is_too_large(headers), encoded_header.NO_IMAGE, headers["kind"])
+
+    def decode(place, data, kind):
+        image = graph_reading.decode_pixels(data, kind)
+        return place, tf.reshape(image, [-1]), tf.shape(image)
+
+    images = tf.data.Dataset.from_tensor_slices((tf.range(count), files, kinds))
+    images = images.map(decode, num_parallel_calls=_AT_ONCE).ignore_errors()
+    # One that is always there, so that there is a batch even of nothing. It is the last.
+    none = (count, tf.zeros([0], tf.uint16), tf.zeros([3], tf.int32))
+    images = images.concatenate(tf.data.Dataset.from_tensors(none))
+    images = images.ragged_batch(tf.cast(count, tf.int64) + 1).with_options(_plain_options())
+    places, pixels, shapes = images.get_single_element()
+    found = tf.size(places)
+    rows = tf.tensor_scatter_nd_update(
+        tf.repeat(found - 1, count + 1), places[:, tf.newaxis], tf.range(found)
+    )[:-1]
+    of_rows = {"start": pixels.row_starts(), "size": pixels.row_lengths(), "shape": shapes}
+    return pixels.values, {name: tf.gather(values, rows) for name, values in of_rows.items()}
+
+
+def _plain_options() -> tf.data.Options:
+    """Returns options without what only long pipelines gain from."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    return options
+
+
+def _film(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns one film [H, W, 1], upright as its file says; a black pixel where there is none."""
+    start, size = case["start"], case["size"]
+
+    def decoded():
+        image = tf.reshape(pixels[start : start + size], case["shape"])
+        grey = graph_reading.to_grey(image, case["kind"], case["white"])
+        return encoded_header.turn_upright(grey, case["orientation"])
+
+    return tf.cond(size > 0, decoded, lambda: tf.zeros([1, 1, 1]))
+
+
+def _look(reason, image, pose=0, inverted=False, height=0, width=0, trimmed=False, wide=False):
+    return {
+        "image": image,
+        "reason": reason,
+        "pose": tf.convert_to_tensor(pose, tf.int32),
+        "inverted": tf.convert_to_tensor(inverted),
+        "height": tf.convert_to_tensor(height, tf.int32),
+        "width": tf.convert_to_tensor(width, tf.int32),
+        "trimmed": tf.convert_to_tensor(trimmed),
+        "wide": tf.convert_to_tensor(wide),
+    }
+
+
+def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck):
+    """Looks at one film without branches, which cost more than they save."""
+    image = graph_reading.trim_margins(whole)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    network = film_check.network
+    small = graph_reading.resize(image, network.input_shape[1])
+    said = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
+    poses = said[schema.FILM_POSE]
+    turns = poses[:4] + poses[4:]
+    turn = tf.argmax(turns, output_type=tf.int32)
+    turn = tf.where(tf.reduce_max(turns) > SURE_TURNED, turn, 0)
+    pose = turn + tf.where(tf.reduce_sum(poses[4:]) > SURE_MIRRORED, 4, 0)
+    greys = _some_greys(image)
+    dark = (said[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
+    wide = tf.size(whole) > WIDE * tf.size(image)
+    reason = tf.where((pose > 0) | dark | wide, int(Reason.PUT_RIGHT), int(Reason.NONE))
+    kinds = said[schema.FILM_KIND]
+    refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
+    refused = kinds[0] < film_check.hand_threshold
+    reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
+    greys = tf.reshape(greys, [-1])
+    reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)
+    reason = tf.where(_range(greys) < LEAST_RANGE, int(Reason.BLANK), reason)
+    side, whole_side = tf.minimum(height, width), tf.reduce_min(tf.shape(whole)[:2])
+    has_lost_much = 4 * side < 3 * whole_side
+    too_small = (side < LEAST_SIDE_PX) & (has_lost_much | (whole_side < LEAST_SIDE_PX))
+    reason = tf.where(too_small, int(Reason.TOO_SMALL), reason)
+    fitted = graph_reading.resize(_put_right(image, pose, dark), size_px, resize)
+    trimmed = tf.reduce_any(tf.shape(image) < tf.shape(whole))
+    return _look(reason, fitted, pose, dark, height, width, trimmed, wide)
+
+
+def _put_right(image: tf.Tensor, pose: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
+    upright = tf.image.rot90(image, tf.math.floormod(-pose, 4))
+    upright = tf.cond(pose >= 4, lambda: tf.reverse(upright, [1]), lambda: upright)
+    return tf.cond(dark, lambda: 255.0 - upright, lambda: upright)
+
+
+def _some_greys(image: tf.Tensor) -> tf.Tensor:
+    """Returns greys [h, w] from all over a film, enough to tell its levels."""
+    step = tf.maximum(1, tf.minimum(tf.shape(image)[0], tf.shape(image)[1]) // LEVELS_SIDE_PX)
+    return image[::step, ::step, 0]
+
+
+def _has_dark_rim(greys: tf.Tensor) -> tf.Tensor:
+    """Does what `bone_age_tf.quality.checker.has_dark_rim` does."""
+    levels = tf.cast(tf.round(greys), tf.int32)
+    counts = tf.math.bincount(tf.reshape(levels, [-1]))
+    background = tf.argmax(counts, output_type=tf.int32)
+    around = tf.abs(levels - background) <= PLAIN
+    covered = tf.math.count_nonzero(around, dtype=tf.int32)
+    painted = (background >= BRIGHT) & (100 * covered >= PAINTED_PERCENT * tf.size(levels))
+    cells = tf.cast(around, tf.float32)[tf.newaxis, ..., tf.newaxis]
+    near = tf.nn.max_pool2d(cells, 2 * RIM_PX + 1, 1, "SAME")[0, ..., 0] > 0
+    rim, inside = near & ~around, ~near
+    (rim_sum, rim_size), (sum_, size) = (
+        (
+            tf.reduce_sum(tf.where(part, levels, 0)),
+            tf.math.count_nonzero(part, dtype=tf.int32),
+        )
+        for part in (rim, inside)
+    )
+    darker = tf.cast(rim_sum, tf.int64) * tf.cast(size, tf.int64) < (
+        tf.cast(sum_, tf.int64) * tf.cast(rim_size, tf.int64)
+    )
+    return painted & (rim_size > 0) & (size > 0) & darker
+
+
+def _levels(greys: tf.Tensor) -> tf.Tensor:
+    """Returns how many grey levels hold a share of the pixels that counts."""
+    counts = tf.math.bincount(tf.cast(tf.round(greys), tf.int32))
+    return tf.math.count_nonzero(LEVEL_SHARE * counts >= tf.size(greys), dtype=tf.int32)
+
+
+def _range(greys: tf.Tensor) -> tf.Tensor:
+    """Returns the difference between the 99th and the 1st percentile of greys [N].
+
+    Linear between pixels, as NumPy's; only the ends are sorted.
+    """
+    last = tf.size(greys) - 1
+    place = 0.01 * tf.cast(last, tf.float64)
+    below = tf.cast(tf.floor(place), tf.int32)
+    share = tf.cast(place - tf.floor(place), tf.float32)
+
+    def from_end(values):
+        ends = tf.math.top_k(values, tf.minimum(below + 1, last) + 1).values
+        return ends[below] + (ends[-1] - ends[below]) * share
+
+    return from_end(greys) + from_end(-greys)

@@ -1,0 +1,69 @@
+"""The network that checks films as a LiteRT file with what its users must know."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from bone_age_tf import schema
+from bone_age_tf.errors import ModelError
+from bone_age_tf.export.image_network import publish_image_network
+from bone_age_tf.export.keras_file import KERAS_FILE
+from bone_age_tf.export.publish import versions
+from bone_age_tf.quality.fit import FilmFigures
+from bone_age_tf.quality.graph import FilmCheck
+from bone_age_tf.quality.network import build_film_check
+
+
+def publish_film_check(
+    network: keras.Model, figures: FilmFigures, facts: dict, images: np.ndarray, exports_dir: Path
+) -> Path:
+    """Exports the network as the next version of `film_check`.
+
+    Args:
+        network: trained, of a static size, in any precision.
+        figures: measured on hands that it has not seen.
+        facts: what the metadata says of `data` and `training`.
+        images: [N, S, S, 1] float32, 0 to 255, on which the file must agree with the network.
+        exports_dir: the version goes to `<exports_dir>/film_check/<version>/`.
+
+    Raises:
+        ParityError: it does not agree; nothing is published.
+    """
+    metadata = {
+        "resize": "pad",
+        "hand_threshold": figures.hand_threshold,
+        "kinds": schema.FILM_KINDS,
+        "poses": schema.FILM_POSES,
+        "figures": dataclasses.asdict(figures),
+        **facts,
+    }
+    size_px = network.input_shape[1]
+    return publish_image_network(
+        lambda: build_film_check(size_px), network, images, metadata, exports_dir, keep_keras=True
+    )
+
+
+def load_film_check(exports_dir: Path) -> FilmCheck | None:
+    """Returns the newest exported film check for a SavedModel, None where there is none.
+
+    Raises:
+        ModelError: it cannot be used; the message says how to make it again.
+    """
+    folders = versions(exports_dir / schema.FILM_CHECK)
+    if not folders:
+        return None
+    folder = folders[-1]
+    try:
+        content = json.loads((folder / "metadata.json").read_text())
+        network = build_film_check(content["size_px"])
+        trained = keras.saving.load_model(folder / KERAS_FILE, compile=False)
+        network.set_weights(trained.get_weights())
+        return FilmCheck(network, float(content["hand_threshold"]), int(content["version"]))
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: not a usable film check ({type(error).__name__}: {error}); make it again "
+            "with: python run.py --mode=train_film_check, or export with --nocheck_films"
+        ) from None

@@ -1,0 +1,1 @@
+"""The detector of the ossification regions: data, network, training, figures and use."""

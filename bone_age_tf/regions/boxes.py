@@ -1,0 +1,222 @@
+"""Boxes of the regions of ossification: from annotation files, and from prepared phantoms."""
+
+import dataclasses
+import hashlib
+import xml.etree.ElementTree
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from bone_age_tf import schema
+from bone_age_tf.data import pipeline
+from bone_age_tf.errors import AnnotationError
+from bone_age_tf.images import reading, resizing
+
+ENDS = ("ymin", "xmin", "ymax", "xmax")
+RAYS = {"MCP": (5, 4, 3, 2, 1), "PIP": (5, 4, 3, 2, 1), "DIP": (5, 4, 3, 2)}
+"""Fingers of the joints from the little one to the thumb, left to right on an upright left hand."""
+SINGLE = ("wrist", "radius", "ulna")
+HELD_OUT = 48
+"""Of the annotated images, as many as Koitka et al. 2018 held out, but by the hash of the id."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionImages:
+    """Images with the boxes of their regions.
+
+    Attributes:
+        image_id: N texts.
+        images: [N, S, S] uint8, each image resized to a square.
+        boxes: [N, 17, 4] float32, ymin, xmin, ymax, xmax as fractions; NaN where a region is not
+            on the image.
+    """
+
+    image_id: list[str]
+    images: np.ndarray
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def chosen(self, wanted: np.ndarray) -> "RegionImages":
+        """Returns those at the places [K] or of the mask [N]."""
+        places = np.arange(len(self))[wanted]
+        ids = [self.image_id[place] for place in places]
+        return RegionImages(ids, self.images[places], self.boxes[places])
+
+
+def read_annotation(path: Path) -> dict[str, np.ndarray]:
+    """Reads a Pascal VOC file.
+
+    Returns:
+        [K, 4] boxes (ymin, xmin, ymax, xmax) by class in lower case, as fractions of the size that
+        the file states.
+
+    Raises:
+        AnnotationError: not such a file.
+    """
+    found = defaultdict(list)
+    try:
+        root = xml.etree.ElementTree.parse(path).getroot()
+        width, height = (float(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
+        for thing in root.findall("object"):
+            box = [float(thing.findtext(f"bndbox/{end}", "")) for end in ENDS]
+            found[thing.findtext("name", "").lower()].append(box)
+    except (OSError, ValueError, xml.etree.ElementTree.ParseError) as error:
+        raise AnnotationError(
+            f"{path}: not a Pascal VOC annotation with a size and boxes ({error})"
+        ) from None
+    sides = np.array([height, width, height, width])
+    return {name: np.array(boxes) / sides for name, boxes in found.items()}
+
+
+def named_regions(boxes: dict[str, np.ndarray]) -> np.ndarray:
+    """Tells which finger each box of a left, upright hand belongs to.
+
+    Fingers are counted across the line from the wrist to the knuckles, so that a hand may lean.
+
+    Args:
+        boxes: [K, 4] by class: dip, pip, mcp, wrist, radius, ulna.
+
+    Returns:
+        [17, 4] float32 in the order of `schema.REGIONS`; NaN for each class that has another number
+        of boxes than a hand has, since then no one can tell which is missing.
+    """
+    found = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
+    for name in SINGLE:
+        if len(boxes.get(name, ())) == 1:
+            found[schema.REGIONS.index(name)] = boxes[name][0]
+    along = np.array([-1.0, 0.0])
+    if len(boxes.get("wrist", ())) and len(boxes.get("mcp", ())):
+        line = _centres(boxes["mcp"]).mean(axis=0) - _centres(boxes["wrist"])[0]
+        along = line / max(float(np.linalg.norm(line)), 1e-6)
+    across = np.array([along[1], -along[0]])  # to the thumb's side
+    for joint, rays in RAYS.items():
+        of_joint = boxes.get(joint.lower(), np.zeros((0, 4)))
+        if len(of_joint) == len(rays):
+            order = np.argsort(_centres(of_joint) @ across)
+            for ray, place in zip(rays, order, strict=True):
+                found[schema.REGIONS.index(f"{joint}{ray}")] = of_joint[place]
+    return found
+
+
+def _centres(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def read_annotated(
+    builder: tfds.core.DatasetBuilder,
+    folder: Path,
+    size_px: int,
+    split: str = "train",
+    resize: str = "stretch",
+) -> RegionImages:
+    """Reads the images of a prepared dataset that have an annotation `<image id>.xml`.
+
+    Images that are not fully annotated are left out.
+
+    Args:
+        builder: the prepared dataset.
+        folder: holds the annotations.
+        size_px: side of the square images in pixels.
+        split: split of the dataset.
+        resize: one of `schema.RESIZE_MODES`; the boxes are fractions of the resulting squares.
+
+    Raises:
+        AnnotationError: no annotation there, none of an image of the split, or an unreadable one.
+    """
+    boxes = {}
+    for path in sorted(folder.glob("*.xml")):
+        found = named_regions(read_annotation(path))
+        if np.isfinite(found).all():
+            boxes[path.stem] = found
+    if not boxes:
+        raise AnnotationError(
+            f"--boxes={folder}: no Pascal VOC file (.xml) there has all {len(schema.REGIONS)} boxes"
+        )
+    ids, images = [], []
+    for row in pipeline.read_encoded(builder, pipeline.Part(split)).as_numpy_iterator():
+        name = Path(row[schema.IMAGE_ID].decode()).stem
+        if name in boxes:
+            image = reading.read_radiograph(row[schema.IMAGE], name)
+            if resize == "pad":
+                boxes[name] = padded_boxes(boxes[name], *image.shape)
+            ids.append(name)
+            images.append(resizing.to_uint8(resizing.resize(image, size_px, resize)))
+    if not ids:
+        raise AnnotationError(
+            f"--boxes={folder}: no file there is named after an image of "
+            f"{builder.info.full_name}, such as IMAGE_ID.xml"
+        )
+    return RegionImages(ids, np.stack(images), np.stack([boxes[name] for name in ids]))
+
+
+def read_phantoms(
+    builder: tfds.core.DatasetBuilder, split: str, size_px: int, most: int | None = None
+) -> RegionImages:
+    """Reads images and boxes of a split of `hand_phantom`."""
+    ids, images, boxes = [], [], []
+    wanted = dict.fromkeys((schema.IMAGE, schema.IMAGE_ID, "regions"), True)
+    rows = builder.as_dataset(
+        split=split if most is None else f"{split}[:{most}]",
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding(wanted),
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    for row in rows.as_numpy_iterator():
+        ids.append(row[schema.IMAGE_ID].decode())
+        images.append(_square(row[schema.IMAGE][..., 0].astype(np.float32), size_px))
+        known = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
+        for box, place in zip(row["regions"]["bbox"], row["regions"]["region"], strict=True):
+            if box[2] > box[0] and box[3] > box[1]:
+                known[place] = box
+        boxes.append(known)
+    return RegionImages(ids, np.stack(images), np.stack(boxes))
+
+
+def padded_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns boxes [..., 4], fractions of an image, as fractions of the square that `pad` makes.
+
+    Args:
+        boxes: [..., 4] ymin, xmin, ymax, xmax.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+    """
+    sides = np.array([height, width, height, width], np.float32)
+    square = float(max(height, width))
+    return (boxes * sides + (square - sides) / 2) / square
+
+
+def _square(image: np.ndarray, size_px: int) -> np.ndarray:
+    return resizing.to_uint8(resizing.resize(image, size_px, "stretch"))
+
+
+def held_out(ids: Iterable[str], count: int = HELD_OUT) -> set[str]:
+    """Returns the ids, of all that are given, whose hashes are the smallest."""
+    by_hash = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    return set(by_hash[:count])
+
+
+def moved_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Moves upright boxes [R, 4] as the ellipses in them move; in parts of the image or in pixels.
+
+    Args:
+        boxes: [R, 4] float.
+        matrix: [2, 3] from (x, y) to (x, y), in the units of the boxes.
+
+    Returns:
+        [R, 4], unclipped.
+    """
+    centres, halves = _centres(boxes)[:, ::-1], ((boxes[:, 2:] - boxes[:, :2]) / 2)[:, ::-1]
+    centres = centres @ matrix[:, :2].T + matrix[:, 2]
+    halves = np.sqrt(np.square(halves) @ np.square(matrix[:, :2]).T)
+    return np.concatenate([(centres - halves)[:, ::-1], (centres + halves)[:, ::-1]], axis=1)
+
+
+def moved(image: np.ndarray, matrix: np.ndarray, border: float) -> np.ndarray:
+    """Moves an image [S, S] by a matrix [2, 3] from old pixels (x, y) to new ones."""
+    return cv2.warpAffine(image, matrix, image.shape[::-1], borderValue=(border,))

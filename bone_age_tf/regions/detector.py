@@ -1,0 +1,74 @@
+"""The regions of ossification in an image, through LiteRT; no TensorFlow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf import schema
+from bone_age_tf.images import resizing
+from bone_age_tf.inference.image_network import load_image_network
+from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
+
+_REMEDY = "make it again with: python run.py --mode=train_region_detector, or delete the folder"
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What the detector finds.
+
+    Attributes:
+        boxes: [17, 4] float32 in the order of `schema.REGIONS`: ymin, xmin, ymax, xmax as fractions
+            of the image.
+        scores: [17] float32, how well each box is likely to fit, 0 to 1.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
+def load_detector(exports_dir: str | Path) -> "RegionDetector | None":
+    """Returns the newest exported region detector, None where there is none.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    folders = exported_versions(exports_dir).get(schema.REGION_DETECTOR)
+    return RegionDetector.load(folders[-1]) if folders else None
+
+
+class RegionDetector:
+    """The exported region detector. Not for use from several threads at once."""
+
+    def __init__(self, interpreter: Interpreter, size_px: int):
+        self._runner = interpreter.get_signature_runner(SIGNATURE)
+        self._interpreter, self._size_px = interpreter, size_px
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "RegionDetector":
+        """Loads an export folder, `exports/region_detector/<version>`.
+
+        Raises:
+            ModelError: a file is missing or malformed.
+        """
+
+        def make(interpreter: Interpreter, content: dict) -> "RegionDetector":
+            found = cls(interpreter, int(content["size_px"]))
+            found.find(np.zeros((found._size_px, found._size_px), np.float32))
+            return found
+
+        return load_image_network(folder, make, "region detector", _REMEDY)
+
+    def find(self, image: np.ndarray) -> Regions:
+        """Finds the regions of an upright left hand with bright bones.
+
+        Args:
+            image: [H, W] float32, 0 to 255: an image as it is, or the square that a model takes.
+                It is stretched, so that the boxes are fractions of either.
+        """
+        square = resizing.resize(np.asarray(image, np.float32), self._size_px, "stretch")
+        found = self._runner(image=square[np.newaxis, :, :, np.newaxis])
+        return Regions(
+            np.array(found[schema.REGION_BOXES][0]), np.array(found[schema.REGION_SCORES][0])
+        )

@@ -1,0 +1,192 @@
+"""Training of the network that finds the regions of ossification: phantoms first, then radiographs.
+
+Phantoms are free and know every box, real annotations are few: the network learns what a hand is
+from the first, and what films are like, and how large annotators draw, from the second.
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from bone_age_tf import schema
+from bone_age_tf.regions.boxes import RegionImages
+from bone_age_tf.regions.network import HEATMAPS, SIZE_PX, STRIDE, build_region_detector
+from bone_age_tf.regions.samples import make_region_samples
+from bone_age_tf.training.fused_norm import fuse_batch_norms
+
+BATCH = 32
+_SPREAD = 1.0
+"""SD of the wanted heatmaps, in places of the map."""
+_WEIGHTS = {"heat": 1.0, "centre": 1.0, "side": 1.0, "overlap": 1.0, "score": 0.5}
+
+
+class RegionBatches(keras.utils.PyDataset):
+    """Batches for `fit`; the same seed, epoch length and place give the same batch.
+
+    Args:
+        hands: sets of images.
+        shares: of each set in a batch; a sum of 1.
+        batches: an epoch.
+        seed: of every choice.
+        first: place of the first batch, for an epoch that goes on.
+    """
+
+    def __init__(
+        self, hands: list[RegionImages], shares: list[float], batches: int, seed: int, first=0
+    ):
+        super().__init__()
+        self.hands, self.batches, self.seed, self.first = hands, batches, seed, first
+        self.counts = np.diff(np.rint(np.cumsum([0.0, *shares]) * BATCH)).astype(int)
+
+    def __len__(self):
+        return self.batches
+
+    def __getitem__(self, place):
+        random = np.random.default_rng([self.seed, self.first + place])
+        found = [
+            make_region_samples(some, random.integers(0, len(some), count), random)
+            for some, count in zip(self.hands, self.counts, strict=True)
+            if count
+        ]
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class DetectorInTraining(keras.Model):
+    """The network with its loss, which needs the outputs together.
+
+    Args:
+        network: made by `build_region_detector`.
+    """
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+
+    def call(self, image, training=None):
+        """Maps [B, S, S, 1] to the outputs of the network."""
+        return self.network(image, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the sum of `detection_losses` for true boxes [B, 17, 4]."""
+        parts = detection_losses(y, y_pred)
+        return sum(_WEIGHTS[name] * value for name, value in parts.items())
+
+
+def detection_losses(truth, said: dict) -> dict:
+    """Returns the parts of the loss by name, each a mean over the regions that are there.
+
+    `heat` is the cross-entropy of the heatmap with a Gaussian; `centre` and `side` are absolute
+    errors in parts of the true sides, so that a small region counts as much as a large one;
+    `overlap` is 1 - IoU; `score` is the cross-entropy of the score with the IoU that is reached, 0
+    for a region that is not there.
+
+    Args:
+        truth: [B, 17, 4], NaN for a region that is not there.
+        said: the outputs of the network.
+    """
+    there = ops.cast(ops.logical_not(ops.isnan(truth[..., 0])), "float32")
+    true = ops.where(ops.isnan(truth), 0.25 * ops.ones_like(truth), truth)
+    boxes = said[schema.REGION_BOXES]
+    total = ops.sum(there) + 1e-6
+
+    def mean(values):
+        return ops.sum(values * there) / total
+
+    centre, sides = (true[..., :2] + true[..., 2:]) / 2, true[..., 2:] - true[..., :2]
+    sides = ops.maximum(sides, 0.02)
+    off = ops.abs((boxes[..., :2] + boxes[..., 2:]) / 2 - centre) / sides
+    log_off = ops.abs(ops.log(ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3) / sides))
+    reached = _overlap(boxes, true)
+    score = ops.clip(said[schema.REGION_SCORES], 1e-4, 1 - 1e-4)
+    wanted = ops.stop_gradient(reached) * there
+    entropy = -wanted * ops.log(score) - (1 - wanted) * ops.log(1 - score)
+    logits = ops.transpose(said[HEATMAPS], (0, 2, 1))
+    shares = _gaussians(centre, SIZE_PX // STRIDE)
+    heat = ops.logsumexp(logits, axis=-1) - ops.sum(shares * logits, axis=-1)
+    return {
+        "heat": mean(heat),
+        "centre": mean(ops.sum(off, axis=-1)),
+        "side": mean(ops.sum(log_off, axis=-1)),
+        "overlap": mean(1.0 - reached),
+        "score": ops.mean(entropy),
+    }
+
+
+def _overlap(boxes, others):
+    """Returns intersections over unions [B, R] of boxes [B, R, 4], pair by pair."""
+    low = ops.maximum(boxes[..., :2], others[..., :2])
+    high = ops.minimum(boxes[..., 2:], others[..., 2:])
+    shared = ops.prod(ops.relu(high - low), axis=-1)
+    areas = [ops.prod(ops.relu(one[..., 2:] - one[..., :2]), axis=-1) for one in (boxes, others)]
+    return shared / ops.maximum(areas[0] + areas[1] - shared, 1e-6)
+
+
+def _gaussians(centres, side: int):
+    """Returns [B, R, side * side], a sum of 1 each, about centres [B, R, 2] (y, x)."""
+    line = (ops.arange(side, dtype="float32") + 0.5) / side
+    y, x = (
+        ops.exp(-0.5 * ops.square((line - centres[..., axis : axis + 1]) * side / _SPREAD))
+        for axis in (0, 1)
+    )
+    maps = y[..., :, None] * x[..., None, :]
+    flat = ops.reshape(maps, (-1, centres.shape[1], side * side))
+    return flat / (ops.sum(flat, axis=-1, keepdims=True) + 1e-6)
+
+
+def train_region_detector(
+    phantoms: RegionImages,
+    annotated: RegionImages | None,
+    steps: tuple[int, int],
+    seed: int,
+    checkpoints: Path,
+) -> keras.Model:
+    """Trains on phantoms, then on phantoms and annotated images by halves.
+
+    Args:
+        phantoms: of `SIZE_PX`.
+        annotated: real images of the same size; None for phantoms alone.
+        steps: batches of `BATCH` on phantoms, and with annotated images.
+        seed: of the weights and of every sample.
+        checkpoints: folder for the weights after each stage; a stage that is there is not trained
+            again.
+
+    Returns:
+        The network with the weights that were averaged over the last steps.
+    """
+    keras.utils.set_random_seed(seed)
+    network = build_region_detector()
+    fuse_batch_norms(network)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    stages = [("phantoms", [phantoms], [1.0], steps[0], 2e-3)]
+    if annotated is not None:
+        both = [phantoms, annotated]
+        stages.append(("annotated", both, [0.3, 0.7], steps[1], 1e-3))
+    for number, (name, hands, shares, count, rate) in enumerate(stages):
+        path = checkpoints / f"{name}.weights.h5"
+        if path.exists():
+            print(f"{path} is there already")
+            network.load_weights(path)
+            continue
+        model = DetectorInTraining(network)
+        model.compile(_optimizer(rate, count))
+        model.build((None, SIZE_PX, SIZE_PX, 1))
+        epochs = max(1, count // 500)
+        each = count // epochs
+        for epoch in range(epochs):
+            batches = RegionBatches(hands, shares, each, seed + number, epoch * each)
+            model.fit(batches, shuffle=False, verbose=1 if sys.stdout.isatty() else 2)
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        network.save_weights(path)
+    return network
+
+
+def _optimizer(rate: float, steps: int) -> keras.optimizers.Optimizer:
+    warmup = max(1, steps // 20)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=1e-3, global_clipnorm=1.0)

@@ -1,0 +1,88 @@
+import keras
+import numpy as np
+import pytest
+
+from bone_age_tf import schema
+from bone_age_tf.regions import fit as training
+from bone_age_tf.regions import network as models
+from bone_age_tf.regions.boxes import RegionImages
+
+RNG = np.random.default_rng(0)
+
+
+def hands(count=3, value=90):
+    boxes = np.tile(np.array([0.3, 0.4, 0.4, 0.5], np.float32), (count, 17, 1))
+    images = RNG.integers(0, value, (count, 128, 128)).astype(np.uint8)
+    return RegionImages([f"h{i}" for i in range(count)], images, boxes)
+
+
+def said(boxes, scores=0.5, peak=None):
+    side = models.SIZE_PX // models.STRIDE
+    heat = np.zeros((len(boxes), side * side, 17), np.float32)
+    if peak is not None:
+        heat[:, peak] = 20
+    return {
+        schema.REGION_BOXES: keras.ops.convert_to_tensor(boxes),
+        schema.REGION_SCORES: keras.ops.full(boxes.shape[:2], scores),
+        models.HEATMAPS: keras.ops.convert_to_tensor(heat),
+    }
+
+
+def losses(truth, *args, **kwargs):
+    found = training.detection_losses(keras.ops.convert_to_tensor(truth), said(*args, **kwargs))
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_the_right_answer_costs_least():
+    truth = hands(2).boxes
+    right = losses(truth, truth)
+    assert right["centre"] == pytest.approx(0, abs=1e-5)
+    assert right["side"] == pytest.approx(0, abs=1e-5)
+    assert right["overlap"] == pytest.approx(0, abs=1e-5)
+    off = losses(truth, truth + np.float32(0.05))
+    assert off["centre"] == pytest.approx(1.0, rel=1e-4)  # half of each side
+    assert off["overlap"] == pytest.approx(1 - 0.25 / 1.75, rel=1e-3)
+    assert losses(truth, truth, scores=0.99)["score"] < right["score"]
+    side = models.SIZE_PX // models.STRIDE
+    there = int(0.35 * side) * side + int(0.45 * side)
+    assert losses(truth, truth, peak=there)["heat"] < losses(truth, truth, peak=0)["heat"]
+
+
+def test_what_is_not_there_counts_for_its_score_alone():
+    truth = hands(2).boxes.copy()
+    boxes = truth.copy()
+    truth[:, 3] = np.nan
+    boxes[:, 3] = [0, 0, 1, 1]
+    found = losses(truth, boxes)
+    assert found["overlap"] == pytest.approx(0, abs=1e-5)
+    assert np.isfinite(list(found.values())).all()
+    sure = np.full((2, 17), 0.99, np.float32)
+    unsure = sure.copy()
+    unsure[:, 3] = 0.01
+    assert losses(truth, boxes, scores=unsure)["score"] < losses(truth, boxes, scores=sure)["score"]
+
+
+def test_batches_mix_their_sets_and_repeat():
+    batches = training.RegionBatches([hands(), hands(value=200)], [0.25, 0.75], 2, seed=1)
+    assert len(batches) == 2
+    assert list(batches.counts) == [8, 24]
+    images, boxes = batches[1]
+    assert images.shape == (training.BATCH, 128, 128, 1)
+    assert boxes.shape == (training.BATCH, 17, 4)
+    np.testing.assert_array_equal(images, batches[1][0])
+    assert not np.array_equal(images, batches[0][0])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_training_goes_on_from_the_stage_that_is_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "BATCH", 4)
+    first = training.train_region_detector(hands(), None, (2, 0), 0, tmp_path)
+    assert (tmp_path / "phantoms.weights.h5").exists()
+    again = training.train_region_detector(hands(), hands(), (2, 2), 0, tmp_path)
+    assert "is there already" in capsys.readouterr().out
+    assert (tmp_path / "annotated.weights.h5").exists()
+    changed = [
+        not np.allclose(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True)
+    ]
+    assert np.mean(changed) > 0.8
