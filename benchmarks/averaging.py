@@ -21,8 +21,8 @@ import numpy as np
 from explanations import saved_network
 
 from bone_age_tf import schema
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.data import pipeline
-from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training.initial_weights import mean_weights
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--manual_dir", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     options = parser.parse_args()
-    folders = options.folders or [choose_version(Path("exports"), None)]
+    folders = options.folders or [Bundle.find().folder]
     networks, configs = zip(*[saved_network(folder) for folder in folders], strict=True)
     config = configs[0]
     builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)

@@ -70,7 +70,7 @@ def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
 
     saved_model.write_single_case_model(model, size_px, folder)
     interpreter = Interpreter(model_content=lite.convert_float32(folder), num_threads=1)
-    runner = interpreter.get_signature_runner(saved_model.BYTES_SIGNATURE)
+    runner = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
     random = np.random.default_rng(0)
     image = random.uniform(0, 255, (1, size_px, size_px, 1)).astype(np.float32)
     seconds = []

@@ -21,8 +21,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from bone_age_tf import schema
+from bone_age_tf.bundle import load_quality_checker
 from bone_age_tf.images import reading, resizing
-from bone_age_tf.quality.checker import FilmChecker, has_dark_rim, load_checker, sample_greys
+from bone_age_tf.quality.checker import QualityChecker, has_dark_rim, sample_greys
 from bone_age_tf.quality.samples import posed
 
 ARCHIVE = "boneage-training-dataset.zip"
@@ -75,7 +76,7 @@ def variants(film: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
         yield f"masked {name}, inverted", 255 - masked, 0, True
 
 
-def outputs_of(checker: FilmChecker, film: np.ndarray) -> tuple[np.ndarray, float, bool]:
+def outputs_of(checker: QualityChecker, film: np.ndarray) -> tuple[np.ndarray, float, bool]:
     """Returns the probabilities of poses, that of inversion, and whether the hand's rim is dark."""
     film = resizing.trim_margins(film)
     outputs = checker.ask(resizing.resize(film, checker.size_px, "pad"))
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     parser.add_argument("--count", type=int, default=1250, help="radiographs at most")
     options = parser.parse_args()
-    checker = load_checker(options.exports_dir)
+    checker = load_quality_checker(options.exports_dir)
     assert checker is not None, f"{options.exports_dir}: no film_check"
     names, poses, truth, dark, is_dark, rims = [], [], [], [], [], []
     films = larger_films(options.manual_dir, options.count)

@@ -85,22 +85,19 @@ def check(name: str, good: bool, text: str) -> bool:
 
 def measure_parity(workdir: Path, exports_dir: Path) -> None:
     """Exports a run in every format, away from the exports, and compares the forms."""
-    from bone_age_tf import exporting, modes
-    from bone_age_tf.command_flags import define_flags
     from bone_age_tf.export.formats import FORMATS
     from bone_age_tf.export.publish import versions
+    from bone_age_tf.runs import open_run
 
     formats = list(FORMATS)
     if importlib.util.find_spec("tf2onnx") is None:
         formats.remove("onnx")
     with tempfile.TemporaryDirectory() as temporary:
-        flags = [f"--workdir={workdir}", f"--exports_dir={temporary}"]
-        values = define_flags()
-        values(["deploy", *flags])
         check_folder = versions(exports_dir / "film_check")
         if check_folder:
             (Path(temporary) / "film_check").symlink_to((exports_dir / "film_check").resolve())
-        found = exporting.export(modes._open_run(values), formats=formats)["parity"]
+        run = open_run(workdir, exports_dir=Path(temporary))
+        found = run.export(formats)["parity"]
     for name, (mean, most) in LIMITS_MONTHS.items():
         if name in found:
             row = found[name]
@@ -248,8 +245,8 @@ def loopback(folder: Path, name: str) -> Iterator[dict[str, int]]:
 def measure_server(rounds: int, requests: int, clients: int) -> None:
     """Measures what a server adds to the model, then asks it with many clients at once."""
     import tensorflow as tf
-
     from bone_age_tf.inference.server import Address, connect
+
     from bone_age_tf.prepare import draw_films
 
     films = draw_films([36.0, 84.0, 132.0, 180.0], SIZE_PX)

@@ -50,11 +50,12 @@ from scipy.stats import spearmanr
 from seeds import measure_all, results
 
 from bone_age_tf import config as configs
+from bone_age_tf import schema
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.data import pipeline
 from bone_age_tf.explain import methods
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.explain.places import box_map
-from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.models.build import load_network
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
@@ -297,10 +298,9 @@ def measure(options: argparse.Namespace, load_trained, load_cases, seed: int) ->
 
 def saved_network(path: Path):
     """Returns a network and its config from an export's or a run's folder."""
-    metadata = path / "metadata.json"
-    if metadata.exists():
-        config = configs.from_flat(json.loads(metadata.read_text())["training"]["config"])
-        return load_network(path / "model.keras"), config
+    if (path / schema.METADATA_FILE).exists():
+        bundle = Bundle.open(path)
+        return load_network(bundle.keras_file), configs.from_flat(bundle.settings)
     trained = load_network(path / "checkpoints" / "best.keras")
     return trained, configs.read_config(path / "config.json")
 
@@ -366,8 +366,8 @@ def main() -> None:
             parser.error("real needs --boxes=FOLDER, Pascal VOC files named by image id")
         named = [one.partition("=") for one in options.networks]
         if not named:
-            shipped = choose_version(Path("exports"), None)
-            named = [(shipped.parent.name, "=", str(shipped))]
+            shipped = Bundle.find()
+            named = [(shipped.name, "=", str(shipped.folder))]
         for name, _, folder in named:
             load = functools.partial(saved_network, Path(folder))
             cases = functools.partial(real_cases, options)

@@ -16,9 +16,11 @@ from corrections import larger_films
 from tqdm import tqdm
 
 from bone_age_tf import reasons
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images import resizing
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
-from bone_age_tf.quality.checker import FilmChecker, count_levels, load_checker, sample_greys
+from bone_age_tf.inference.predictor import Predictor
+from bone_age_tf.quality.checker import QualityChecker, count_levels, sample_greys
+from bone_age_tf.reader import load
 from bone_age_tf.schema import FEMALE
 
 LEVELS = (4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48)
@@ -38,14 +40,14 @@ def levels_of(film: np.ndarray) -> int:
     return count_levels(sample_greys(resizing.trim_margins(film)))
 
 
-def age_of(predictor: Predictor, checker: FilmChecker, film: np.ndarray) -> float:
+def age_of(predictor: Predictor, checker: QualityChecker, film: np.ndarray) -> float:
     """Returns the age, NaN where the film is refused for another reason than its levels."""
-    look = checker.look(film)
+    look = checker.check(film)
     few = look.reason == reasons.TEXTS[reasons.Reason.FEW_LEVELS]
     if look.image is None and not few:
         return np.nan
     image = resizing.trim_margins(film) if look.image is None else look.image
-    prediction = predictor.predict(image, FEMALE)
+    prediction = predictor.predict(predictor.fit_image(image), FEMALE)
     far = prediction.unfamiliarity is not None and prediction.unfamiliarity > 1
     return np.nan if far else prediction.age_months
 
@@ -67,8 +69,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="radiographs to reduce")
     parser.add_argument("--margins", type=int, default=500, help="radiographs to cut")
     options = parser.parse_args()
-    predictor = Predictor.load(choose_version(options.exports_dir, SHIPPED_MODEL))
-    checker = load_checker(options.exports_dir)
+    reader = load(SHIPPED_MODEL, exports_dir=options.exports_dir)
+    predictor, checker = reader.bundle.predictor(), reader.quality_checker
     assert checker is not None, f"{options.exports_dir}: no film_check"
     moved, own = [], []
     films = larger_films(options.manual_dir, options.count)

@@ -21,8 +21,7 @@ from bone_age_datasets.hand_phantom.radiograph import take_radiograph
 from PIL import Image
 
 from bone_age_tf.images import reading
-from bone_age_tf.inference.predictor import Predictor, choose_version
-from bone_age_tf.quality.checker import load_checker
+from bone_age_tf.reader import load
 
 SIDE_PX, DRAWN, REPEATS = 700, 8, 30
 
@@ -76,18 +75,18 @@ def main() -> None:
         many = seconds(options, folder)
         print(f"one film, cold: {cold:.2f} s")
         print(f"{options.films} films: {(options.films - 1) / (many - cold):.0f} films/s")
-        version = choose_version(options.exports_dir, options.model)
-        predictor = Predictor.load(version, options.variant, threads=1)
-        checker = load_checker(options.exports_dir)
+        reader = load(options.model, variant=options.variant, exports_dir=options.exports_dir)
+        predictor = reader.bundle.predictor(options.variant)
+        checker = reader.quality_checker
         film = reading.read_radiograph(one)
         fitted = predictor.fit_image(film)
         steps: dict[str, Callable[[], object]] = {
             "decode": lambda: reading.read_radiograph(one),
             "resize": lambda: predictor.fit_image(film),
-            "network": lambda: predictor.predict_fitted(fitted, 0),
+            "network": lambda: predictor.predict(fitted, 0),
         }
         if checker is not None:
-            steps["film check"] = lambda: checker.look(film)
+            steps["quality check"] = lambda: checker.check(film)
         for name, step in steps.items():
             print(f"  {name}: {median_ms(step):.1f} ms")
 

@@ -23,8 +23,7 @@ from tqdm import tqdm
 
 from bone_age_tf.images import reading
 from bone_age_tf.inference.cases import collect_cases
-from bone_age_tf.inference.predictor import Predictor, choose_version
-from bone_age_tf.quality.checker import load_checker
+from bone_age_tf.reader import load
 from bone_age_tf.reasons import LEAST_SIDE_PX
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
@@ -115,8 +114,8 @@ def main() -> None:
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     parser.add_argument("--pictures", type=Path, help="more pictures that are no hands")
     options = parser.parse_args()
-    predictor = Predictor.load(choose_version(options.exports_dir, options.model), options.variant)
-    checker = load_checker(options.exports_dir)
+    reader = load(options.model, variant=options.variant, exports_dir=options.exports_dir)
+    predictor, checker = reader.bundle.predictor(options.variant), reader.quality_checker
     random = np.random.default_rng(0)
     hands = [reading.read_radiograph(case.path) for case in collect_cases(options.input)]
     sets = {
@@ -132,10 +131,10 @@ def main() -> None:
     for name, films in sets.items():
         found = []
         for film in tqdm(films, name, disable=None, leave=False):
-            look = None if checker is None else checker.look(film)
+            look = None if checker is None else checker.check(film)
             checked = look is not None and look.image is None
             right = film if look is None or look.image is None else look.image
-            distance = predictor.predict(right, 0).unfamiliarity
+            distance = predictor.predict(predictor.fit_image(right), 0).unfamiliarity
             found.append((checked, distance is not None and distance > 1))
         checked, strange = np.array(found).T
         both = (checked | strange).mean()

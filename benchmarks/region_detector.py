@@ -16,13 +16,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from bone_age_tf.commands.train_region_detector import figures_text
+from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
 from bone_age_tf.regions.boxes import RegionImages
-from bone_age_tf.regions.detector import RegionDetector, load_detector
+from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.regions.figures import DetectionFigures, measure_detection
 from bone_age_tf.regions.network import SIZE_PX
+from bone_age_tf.regions.training import figures_text
 
 LEAST_ON_PHANTOMS, LEAST_ON_FILMS, LEAST_OF_A_KIND = 0.8, 0.5, 0.3
 MOST_CENTRE_ERROR = 0.04
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     options = parser.parse_args()
-    detector = load_detector(options.exports_dir)
+    detector = load_region_detector(options.exports_dir)
     if detector is None:
         parser.error(
             f"no region detector in {options.exports_dir}; name another folder by --exports_dir, "

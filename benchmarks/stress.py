@@ -17,23 +17,19 @@ from tqdm import tqdm
 from bone_age_tf.evaluation.stress import STRESS, compare_answers, stress_table
 from bone_age_tf.images import reading
 from bone_age_tf.inference.cases import Case, collect_cases
-from bone_age_tf.inference.predictor import Predictor, choose_version
-from bone_age_tf.quality.checker import FilmChecker, load_checker
+from bone_age_tf.radiograph import Radiograph
+from bone_age_tf.reader import Reader, load
 
 
-def answers(
-    predictor: Predictor, checker: FilmChecker | None, cases: list[Case]
-) -> dict[str, np.ndarray]:
+def answers(reader: Reader, cases: list[Case]) -> dict[str, np.ndarray]:
     """Returns ages [N] in months by transformation, NaN where refused; "" for none."""
     found = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
     for index, case in enumerate(tqdm(cases, unit="image", disable=None)):
         image = reading.read_radiograph(case.path)
         for name, months in found.items():
             film = STRESS[name][1](image) if name else image
-            if checker is not None:
-                film = checker.look(film).image
-            if film is not None:
-                months[index] = predictor.predict(film, case.sex).age_months
+            age = reader.read(Radiograph(film), case.sex).age_months
+            months[index] = np.nan if age is None else age
     return found
 
 
@@ -53,16 +49,20 @@ def main() -> None:
         for case in collect_cases(options.input)
         if case.sex is not None and case.age_months is not None and case.problem is None
     ]
-    folder = choose_version(options.exports_dir, options.model)
-    checker = None if options.nocheck_films else load_checker(options.exports_dir)
-    found = answers(Predictor.load(folder, options.variant), checker, cases)
+    reader = load(
+        options.model,
+        variant=options.variant,
+        exports_dir=options.exports_dir,
+        quality_check=not options.nocheck_films,
+    )
+    found = answers(reader, cases)
     ages = np.array([case.age_months for case in cases])
     results = {
         name: compare_answers(family, found[""], found[name], ages)
         for name, (family, _) in STRESS.items()
     }
-    checked = "not checked" if checker is None else "checked"
-    print(f"{folder.parent.name} version {folder.name}, films {checked}, n = {len(cases)}")
+    checked = "not checked" if reader.quality_checker is None else "checked"
+    print(f"{reader.model}, radiographs {checked}, n = {len(cases)}")
     print(stress_table(results))
 
 

@@ -23,9 +23,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from bone_age_tf.images import reading
-from bone_age_tf.inference.predictor import Predictor, choose_version
-from bone_age_tf.quality.checker import FilmChecker, load_checker
+from bone_age_tf.reader import Reader, load
 from bone_age_tf.web.build import build_page
 from bone_age_tf.web.server import make_server
 
@@ -131,14 +129,12 @@ def next_answers(browser: Browser, url: str, paths: list[Path]) -> tuple[list[fl
     return [took for took, _ in found], covering, sum(read for _, read in found)
 
 
-def in_python(predictor: Predictor, checker: FilmChecker, paths: list[Path]) -> list[float]:
+def in_python(reader: Reader, paths: list[Path]) -> list[float]:
     """Returns milliseconds of the same work without a browser."""
     times = []
     for path in paths:
         start = time.perf_counter()
-        film = checker.look(reading.read_radiograph(path))
-        if film.image is not None:
-            predictor.predict(film.image, 0)
+        reader.read(path, "female")
         times.append(1000 * (time.perf_counter() - start))
     return times
 
@@ -155,15 +151,14 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         parser.error("no Chromium on this machine; Debian: apt-get install chromium")
-    folder = choose_version(options.exports_dir, options.model)
-    checker = load_checker(options.exports_dir)
-    if checker is None:
+    reader = load(options.model, variant=options.variant, exports_dir=options.exports_dir)
+    if reader.quality_checker is None:
         parser.error(f"{options.exports_dir} has no film_check")
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         films = Path(temporary) / "films"
         films.mkdir()
         paths = draw_hands(films) if options.input is None else sorted(options.input.iterdir())
-        page = build_page(options.exports_dir, folder, Path(temporary) / "page", options.variant)
+        page = build_page(reader.bundle, Path(temporary) / "page", options.variant)
         server = make_server(page.folder, 0)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://localhost:{server.server_port}/"
@@ -173,9 +168,8 @@ def main() -> None:
         times, covering, read = next_answers(browser, url, paths)
         browser.close()
         server.shutdown()
-        predictor = Predictor.load(folder, options.variant)
-        python = in_python(predictor, checker, paths)
-    print(f"{folder}, {predictor.variant}; {len(paths)} images; {os.cpu_count()} cores")
+        python = in_python(reader, paths)
+    print(f"{reader.model}; {len(paths)} images; {os.cpu_count()} cores")
     page_size, models_size = (sizes[key] / MEGABYTE for key in ("page", "models"))
     print(f"first load   {page_size:.2f} MB, models {models_size:.2f} MB")
     print(f"first answer {_spread(firsts)} s, {options.visits} new profiles")

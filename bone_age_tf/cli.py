@@ -1,25 +1,77 @@
-"""The command line: flags to modes, and errors. Imports TensorFlow only when a mode needs it."""
+"""The command line: a mode with its own flags, and errors without tracebacks.
 
+Imports TensorFlow only when a mode needs it.
+"""
+
+import difflib
 import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 
-from bone_age_tf import schema
-from bone_age_tf.command_flags import MODES, OUTPUTS, RESUMED_MODES, define_flags, help_text
-from bone_age_tf.config import DATASETS, PRECISIONS, require_known
-from bone_age_tf.errors import BoneAgeError, ConfigError
-from bone_age_tf.export.formats import FORMATS
-from bone_age_tf.models.catalog import MODELS
+import bone_age_tf
+from bone_age_tf.commands import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, shared_flags
+from bone_age_tf.commands.catalog import MODES, load_mode, program
+from bone_age_tf.errors import BoneAgeError, ConfigError, require_known
 from bone_age_tf.native_output import native_stderr_held_back
 
+DEFAULT_MODE = "train"
 _CONFIG_PREFIX = "--config."
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
 """Errors of the operating system that a user can remedy: full and write-protected disks."""
+_HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one mode; returns the exit status: 0 done, 1 done with failures, 2 wrong use."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    resumes = False
+    try:
+        if "--version" in arguments:
+            print(f"bone-age-tf {bone_age_tf.__version__}", flush=True)
+            return EXIT_OK
+        name, others = _split_mode(arguments)
+        if not arguments or (name is None and set(_HELP) & set(others)):
+            print(_overview(), flush=True)
+            return EXIT_OK
+        name = name or DEFAULT_MODE
+        mode = load_mode(name)
+        resumes = getattr(mode, "RESUMES", False)
+        values = flags.FlagValues()
+        mode.define_flags(values)
+        if set(_HELP) & set(others):
+            print(_help(name, mode, values), flush=True)
+            return EXIT_OK
+        others, overrides = split_config_overrides(others)
+        _parse(name, mode, values, others)
+        if overrides and not getattr(mode, "TAKES_CONFIG", False):
+            raise ConfigError(
+                f"--config has no effect on --mode={name}: runs and exports keep their settings"
+            )
+        shared_flags.check(values, name)
+        _prepare_keras(name, mode)
+        return mode.run(values, overrides)
+    except flags.Error as error:
+        print(f"error: {error}\nSee {program()} --help", file=sys.stderr)
+    except BrokenPipeError:  # whoever reads the output wants no more of it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        how = "; the same command with the same --workdir continues" if resumes else ""
+        print(f"\nstopped{how}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+    return EXIT_USAGE
 
 
 def split_config_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -40,105 +92,62 @@ def split_config_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tu
     return others, overrides
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one mode; returns the exit status: 0 done, 1 done with failures, 2 wrong use."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
-            stream.reconfigure(errors="backslashreplace")
-    values = define_flags()
-    asks_for_help = {"--help", "-h", "-help", "--helpfull"}.intersection(arguments)
+def _split_mode(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Returns the mode, from `--mode` or the first word, and the other arguments."""
+    mode, others, waits = None, [], False
+    for place, argument in enumerate(arguments):
+        name, equals, text = argument.lstrip("-").partition("=")
+        if waits:
+            mode, waits = argument, False
+        elif argument.startswith("-") and name == "mode":
+            mode, waits = text or None, not equals
+        elif place == 0 and argument in MODES:
+            mode = argument
+        else:
+            others.append(argument)
+    if mode is not None:
+        require_known("mode", mode, MODES)
+    return mode, others
+
+
+def _parse(name: str, mode: ModuleType, values: flags.FlagValues, arguments: list[str]) -> None:
+    """Parses a mode's arguments.
+
+    Raises:
+        ConfigError: a flag of another mode, or a word that is no flag.
+        flags.Error: an unknown flag, or a value of another type.
+    """
     try:
-        if asks_for_help or not arguments:
-            print(help_text(values), flush=True)
-            return 0
-        others, overrides = split_config_overrides(arguments)
-        rest = values(["run.py", *others])
-        if len(rest) > 1:
+        words = values([program(), *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        others = [other for other in MODES if other != name and _has_flag(other, error.flagname)]
+        if others:
             raise ConfigError(
-                f"{rest[1]!r} is not a flag; write --input={rest[1]} to predict it, or see --help"
-            )
-        _check(values)
-        return _run_mode(values, overrides)
-    except flags.Error as error:
-        print(f"error: {error}\nSee python run.py --help", file=sys.stderr)
-    except BrokenPipeError:  # whoever reads the output wants no more of it, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        resumes = values.mode in RESUMED_MODES
-        how = "; the same command with the same --workdir continues" if resumes else ""
-        print(f"\nstopped{how}", file=sys.stderr)
-        return 130
-    except Exception as error:  # what a user can mend is told without a traceback
-        if not _is_users(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-    return 2
+                f"--{error.flagname} has no effect on --mode={name}; it is a flag of "
+                f"{', '.join(others)}"
+            ) from None
+        near = difflib.get_close_matches(error.flagname, [*values, "mode"], n=2)
+        hint = f" Did you mean {' or '.join(f'--{flag}' for flag in near)}?" if near else ""
+        raise flags.Error(f"unknown flag --{error.flagname}.{hint}") from None
+    bare = getattr(mode, "INPUT_FLAG", None)
+    if words and bare and not values[bare].present:
+        values[bare].parse(words.pop(0))
+    if words:
+        hint = f"; to read it, write: {program()} predict {words[0]}" if name == "train" else ""
+        raise ConfigError(f"{words[0]!r} is not a flag{hint}. See --help")
 
 
-def _check(values: flags.FlagValues) -> None:
-    require_known("mode", values.mode, MODES)
-    require_known("model", values.model, MODELS)
-    if values.dataset is not None:
-        require_known("dataset", values.dataset.partition("/")[0], DATASETS)
-    require_known("precision", values.precision, PRECISIONS)
-    if values.sex is not None:
-        try:
-            schema.parse_sex(values.sex)
-        except ValueError as error:
-            raise ConfigError(f"--sex: {error}") from None
-    if values.mode == "predict" and not values.input:
-        raise ConfigError("--mode=predict needs --input=IMAGE, FOLDER or CSV")
-    if values.mode == "calibrate" and not values.input:
-        raise ConfigError("--mode=calibrate needs --input=CSV with columns image,sex,age_months")
-    for form in values.formats:
-        require_known("format", form, FORMATS)
-    if values["formats"].present and values.mode != "export":
-        raise ConfigError(f"--formats has no effect on --mode={values.mode}")
-    if values.folds == 1:
-        raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
-    if values.server:
-        _check_server(values)
-    only = {
-        "methods": ("explain",),
-        "count": ("explain",),
-        "boxes": ("train_region_detector",),
-        "recipe": ("recipe", "pack"),
-        "pack": ("recipe",),
-        "stop_after_minutes": ("recipe",),
-        "pack_px": ("pack",),
-        "pack_quality": ("pack",),
-        "part_mb": ("pack",),
-        "resume": ("predict",),
-        "accept_doubts": ("calibrate",),
-    }
-    for name, modes in only.items():
-        if values[name].present and values.mode not in modes:
-            raise ConfigError(f"--{name} has no effect on --mode={values.mode}")
-    if values.calibration and values.mode not in ("predict", "export"):
-        raise ConfigError(f"--calibration has no effect on --mode={values.mode}")
+def _has_flag(mode: str, flag: str) -> bool:
+    values = flags.FlagValues()
+    load_mode(mode).define_flags(values)
+    return flag in values or (flag.startswith("no") and flag[2:] in values)
 
 
-def _check_server(values: flags.FlagValues) -> None:
-    """Refuses flags that the server decides itself."""
-    if values.mode != "predict":
-        raise ConfigError(f"--server has no effect on --mode={values.mode}")
-    for name in ("model", "variant", "calibration", "check_films"):
-        if values[name].present:
-            raise ConfigError(
-                f"--{name} has no effect with --server: what the server's model was exported with "
-                "holds; the address names the model"
-            )
-
-
-def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
-    if values.mode in OUTPUTS:
-        if overrides:
-            raise ConfigError(
-                f"--config has no effect on --mode={values.mode}; the export is as it is"
-            )
-        return _run_light_mode(values, Path(values.output or OUTPUTS[values.mode]))
+def _prepare_keras(name: str, mode: ModuleType) -> None:
+    """Imports Keras, and TensorFlow where it is needed, without their own messages."""
+    needs_tensorflow = getattr(mode, "NEEDS_TENSORFLOW", False)
+    if not needs_tensorflow and not getattr(mode, "NEEDS_KERAS", False):
+        return
     # Before TensorFlow is imported. It leaves oneDNN off on processors without AVX-512, where
     # training is slower without it (benchmarks/training_speed.py prints by how much).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -151,65 +160,64 @@ def _run_mode(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int
 
             # TensorFlow reports the processor, and a missing GPU, when it is first used.
             tf.config.list_physical_devices()
-        elif values.mode != "recipe":
+        elif needs_tensorflow:
             raise ConfigError(
                 f"KERAS_BACKEND={keras.backend.backend()}: only --mode=recipe runs without "
                 "TensorFlow; unset it"
             )
-        if values.mode == "recipe":
-            from bone_age_tf.recipe_command import run_recipe as run
-        else:
-            from bone_age_tf.modes import run
-    return run(values, overrides)
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
 
 
-def _run_light_mode(values: flags.FlagValues, output: Path) -> int:
-    """Runs a mode that needs no TensorFlow."""
-    exports_dir = Path(values.exports_dir)
-    model = values.model if values["model"].present else None
-    if values.mode == "calibrate":
-        from bone_age_tf.inference.calibrate import calibrate_command
+def _overview() -> str:
+    command = program()
+    lines = [
+        "Bone age, in months, from radiographs of the left hand and wrist.",
+        "Research use; not a medical device.",
+        "",
+        f"Usage: {command} [--mode=]MODE [INPUT] [--FLAG=VALUE ...]",
+        "",
+        f"Modes ({DEFAULT_MODE} where flags are given without one):",
+        *(f"  {mode:22} {text}" for mode, text in MODES.items()),
+        "",
+        f"A mode's flags and examples: {command} --mode=MODE --help",
+        "",
+        "First steps:",
+        f"  {command} predict hand.png --sex=female",
+        f"  {command} --model=resnet50",
+    ]
+    return "\n".join(lines)
 
-        return calibrate_command(
-            values.input,
-            exports_dir,
-            model,
-            values.variant,
-            output,
-            values.check_films,
-            values.accept_doubts,
-        )
-    if values.mode == "web":
-        from bone_age_tf.web.command import web_command
 
-        return web_command(
-            exports_dir,
-            model,
-            values.variant,
-            output,
-            values.check_films,
-            values.serve,
-            values.port,
-        )
-    if values.server:
-        from bone_age_tf.inference.server_command import predict_on_server_command
+def _help(name: str, mode: ModuleType, values: flags.FlagValues) -> str:
+    examples = mode.EXAMPLES.replace("{command}", program()).rstrip()
+    lines = [f"{name}: {MODES[name]}.", "", examples, "", "Flags:"]
+    for flag_name in sorted(values):
+        flag = values[flag_name]
+        if flag.name != flag_name or flag_name in ("flagfile", "undefok"):
+            continue
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        shown = "" if default is None else f" [{default}]"
+        lines.append(f"  --{flag_name}{shown}\n      {flag.help}")
+    if getattr(mode, "TAKES_CONFIG", False):
+        lines += _settings()
+    return "\n".join(lines)
 
-        return predict_on_server_command(
-            values.input, values.sex, values.server, output, values.timeout_s, values.resume
-        )
-    from bone_age_tf.inference.command import predict_command
 
-    return predict_command(
-        values.input,
-        values.sex,
-        exports_dir,
-        model,
-        values.variant,
-        output,
-        values.calibration,
-        values.check_films,
-        values.resume,
-    )
+def _settings() -> list[str]:
+    from bone_age_tf.config import flat, load_config
+
+    settings = flat(load_config(shared_flags.DEFAULT_MODEL, "rsna_bone_age"))
+    return [
+        "",
+        "Settings of the model, each as --config.KEY=VALUE (here resnet50's, for rsna_bone_age):",
+        *(
+            f"  --config.{key}={value}"
+            for key, value in settings.items()
+            if key not in ("model", "dataset")
+        ),
+    ]
 
 
 def _is_users(error: Exception) -> bool:

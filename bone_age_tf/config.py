@@ -4,7 +4,7 @@ import ast
 import difflib
 import importlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,12 @@ import ml_collections
 
 from bone_age_tf import schema
 from bone_age_tf.config_ranges import find_impossible_value
-from bone_age_tf.errors import ConfigError
+from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
 
-DATASETS = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
 _UNIT_PIXELS = ("efficientnet_lite0",)
 """Models whose ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
-PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 _REMOVED = (("", "served_resize"), ("augmentation", "frame_aspect"))
 """Settings of earlier versions, by group and name; they are ignored in saved configs."""
 
@@ -155,7 +153,7 @@ def load_config(
         ConfigError: an unknown name or key, or a value of another type.
     """
     require_known("model", model, MODELS)
-    require_known("dataset", dataset, DATASETS)
+    require_known("dataset", dataset, schema.DATASETS)
     config = _model_config(model, dataset)
     config.model = model
     config.dataset = dataset
@@ -180,16 +178,6 @@ def without_transfer(config: ml_collections.ConfigDict) -> ml_collections.Config
     changed = config.copy_and_resolve_references()
     changed.update(init="random", early_rate=1.0, unfreeze_shares=())
     return changed.lock()
-
-
-def require_known(what: str, value: str, known: Iterable[str]) -> None:
-    """Raises a `ConfigError` that lists the known values and the nearest one, unless it is one."""
-    known = sorted(known)
-    if value in known:
-        return
-    near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"unknown {what} {value!r}.{hint} Known: {', '.join(known)}")
 
 
 def flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,9 @@ The command line prints them without a traceback. Any other exception is a bug a
 traceback. Standard library only.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class BoneAgeError(Exception):
     """Base class of all errors that a user can remedy."""
@@ -96,3 +99,13 @@ class ServerError(BoneAgeError, RuntimeError):
 
 class OutputError(BoneAgeError, OSError):
     """An output that cannot be written; the message names it, the cause and the remedy."""
+
+
+def require_known(what: str, value: str, known: Iterable[str]) -> None:
+    """Raises a `ConfigError` that lists the known values and the nearest one, unless it is one."""
+    known = sorted(known)
+    if value in known:
+        return
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"unknown {what} {value!r}.{hint} Known: {', '.join(known)}")

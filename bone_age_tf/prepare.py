@@ -19,10 +19,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from bone_age_tf.config import DATASETS, require_known
-from bone_age_tf.errors import ConfigError
+from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.files import only_one_process, require_writable_folder, write_json
 from bone_age_tf.images import reading
+from bone_age_tf.schema import DATASETS
 
 _BUILDERS = "bone_age_datasets"
 GENERATED = ("hand_phantom",)

@@ -5,6 +5,7 @@ another meaning.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Final
 
 OK: Final = "ok"
@@ -47,7 +48,7 @@ class Reason(enum.IntEnum):
     """Codes: below 10 the film was read, below 20 it was refused, from 20 on it could not be."""
 
     NONE = 0
-    PUT_RIGHT = 1
+    CORRECTED = 1
     TOO_SMALL = 10
     BLANK = 11
     NOT_WHOLE = 12
@@ -66,7 +67,7 @@ class Reason(enum.IntEnum):
 
 TEXTS: Final = {
     Reason.NONE: "",
-    Reason.PUT_RIGHT: "put right: the film was",
+    Reason.CORRECTED: "corrected:",
     Reason.TOO_SMALL: "too small",
     Reason.BLANK: "blank: there is no contrast in it",
     Reason.NOT_WHOLE: "not clearly a whole hand",
@@ -84,9 +85,22 @@ TEXTS: Final = {
 }
 """Each is the reason, or its part that is always the same."""
 
-INVERTED: Final = "inverted"
-IN_WIDE_MARGINS: Final = "in wide margins"
-"""What a film that was put right was, beside its pose."""
+POSE_CORRECTIONS: Final = (
+    "",
+    "rotated 90° clockwise",
+    "rotated 180°",
+    "rotated 90° counterclockwise",
+    "mirrored horizontally",
+    "rotated 90° clockwise, mirrored horizontally",
+    "rotated 180°, mirrored horizontally",
+    "rotated 90° counterclockwise, mirrored horizontally",
+)
+"""How a radiograph in each of `schema.FILM_POSES` is corrected."""
+GREYS_INVERTED: Final = "grey levels inverted"
+MARGINS_CROPPED: Final = "wide margins cropped"
+"""Other corrections."""
+SEPARATOR: Final = ", "
+"""Stands between corrections."""
 
 TRIMMED: Final = " without its margins"
 """Stands behind the size of a film that is too small."""
@@ -98,6 +112,13 @@ OF_KINDS: Final = {
     "other": Reason.NO_HAND,
 }
 """Of a refused film by its likeliest kind, one of `schema.FILM_KINDS`."""
+
+
+def correction_text(corrections: Sequence[str]) -> str:
+    """Returns the text for corrections, nothing where there are none."""
+    if not corrections:
+        return ""
+    return f"{TEXTS[Reason.CORRECTED]} {SEPARATOR.join(corrections)}"
 
 
 def status_of(reason: int) -> str:

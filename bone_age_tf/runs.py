@@ -1,16 +1,24 @@
-"""A run's folder, and what its network says of the held-out images. Imports TensorFlow."""
+"""A training run: its folder, its training, and its network's predictions of held-out images.
+
+Imports TensorFlow.
+"""
 
 import dataclasses
+import datetime
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
+from bone_age_tf import config as configs
 from bone_age_tf import schema
+from bone_age_tf.catalog import DEFAULT_EXPORTS_DIR
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.errors import ConfigError
@@ -24,17 +32,37 @@ from bone_age_tf.evaluation.interval import (
 )
 from bone_age_tf.evaluation.metrics import Predictions
 from bone_age_tf.evaluation.report import write_report
-from bone_age_tf.files import write_json
+from bone_age_tf.files import require_writable_folder, write_json
 from bone_age_tf.models.build import build_features_model, load_network
+from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training import prediction
+from bone_age_tf.training.initial_weights import require_source
+from bone_age_tf.training.precision import set_precision
 
 INTERVAL_FILE = "interval_by_age.json"
+RUNS = Path("runs")
+"""Folder, in the working directory, of runs whose folder is not named."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Where a dataset comes from.
+
+    Attributes:
+        data_dir: where prepared datasets are kept.
+        manual_dir: the user's own files, None for none.
+        skip_bad_rows: whether unusable rows are left out instead of being an error.
+    """
+
+    data_dir: Path = Path("data")
+    manual_dir: Path | None = None
+    skip_bad_rows: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run's folder and what is in it.
+    """A run's folder and what is in it; see `begin_run` and `open_run`.
 
     Attributes:
         workdir: the folder.
@@ -51,6 +79,31 @@ class Run:
     parts: dict[str, pipeline.Part]
     seed: int
     exports_dir: Path
+
+    def train(self) -> Path:
+        """Trains the network, or continues an interrupted training; returns the best checkpoint.
+
+        Raises:
+            TrainingDivergedError: the loss is no longer finite.
+            ConfigError: the initial weights cannot be had, or there are too few images.
+        """
+        return fitting.fit(self.config, self.data(), self.workdir, self.seed)
+
+    def evaluate(self) -> dict:
+        """Measures the best checkpoint on the test part, writes the report, returns the figures."""
+        return evaluate(self)
+
+    def export(self, formats: Sequence[str] | None = None, **options: Any) -> dict:
+        """Exports the best checkpoint as a new version; see `export.exporting.export`."""
+        from bone_age_tf.export.exporting import DEFAULT_FORMATS, export
+
+        return export(self, formats=DEFAULT_FORMATS if formats is None else formats, **options)
+
+    def explain(self, methods: str | None = None, count: int | None = None) -> dict:
+        """Explains test images; see `explain.explaining.explain_run`."""
+        from bone_age_tf.explain.explaining import explain_run
+
+        return explain_run(self, methods, count)
 
     def data(self) -> PreparedData:
         """Returns the images that train and validate."""
@@ -76,6 +129,130 @@ class Run:
         record = json.loads(path.read_text()) if path.exists() else {}
         everything = pipeline.read_table(self.builder, self.parts["train"])
         return record.get(fitting.TRAINING_IMAGES, len(everything))
+
+
+def begin_run(
+    config: ml_collections.ConfigDict,
+    workdir: Path | None = None,
+    seed: int = 0,
+    dataset: str | None = None,
+    data: DataOptions | None = None,
+    precision: str = "auto",
+    exports_dir: Path = Path(DEFAULT_EXPORTS_DIR),
+) -> Run:
+    """Opens the folder of a run that is to be trained: a new one, or one that holds the same run.
+
+    Args:
+        config: the resolved config.
+        workdir: the run's folder; None for a new one under `RUNS`.
+        seed: of every random choice.
+        dataset: dataset or dataset/config; None for the config's.
+        data: where the dataset comes from.
+        precision: one of `config.PRECISIONS`.
+        exports_dir: where exports go.
+
+    Raises:
+        ConfigError: the folder holds another run, or the data or initial weights cannot be had.
+        OutputError: a folder cannot be written.
+    """
+    dataset, data = dataset or config.dataset, data or DataOptions()
+    workdir = workdir or new_workdir(config, dataset)
+    require_source(config)
+    require_writable_folder(workdir)
+    require_writable_folder(exports_dir)
+    record: dict[str, Any] = {"dataset": dataset, "seed": seed}
+    if (workdir / "config.json").exists():
+        _require_same_run(workdir, config, record)
+    builder, parts = prepare_parts(config, dataset, data)
+    manual_dir = None if data.manual_dir is None else str(data.manual_dir)
+    record |= {"manual_dir": manual_dir, "skip_bad_rows": data.skip_bad_rows}
+    used = set_precision(precision, config)
+    if not (workdir / "config.json").exists():
+        write_json(workdir / "run.json", record)
+        # Written last, so that it marks a whole start.
+        configs.save_config(config, workdir / "config.json")
+    print(f"{config.model} on {builder.info.full_name} in {used}; the run's folder: {workdir}")
+    return Run(workdir, config, builder, parts, seed, exports_dir)
+
+
+def open_run(
+    workdir: Path,
+    dataset: str | None = None,
+    data: DataOptions | None = None,
+    exports_dir: Path = Path(DEFAULT_EXPORTS_DIR),
+) -> Run:
+    """Opens the folder of a run that was begun.
+
+    Args:
+        workdir: the run's folder.
+        dataset: to measure on; None for the run's own.
+        data: where the dataset comes from; what it leaves open is as in the run.
+        exports_dir: where exports go.
+
+    Raises:
+        ConfigError: the folder holds no run, or the data cannot be had.
+    """
+    data = data or DataOptions()
+    config = configs.read_config(workdir / "config.json")
+    record = json.loads((workdir / "run.json").read_text())
+    manual_dir = data.manual_dir or record["manual_dir"]
+    data = DataOptions(data.data_dir, manual_dir and Path(manual_dir), record["skip_bad_rows"])
+    builder, parts = prepare_parts(config, dataset or record["dataset"], data)
+    return Run(workdir, config, builder, parts, record["seed"], exports_dir)
+
+
+def newest_run(model: str) -> Path:
+    """Returns the folder of a model's newest trained run under `RUNS`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = sorted(
+        RUNS.glob(f"{model}-*/checkpoints/best.keras"), key=lambda path: path.stat().st_mtime
+    )
+    if not found:
+        raise ConfigError(
+            f"no trained run of {model} under {RUNS}/: name one with --workdir, or train first: "
+            f"python run.py --model={model}"
+        )
+    return found[-1].parents[1]
+
+
+def new_workdir(config: ml_collections.ConfigDict, dataset: str) -> Path:
+    """Returns the folder of a run that begins now."""
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return RUNS / f"{config.model}-{dataset.replace('/', '-')}-{moment}"
+
+
+def prepare_parts(
+    config: ml_collections.ConfigDict, dataset: str, data: DataOptions
+) -> tuple[tfds.core.DatasetBuilder, dict[str, pipeline.Part]]:
+    """Prepares a dataset and divides it into parts that train, validate and test.
+
+    Raises:
+        ConfigError: there is no such dataset, or its files are not named.
+        DataError: it cannot be used.
+    """
+    builder = prepare_dataset(dataset, data.data_dir, data.manual_dir, data.skip_bad_rows)
+    parts = pipeline.choose_parts(
+        list(builder.info.splits), config.holdout_fraction, config.use_validation_split
+    )
+    return builder, parts
+
+
+def _require_same_run(workdir: Path, config: ml_collections.ConfigDict, record: dict) -> None:
+    """Checks that a folder holds the run that is asked for."""
+    before = json.loads((workdir / "run.json").read_text())
+    changed = configs.differences(configs.read_config(workdir / "config.json"), config) + [
+        f"{key}: {before[key]!r} in the run, {wanted!r} asked for"
+        for key, wanted in record.items()
+        if before[key] != wanted
+    ]
+    if changed:
+        raise ConfigError(
+            f"{workdir} holds another run; name a new --workdir, or repeat its settings:\n  "
+            + "\n  ".join(changed)
+        )
 
 
 @functools.lru_cache(maxsize=1)

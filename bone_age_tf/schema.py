@@ -116,9 +116,40 @@ each box is likely to fit, 0 to 1."""
 REGION_GROUPS: Final = ("wrist", "radius", "ulna", "MCP", "PIP", "DIP")
 """The regions by joint, as people speak of them."""
 
+METADATA_FILE: Final = "metadata.json"
+KERAS_FILE: Final = "model.keras"
+"""Files of an export: the contract with those who use it, and the network as it was trained."""
+
+SERVING_SIGNATURE: Final = "serving_default"
+TENSORS_SIGNATURE: Final = "tensors"
+EXPLAIN_SIGNATURE: Final = "explain"
+"""Signatures of a SavedModel; LiteRT files have the first. See `export.saved_model`."""
+
+IMAGE_BYTES: Final = "image_bytes"
+"""Input of a SavedModel, [B] encoded PNG or JPEG files."""
+
+RESULT_COLUMNS: Final = (
+    "image",
+    "sex",
+    "bone_age_months",
+    "lower_90",
+    "upper_90",
+    "status",
+    "reason",
+)
+"""Columns of a table of results."""
+
+DATASETS: Final = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
+"""Datasets that the builders prepare."""
+
+PRECISIONS: Final = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+"""Number formats of training."""
+
 RESIZE_MODES: Final = ("pad", "stretch")
 """How an image becomes a square. `pad` keeps the aspect ratio and centres the image on black;
 `stretch` ignores the aspect ratio, for images that others have already stretched to squares."""
+
+SIDES: Final = ("left", "right")
 
 RADIOGRAPH_ASPECT: Final = 0.785
 """Usual width over height of a hand radiograph: the median of the 240 RSNA originals whose sizes

@@ -108,6 +108,13 @@ def exports(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bins_model(exports):
-    from bone_age_tf.inference.predictor import Predictor
+    from bone_age_tf.bundle import Bundle
 
-    return Predictor.load(exports / "bins" / "1")
+    return Bundle.open(exports / "bins" / "1").predictor()
+
+
+@pytest.fixture(scope="session")
+def bins_reader(exports):
+    from bone_age_tf.reader import load
+
+    return load("bins", exports_dir=exports, quality_check=False)

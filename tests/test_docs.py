@@ -10,9 +10,10 @@ import pytest
 from image_files import png
 from PIL import Image
 
+from bone_age_tf.bundle import Bundle
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images.encoded_pieces import GREY
 from bone_age_tf.images.reading import read_radiograph
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 from bone_age_tf.prepare import draw_films
 
 ROUNDED = 0.06
@@ -40,11 +41,12 @@ def hand():
 
 @pytest.mark.parametrize("depth", [8, 16])
 def test_python_in_the_documentation_runs(root, hand, tmp_path, depth):
-    folder = choose_version(root / "exports", SHIPPED_MODEL)
+    bundle = Bundle.find(SHIPPED_MODEL, root / "exports")
+    folder = bundle.folder
     data = png(np.rint(hand * (16 if depth == 16 else 1)).astype(int), depth, GREY)
     (tmp_path / "hand.png").write_bytes(data)
-    predictor = Predictor.load(folder, "float16")
-    expected = predictor.predict(read_radiograph(data), 0).age_months
+    predictor = bundle.predictor("float16")
+    expected = predictor.predict(predictor.fit_image(read_radiograph(data)), 0).age_months
     predictions = 0
     for name, code in snippets(root).items():
         code = code.replace("exports/MODEL/VERSION", str(folder))

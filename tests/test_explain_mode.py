@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import keras
@@ -10,11 +11,12 @@ import pytest
 from PIL import Image
 
 from bone_age_tf import config as configs
-from bone_age_tf import explanations, schema
+from bone_age_tf import schema
+from bone_age_tf.catalog import SHIPPED_MODEL, exported_versions
 from bone_age_tf.cli import main
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.explain import explaining
 from bone_age_tf.explain.network import ExplainedNetwork
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.models.build import build_model
 
 
@@ -66,22 +68,22 @@ def test_cases_become_pictures_a_page_and_a_table(root, hands, tmp_path, capsys,
 
 @pytest.mark.slow
 def test_a_case_without_sex_is_explained_for_both(root, hands, tmp_path, eager):
-    explanations.explain_input(
-        str(hands / "0.png"), None, root / "exports", SHIPPED_MODEL, tmp_path, "crm", None, False
-    )
+    words = ["explain", str(hands / "0.png"), f"--exports_dir={root / 'exports'}"]
+    words += [f"--output={tmp_path}", "--methods=crm", "--noquality_check"]
+    assert main(words) == 0
     page = (tmp_path / "index.html").read_text()
     assert page.count('data-sex="female"') == page.count('data-sex="male"') == 1
 
 
 def test_methods_that_there_are_not_are_named(tiny_config):
     network = ExplainedNetwork(build_model(tiny_config), tiny_config)
-    assert explanations.chosen_methods("crm, cam,crm", network) == ["crm", "cam"]
-    assert "attention" not in explanations.chosen_methods("all", network)
-    assert explanations.chosen_methods(None, network) == list(explanations.DEFAULT_METHODS)
+    assert explaining.chosen_methods("crm, cam,crm", network) == ["crm", "cam"]
+    assert "attention" not in explaining.chosen_methods("all", network)
+    assert explaining.chosen_methods(None, network) == list(explaining.DEFAULT_METHODS)
     with pytest.raises(ConfigError, match=r"unknown method 'gradcam'.*Did you mean"):
-        explanations.chosen_methods("gradcam", network)
+        explaining.chosen_methods("gradcam", network)
     with pytest.raises(ConfigError, match="'attention' is not of tiny, which has"):
-        explanations.chosen_methods("attention", network)
+        explaining.chosen_methods("attention", network)
 
 
 @pytest.mark.parametrize("relation", [True, False])
@@ -89,14 +91,14 @@ def test_prsnet_is_explained_by_what_passes_on_it(relation):
     config = configs.load_config("prsnet", "hand_phantom", [("base_filters", "8")])
     config.relation = relation
     network = ExplainedNetwork(build_model(config), config)
-    found = explanations.chosen_methods(None, network)
+    found = explaining.chosen_methods(None, network)
     assert found == ["relation"] * relation + ["vanilla_gradients", "path_cam"]
 
 
 def test_a_residual_network_is_explained_by_what_passes_on_it():
     config = configs.load_config("resnet18", "hand_phantom", [("base_filters", "8")])
     network = ExplainedNetwork(build_model(config), config)
-    found = explanations.chosen_methods(None, network)
+    found = explaining.chosen_methods(None, network)
     assert found == ["smoothgrad", "saliency", "vanilla_gradients"]
 
 
@@ -118,15 +120,14 @@ def test_wrong_use_is_said_without_a_traceback(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_an_export_without_its_keras_model_is_named(root, hands, tmp_path):
+def test_an_export_without_its_keras_model_is_named(root, hands, tmp_path, capsys):
     version = tmp_path / SHIPPED_MODEL / "1"
     version.mkdir(parents=True)
     for name in ("metadata.json", "model_float16.tflite"):
-        shutil.copy(choose_version(root / "exports", SHIPPED_MODEL) / name, version / name)
-    with pytest.raises(ConfigError, match=r"model\.keras: no such file.*--mode=export"):
-        explanations.explain_input(
-            str(hands / "0.png"), "female", tmp_path, SHIPPED_MODEL, tmp_path / "out"
-        )
+        shutil.copy(exported_versions(root / "exports")[SHIPPED_MODEL][-1] / name, version / name)
+    words = ["explain", str(hands / "0.png"), "--sex=female", f"--exports_dir={tmp_path}"]
+    assert main([*words, f"--output={tmp_path / 'out'}"]) == 2
+    assert re.search(r"model\.keras: no such file.*--mode=export", capsys.readouterr().err)
 
 
 def test_a_config_comes_back_from_its_flat_form(tiny_config):
@@ -140,12 +141,12 @@ def test_a_config_comes_back_from_its_flat_form(tiny_config):
 
 
 def test_intervals_and_distributions_come_with_the_answer():
-    case = explanations.ExplainedCase("a", np.zeros((4, 4)), 0)
+    case = explaining.ExplainedCase("a", np.zeros((4, 4)), 0)
     outputs = {"age_months": np.array([[50.0]])}
-    bare = explanations._answered(case, outputs, None)
+    bare = explaining._answered(case, outputs, None)
     assert (bare.predicted_months, bare.lower_90, bare.distribution) == (50, None, None)
     outputs |= {"interval_90_months": np.array([[40.0, 65.0]]), "distribution": np.ones((1, 3)) / 3}
-    full = explanations._answered(case, outputs, None)
+    full = explaining._answered(case, outputs, None)
     assert (full.lower_90, full.upper_90) == (40, 65)
     assert full.distribution.shape == (3,)
     assert keras.backend.backend() == "tensorflow"

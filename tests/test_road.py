@@ -14,16 +14,15 @@ import time
 import pytest
 from PIL import Image
 
-from bone_age_tf import cli, modes
+from bone_age_tf import cli
 from bone_age_tf import config as configs
-from bone_age_tf.commands import train_region_detector as regions
+from bone_age_tf.bundle import Bundle, load_quality_checker, load_region_detector
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, save_site_calibration
 from bone_age_tf.images import reading
-from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.models.build import build_model
-from bone_age_tf.quality.checker import load_checker
+from bone_age_tf.quality import training as quality_training
 from bone_age_tf.regions import fit as region_detector
-from bone_age_tf.regions.detector import load_detector
+from bone_age_tf.regions import training as region_training
 
 pytestmark = pytest.mark.slow
 MODEL = "--model=resnet18"
@@ -153,9 +152,10 @@ def check_it_is_exported_for_a_site(root, place):
     done = walk(root, place, *export)
     assert done.returncode == 0, done.stderr[-2000:]
     image = reading.read_radiograph(place / "hand.png")
-    plain, moved = (Predictor.load(place / "exports/resnet18" / version) for version in "12")
-    assert moved.site_calibrated
-    before, after = (model.predict(image, 0).age_months for model in (plain, moved))
+    bundles = [Bundle.open(place / "exports/resnet18" / version) for version in "12"]
+    assert bundles[1].site_calibrated
+    predictors = [bundle.predictor() for bundle in bundles]
+    before, after = (one.predict(one.fit_image(image), 0).age_months for one in predictors)
     assert after == pytest.approx(min(before + 20, 240), abs=0.05)
     assert "resnet18/1" in (place / "runs/road/export.json").read_text()
     shutil.rmtree(place / "exports/resnet18/2")
@@ -163,22 +163,22 @@ def check_it_is_exported_for_a_site(root, place):
 
 def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(modes, "FILM_STEPS", 2)
-    monkeypatch.setattr(modes, "FILM_TESTS", 500)
+    monkeypatch.setattr(quality_training, "STEPS", 2)
+    monkeypatch.setattr(quality_training, "TESTS", 500)
     assert cli.main(["--mode=train_film_check", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
     assert "film_check on hand_phantom/tiny/" in printed
     assert "export: exports/film_check/1" in printed
     metadata = json.loads((tmp_path / "exports/film_check/1/metadata.json").read_text())
     assert metadata["data"]["train_images"] == 48
-    assert load_checker("exports") is not None
+    assert load_quality_checker("exports") is not None
     assert cli.main(["--mode=train_film_check", "--config.epochs=2"]) == 2
     assert "no effect on --mode=train_film_check" in capsys.readouterr().err
 
 
 def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, eager):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(regions, "STEPS", (2, 0))
+    monkeypatch.setattr(region_training, "STEPS", (2, 0))
     monkeypatch.setattr(region_detector, "BATCH", 4)
     assert cli.main(["--mode=train_region_detector", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
@@ -187,7 +187,7 @@ def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, 
     assert "export: exports/region_detector/1" in printed
     metadata = json.loads((tmp_path / "exports/region_detector/1/metadata.json").read_text())
     assert metadata["figures"]["hand_phantom/tiny/2.1.0"]["images"] == 16
-    assert load_detector("exports") is not None
+    assert load_region_detector("exports") is not None
 
 
 def test_a_transfer_check_says_which_start_won(root, tmp_path):

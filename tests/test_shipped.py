@@ -8,20 +8,14 @@ import zipfile
 
 import numpy as np
 import pytest
+from command_words import predict
 from PIL import Image
 
 from bone_age_tf import schema
+from bone_age_tf.catalog import SHIPPED_MODEL, exported_versions
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.prediction_table import predict_cases
-from bone_age_tf.inference.predictor import (
-    SHIPPED_MODEL,
-    Predictor,
-    choose_version,
-    latest_version,
-)
-from bone_age_tf.quality.checker import load_checker
+from bone_age_tf.reader import load
 
 MOST_BYTES = 25e6
 RSNA = "shared/rsna_bone_age"
@@ -37,14 +31,9 @@ def exports(root):
 
 
 @pytest.fixture(scope="module")
-def predictor(exports):
-    return Predictor.load(choose_version(exports, SHIPPED_MODEL))
-
-
-@pytest.fixture(scope="module")
-def checker(exports):
-    found = load_checker(exports)
-    assert found is not None
+def reader(exports):
+    found = load(SHIPPED_MODEL, exports_dir=exports)
+    assert found.quality_checker is not None
     return found
 
 
@@ -75,7 +64,7 @@ def validation(root, tmp_path_factory):
 
 
 def test_they_fit_the_box_and_name_no_machine(exports):
-    shipped = [latest_version(exports, name) for name in (SHIPPED_MODEL, *schema.CHECKERS)]
+    shipped = [exported_versions(exports)[name][-1] for name in (SHIPPED_MODEL, *schema.CHECKERS)]
     files = [path for folder in shipped for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     for folder in shipped:
@@ -88,37 +77,38 @@ def test_a_radiograph_of_any_shape_gets_an_answer(exports, tmp_path, capsys, pha
     row = next(iter(phantoms.as_dataset(split="test").take(1).as_numpy_iterator()))
     path = tmp_path / "hand.png"
     path.write_bytes(_png(row["image"][..., 0]))
-    code = predict_command(path, "female", exports, None, output_csv=None, check_films=False)
+    code = predict(path, "female", exports, None, quality_check=False)
     assert code == 0
     assert re.search(r"bone age \d+\.\d months .* 90 % interval", capsys.readouterr().out)
 
 
-def test_noise_and_blank_films_are_refused(predictor, checker, tmp_path):
+def test_noise_and_blank_films_are_refused(reader, tmp_path):
     random = np.random.default_rng(0)
     for place, pixels in enumerate((random.uniform(0, 255, (300, 240)), np.full((300, 240), 90.0))):
         path = tmp_path / f"{place}.png"
         path.write_bytes(_png(pixels.astype(np.uint8)))
     cases = [Case(path.name, path, 0) for path in sorted(tmp_path.iterdir())]
-    found = predict_cases(predictor, cases, None, checker, refuse_unfamiliar=True)
+    found = reader.read_table(cases)
     assert found.rejected == 2
 
 
 @pytest.mark.slow
-def test_real_hands_are_read(predictor, checker, validation):
-    found = predict_cases(predictor, validation, None, checker, refuse_unfamiliar=True)
-    assert found.images == 100 and found.failed == 0
+def test_real_hands_are_read(reader, validation):
+    found = reader.read_table(validation)
+    assert len(found) == 100 and found.failed == 0
     assert found.rejected <= 2
-    assert found.mae_months < MAE_MONTHS
+    assert np.abs(found.errors_months).mean() < MAE_MONTHS
 
 
 @pytest.mark.slow
-def test_a_file_is_read_as_well_as_its_copy_of_the_training_images_size(predictor, validation):
+def test_a_file_is_read_as_well_as_its_copy_of_the_training_images_size(reader, validation):
     """The weights learned from reduced images; users' files are larger and must not be sharper."""
-    errors = []
+    errors, predictor = [], reader.bundle.predictor()
     for case in validation:
         image = reading.read_radiograph(case.path)
         small = resizing.to_uint8(resizing.shrink(image, TRAINING_PX)).astype(np.float32)
-        months = [predictor.predict(pixels, case.sex).age_months for pixels in (image, small)]
+        fitted = [predictor.fit_image(pixels) for pixels in (image, small)]
+        months = [predictor.predict(pixels, case.sex).age_months for pixels in fitted]
         errors.append(np.array(months) - case.age_months)
     own, reduced = np.abs(errors).mean(axis=0)
     assert own <= 1.15 * reduced
@@ -127,7 +117,9 @@ def test_a_file_is_read_as_well_as_its_copy_of_the_training_images_size(predicto
 
 
 def test_metadata_says_what_was_measured(exports):
-    content = json.loads((choose_version(exports, SHIPPED_MODEL) / "metadata.json").read_text())
+    content = json.loads(
+        (exported_versions(exports)[SHIPPED_MODEL][-1] / "metadata.json").read_text()
+    )
     assert content["metrics"]["n"] >= 1000
     assert content["data"]["train"] == "90% of train, cut by id"
     assert content["training"]["config"]["image_size_px"] == content["preprocessing"]["size_px"]

@@ -1,97 +1,38 @@
-"""What `--mode=train_region_detector` does: phantoms, annotated images, figures, export."""
+"""`--mode=train_region_detector`: trains the network that finds the ossification regions."""
 
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
-from bone_age_tf import schema
-from bone_age_tf.errors import ConfigError
-from bone_age_tf.files import require_writable_folder
-from bone_age_tf.prepare import GENERATED, prepare_dataset
-from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions.boxes import RegionImages
-from bone_age_tf.regions.figures import DetectionFigures, measure_region_detector
-from bone_age_tf.regions.fit import train_region_detector
-from bone_age_tf.regions.network import SIZE_PX
-from bone_age_tf.regions.publish import publish_region_detector
-from bone_age_tf.regions.samples import as_inputs
-from bone_age_tf.training.precision import set_precision
+from bone_age_tf.commands import EXIT_OK, shared_flags, train
 
-PHANTOMS = ("hand_phantom/large", "hand_phantom/only_bones")
-"""Films as different as real ones, and hands of every size at every age."""
-STEPS = (4500, 1500)
-_PARITY_IMAGES = 64
+NEEDS_TENSORFLOW = RESUMES = True
+EXAMPLES = """\
+Train on phantoms, then on your own annotations (Pascal VOC files named by image id):
+  {command} --mode=train_region_detector --dataset=rsna_bone_age --manual_dir=FOLDER --boxes=FOLDER
+"""
 
 
-def train_and_publish(values: flags.FlagValues, overrides: list) -> int:
-    """Trains, measures and exports the region detector; returns the exit status."""
-    if overrides:
-        raise ConfigError("--config has no effect on --mode=train_region_detector")
-    dataset = values.dataset or PHANTOMS[0]
-    generated = dataset.partition("/")[0] in GENERATED
-    if generated == bool(values.boxes):
-        raise ConfigError(
-            "--boxes=FOLDER goes with a --dataset of radiographs, such as rsna_bone_age: a Pascal "
-            "VOC file IMAGE_ID.xml for each annotated image. Phantoms bring their own boxes"
-        )
-    require_writable_folder(values.exports_dir)
-    data_dir = Path(values.data_dir)
-    trained_on = [dataset] if generated and "/" in dataset else list(PHANTOMS)
-    builders = [prepare_dataset(name, data_dir, None) for name in trained_on]
-    phantoms = joined([region_boxes.read_phantoms(one, "train", SIZE_PX) for one in builders])
-    annotated, tested = None, {}
-    if not generated:
-        manual_dir = Path(values.manual_dir) if values.manual_dir else None
-        builder = prepare_dataset(dataset, data_dir, manual_dir, values.skip_bad_rows)
-        found = region_boxes.read_annotated(builder, Path(values.boxes), SIZE_PX)
-        out = region_boxes.held_out(found.image_id)
-        mask = np.array([name in out for name in found.image_id])
-        annotated, tested[builder.info.full_name] = found.chosen(~mask), found.chosen(mask)
-    for one in builders:
-        tested[one.info.full_name] = region_boxes.read_phantoms(one, "test", SIZE_PX)
-    set_precision(values.precision)
-    workdir = Path(values.workdir or "runs/region_detector")
-    print(
-        f"region_detector on {len(phantoms)} phantoms and "
-        f"{0 if annotated is None else len(annotated)} annotated images; its folder: {workdir}"
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the mode's flags."""
+    shared_flags.define_dataset(values, "phantoms alone")
+    shared_flags.text(values, "boxes", None, "Folder of Pascal VOC files named by image id.")
+    shared_flags.define_workdir(values, "runs/region_detector")
+    shared_flags.define_exports_dir(values)
+    shared_flags.define_training(values)
+
+
+def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Trains, measures and exports the region detector."""
+    from bone_age_tf.regions.training import train_and_publish
+
+    train_and_publish(
+        values.dataset,
+        shared_flags.path_or_none(values.boxes),
+        train.data_options(values),
+        Path(values.workdir or "runs/region_detector"),
+        Path(values.exports_dir),
+        values.seed,
+        values.precision,
     )
-    network = train_region_detector(phantoms, annotated, STEPS, values.seed, workdir)
-    figures = {name: measure_region_detector(network, hands) for name, hands in tested.items()}
-    facts = {
-        "data": {
-            "phantoms": trained_on,
-            "phantom_images": len(phantoms),
-            "annotated": None if annotated is None else dataset,
-            "annotated_images": 0 if annotated is None else len(annotated),
-            "held_out": "by the hash of the id",
-        },
-        "training": {"seed": values.seed, "steps": STEPS},
-    }
-    images = as_inputs(next(iter(tested.values())).images[:_PARITY_IMAGES])
-    folder = publish_region_detector(network, figures, facts, images, Path(values.exports_dir))
-    print(figures_text(figures))
-    print(f"export: {folder}")
-    return 0
-
-
-def joined(parts: list[RegionImages]) -> RegionImages:
-    """Returns several sets of images as one."""
-    ids = [name for part in parts for name in part.image_id]
-    return RegionImages(
-        ids,
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.boxes for part in parts]),
-    )
-
-
-def figures_text(figures: dict[str, DetectionFigures]) -> str:
-    """Returns what was measured as a table for a terminal."""
-    groups = schema.REGION_GROUPS
-    head = f"{'n':>6}{'mAP@.5':>8}" + "".join(f"{name:>8}" for name in groups)
-    lines = [f"{'held out':32}{head}   mean centre error, % of the width"]
-    for name, found in figures.items():
-        cells = "".join(f"{found.by_group[group]:8.3f}" for group in groups)
-        error = 100 * found.centre_error
-        lines.append(f"{name:32}{found.images:6}{found.map_50:8.3f}{cells}   {error:.1f}")
-    return "\n".join(lines)
+    return EXIT_OK

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from bone_age_tf import schema
-from bone_age_tf.explain import colours
+from bone_age_tf.evaluation import colours
 from bone_age_tf.explain.case import OK, ExplainedCase, years_and_months
 from bone_age_tf.explain.methods import METHODS
 from bone_age_tf.explain.picture import GROUP_COLOURS, RESEARCH_USE

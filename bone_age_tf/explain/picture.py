@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bone_age_tf import schema
-from bone_age_tf.explain import colours
+from bone_age_tf.evaluation import colours
 from bone_age_tf.explain.case import ExplainedCase, years_and_months
 from bone_age_tf.explain.methods import METHODS
 from bone_age_tf.explain.regions import GROUPS

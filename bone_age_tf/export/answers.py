@@ -8,13 +8,15 @@ from bone_age_tf import schema
 from bone_age_tf.images.file_kinds import OTHER_KINDS
 from bone_age_tf.reasons import (
     ERROR,
-    IN_WIDE_MARGINS,
-    INVERTED,
+    GREYS_INVERTED,
     LEAST_SIDE_PX,
+    MARGINS_CROPPED,
     OK,
+    POSE_CORRECTIONS,
     REASON,
     REASON_CODE,
     REJECTED,
+    SEPARATOR,
     STATUS,
     TEXTS,
     TRIMMED,
@@ -88,12 +90,12 @@ def _texts(
     size = [tf.as_string(films["width"]), " x ", tf.as_string(films["height"])]
     cut = tf.where(films["trimmed"], TRIMMED, "")
     small = ["; the shorter side needs ", str(LEAST_SIDE_PX), " or more"]
-    pose = tf.gather(tf.constant(["", *schema.FILM_POSES[1:]]), films["pose"])
-    ways = _joined(pose, tf.where(films["inverted"], INVERTED, ""))
-    ways = _joined(ways, tf.where(films["wide"], IN_WIDE_MARGINS, ""))
+    pose = tf.gather(tf.constant(POSE_CORRECTIONS), films["pose"])
+    ways = _joined(pose, tf.where(films["inverted"], GREYS_INVERTED, ""))
+    ways = _joined(ways, tf.where(films["wide"], MARGINS_CROPPED, ""))
     others = tf.constant(["", *(f" but {text}" for _, _, text in OTHER_KINDS)])
     longer = {
-        Reason.PUT_RIGHT: [texts, " ", ways],
+        Reason.CORRECTED: [texts, " ", ways],
         Reason.TOO_SMALL: [texts, ": ", *size, " px", cut, *small],
         Reason.TOO_LARGE: [*size, " ", texts],
         Reason.NO_IMAGE: [texts, tf.gather(others, films["other"] + 1)],
@@ -107,6 +109,6 @@ def _texts(
 
 
 def _joined(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns both words of each case with an "and" where it has both."""
+    """Returns both corrections of each case, separated where it has both."""
     both = (tf.strings.length(first) > 0) & (tf.strings.length(second) > 0)
-    return tf.strings.join([first, tf.where(both, " and ", ""), second])
+    return tf.strings.join([first, tf.where(both, SEPARATOR, ""), second])

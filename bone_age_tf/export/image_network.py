@@ -1,6 +1,5 @@
 """Small networks of one image beside the models that read ages: LiteRT, checked, in place whole."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from ai_edge_litert.interpreter import Interpreter
 
 import bone_age_tf
 from bone_age_tf import schema
+from bone_age_tf.bundle import INTENDED_USE
 from bone_age_tf.errors import ParityError
 from bone_age_tf.export import lite
-from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
-from bone_age_tf.export.publish import INTENDED_USE, next_version
-from bone_age_tf.export.saved_model import BYTES_SIGNATURE
-from bone_age_tf.files import only_one_process
+from bone_age_tf.export.keras_file import write_keras_file
+from bone_age_tf.export.publish import next_version
+from bone_age_tf.files import only_one_process, write_json
 from bone_age_tf.training.precision import in_float32
 
 PARITY_LIMIT = 1e-3
@@ -60,7 +59,7 @@ def publish_image_network(
         archive = keras.export.ExportArchive()
         archive.track(plain)
         archive.add_endpoint(
-            BYTES_SIGNATURE,
+            schema.SERVING_SIGNATURE,
             lambda image: plain(image, training=False),
             [tf.TensorSpec([1, size_px, size_px, 1], tf.float32, name=schema.IMAGE)],
         )
@@ -70,7 +69,7 @@ def publish_image_network(
         folder.mkdir()
         (folder / "model_float32.tflite").write_bytes(data)
         if keep_keras:
-            write_keras_file(plain, folder / KERAS_FILE)
+            write_keras_file(plain, folder / schema.KERAS_FILE)
         version = next_version(home)
         content = {
             "name": plain.name,
@@ -81,7 +80,7 @@ def publish_image_network(
             **metadata,
             "versions": {"bone_age_tf": bone_age_tf.__version__, "keras": keras.__version__},
         }
-        (folder / "metadata.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_json(folder / schema.METADATA_FILE, content)
         target = home / str(version)
         os.replace(folder, target)
     return target
@@ -89,7 +88,7 @@ def publish_image_network(
 
 def _check_parity(network: keras.Model, data: bytes, images: np.ndarray) -> None:
     interpreter = Interpreter(model_content=data, num_threads=1)
-    runner = interpreter.get_signature_runner(BYTES_SIGNATURE)
+    runner = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
     expected = network.predict(images, verbose=0)
     for place, image in enumerate(images):
         for name, values in runner(image=image[np.newaxis]).items():

@@ -6,9 +6,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-KERAS_FILE = "model.keras"
-"""The network as it was trained, to look into or to go on from with `--config.init`."""
-
 _COMPRESSION = 1
 """Deflate level, 1 to 9. Level 9 makes the file of a ResNet50 7 % smaller and takes 13 times as
 long."""

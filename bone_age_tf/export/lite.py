@@ -13,10 +13,10 @@ from ai_edge_quantizer import quantizer, recipe_manager
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
-from bone_age_tf.export.saved_model import BYTES_SIGNATURE
+from bone_age_tf import schema
 
 _MOST_WEIGHTS = (TFLOperationName.CONV_2D, TFLOperationName.FULLY_CONNECTED)
-METADATA_ENTRY = "metadata.json"
+METADATA_ENTRY = schema.METADATA_FILE
 """Name of the metadata buffer in a LiteRT file."""
 
 
@@ -63,7 +63,7 @@ def _quantize(float32: bytes, recipes: recipe_manager.RecipeManager) -> bytes:
 
 def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(saved_model), signature_keys=[BYTES_SIGNATURE]
+        str(saved_model), signature_keys=[schema.SERVING_SIGNATURE]
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter

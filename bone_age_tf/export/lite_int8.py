@@ -21,7 +21,6 @@ from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
 from bone_age_tf import schema
 from bone_age_tf.errors import ExportError
-from bone_age_tf.export.saved_model import BYTES_SIGNATURE
 from bone_age_tf.progress import Minutes
 
 Case = tuple[np.ndarray, np.ndarray]
@@ -208,7 +207,7 @@ def activation_ranges(float32: bytes, calibration: Sequence[Case]) -> dict[str, 
         num_threads=2,
     )
     interpreter.allocate_tensors()
-    run = interpreter.get_signature_runner(BYTES_SIGNATURE)
+    run = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
     places = {
         one["name"]: one["index"]
         for one in interpreter.get_tensor_details()
@@ -244,7 +243,9 @@ def _quantize(float32: bytes, chosen: Sequence[_Operation], ranges: dict) -> byt
 
 def months_of(data: bytes, cases: Sequence[Case]) -> np.ndarray:
     """Returns the ages that a LiteRT file gives, [N] months."""
-    runner = Interpreter(model_content=data, num_threads=2).get_signature_runner(BYTES_SIGNATURE)
+    runner = Interpreter(model_content=data, num_threads=2).get_signature_runner(
+        schema.SERVING_SIGNATURE
+    )
     return np.array([ask(runner, case)[schema.AGE_MONTHS].item() for case in cases], float)
 
 

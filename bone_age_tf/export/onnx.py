@@ -43,7 +43,7 @@ def write_onnx(model: keras.Model, metadata: dict, path: Path) -> None:
     )
     _name_outputs(written.graph, sorted(model.output))
     entry = written.metadata_props.add()
-    entry.key, entry.value = "metadata.json", json.dumps(metadata)
+    entry.key, entry.value = schema.METADATA_FILE, json.dumps(metadata)
     written.doc_string = metadata.get("intended_use", "")
     onnx.checker.check_model(written)
     path.write_bytes(written.SerializeToString())

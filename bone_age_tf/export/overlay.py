@@ -6,7 +6,7 @@ For the `explain` signature of a SavedModel: a client that can show a picture ne
 import numpy as np
 import tensorflow as tf
 
-from bone_age_tf.explain.colours import palette
+from bone_age_tf.evaluation.colours import palette
 
 PICTURE_PX = 512
 """Shorter than a film, larger than what the network sees."""
@@ -22,7 +22,7 @@ def overlay_png(image: tf.Tensor, maps: tf.Tensor, side_px: int = PICTURE_PX) ->
         side_px: side of the pictures.
 
     Returns:
-        [B] string, PNG files of three colours; `bone_age_tf.explain.colours` says which.
+        [B] string, PNG files of three colours; `bone_age_tf.evaluation.colours` says which.
     """
     size = [side_px, side_px]
     grey = tf.clip_by_value(tf.image.resize(image, size), 0.0, 255.0)

@@ -17,14 +17,8 @@ from bone_age_tf.errors import ParityError
 from bone_age_tf.export.formats import DYNAMIC, FLOAT32_MAP, INT8, ONNX, UINT8
 from bone_age_tf.export.lite_int8 import ask
 from bone_age_tf.export.onnx import months_of_onnx
-from bone_age_tf.export.saved_model import (
-    BYTES_SIGNATURE,
-    EXPLAIN_SIGNATURE,
-    IMAGE_BYTES,
-    TENSOR_SIGNATURE,
-)
 from bone_age_tf.progress import shown
-from bone_age_tf.reasons import IN_WIDE_MARGINS, REASON, REASON_CODE, TEXTS, Reason
+from bone_age_tf.reasons import MARGINS_CROPPED, REASON, REASON_CODE, TEXTS, Reason
 
 FLOAT_LIMIT_MONTHS = 0.5
 """A float export that is further off than this anywhere is broken and is not published."""
@@ -220,12 +214,14 @@ def _saved_model_months(
     A film that its film check refuses or turns is asked about by its pixels instead: what is
     compared is the model, not the check.
     """
-    from_bytes, tensors = (loaded.signatures[one] for one in (BYTES_SIGNATURE, TENSOR_SIGNATURE))
+    from_bytes, tensors = (
+        loaded.signatures[one] for one in (schema.SERVING_SIGNATURE, schema.TENSORS_SIGNATURE)
+    )
     months, untouched = [], []
     for first in range(0, len(cases), _BATCH):
         files = tf.constant([case.encoded for case in cases[first : first + _BATCH]])
         sex = tf.constant(sexes[first : first + _BATCH])
-        answer = from_bytes(**{IMAGE_BYTES: files, schema.SEX: sex})
+        answer = from_bytes(**{schema.IMAGE_BYTES: files, schema.SEX: sex})
         months.append(np.ravel(answer[schema.AGE_MONTHS]).astype(float))
         untouched.append(_untouched(answer))
     found, as_they_are = np.concatenate(months), np.concatenate(untouched)
@@ -241,7 +237,7 @@ def _saved_model_months(
 
 def _untouched(answer: dict[str, tf.Tensor]) -> np.ndarray:
     """Says which films [N] were read as they are, apart from margins that were cut off."""
-    in_margins = f"{TEXTS[Reason.PUT_RIGHT]} {IN_WIDE_MARGINS}".encode()
+    in_margins = f"{TEXTS[Reason.CORRECTED]} {MARGINS_CROPPED}".encode()
     return (answer[REASON_CODE].numpy() == Reason.NONE) | (answer[REASON].numpy() == in_margins)
 
 
@@ -252,16 +248,16 @@ def _maps_of(
 
     Those of the SavedModel are of films that its film check left as they are.
     """
-    answer = loaded.signatures[EXPLAIN_SIGNATURE](
+    answer = loaded.signatures[schema.EXPLAIN_SIGNATURE](
         **{
-            IMAGE_BYTES: tf.constant([case.encoded for case in cases]),
+            schema.IMAGE_BYTES: tf.constant([case.encoded for case in cases]),
             schema.SEX: tf.constant([[float(case.sex)] for case in cases]),
         }
     )
     untouched = _untouched(answer)
     found = {"saved_model": (untouched, answer[schema.MAP].numpy()[untouched])}
     if lite_file is not None:
-        runner = Interpreter(str(lite_file)).get_signature_runner(BYTES_SIGNATURE)
+        runner = Interpreter(str(lite_file)).get_signature_runner(schema.SERVING_SIGNATURE)
         maps = np.stack([ask(runner, case.single)[schema.MAP][0] for case in cases])
         found[f"litert_{FLOAT32_MAP}"] = np.ones(len(cases), bool), maps
     return found
@@ -285,7 +281,9 @@ def _lite_months(
     Takes the files in turn at each case, so that a noisy machine is noisy for all of them.
     """
     runners = {
-        form: Interpreter(str(path), num_threads=threads).get_signature_runner(BYTES_SIGNATURE)
+        form: Interpreter(str(path), num_threads=threads).get_signature_runner(
+            schema.SERVING_SIGNATURE
+        )
         for form, path in files.items()
     }
     months: dict[str, list[float]] = {form: [] for form in files}

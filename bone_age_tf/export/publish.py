@@ -1,7 +1,6 @@
 """A new version of an exported model: written elsewhere, checked, moved into place whole."""
 
 import dataclasses
-import json
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 import bone_age_tf
 from bone_age_tf import schema
+from bone_age_tf.bundle import make_metadata
 from bone_age_tf.evaluation.familiarity import Familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
@@ -29,20 +29,15 @@ from bone_age_tf.export.formats import (
     ONNX,
     file_name,
 )
-from bone_age_tf.export.keras_file import KERAS_FILE, write_keras_file
+from bone_age_tf.export.keras_file import write_keras_file
 from bone_age_tf.export.warm_up import write_warm_up
+from bone_age_tf.files import write_json
 from bone_age_tf.models.build import build_model, build_served_model
 from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.progress import shown
 from bone_age_tf.quality.graph import FilmCheck
-from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.training.precision import in_float32
-
-INTENDED_USE = (
-    "Research on bone age estimation from radiographs of the left hand and wrist of children. "
-    "Not a medical device; not for diagnosis or treatment."
-)
 
 
 def publish(
@@ -99,7 +94,7 @@ def publish(
         signatures = saved_model.write_saved_model(mapped, config, folder, film_check)
         if films:
             write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
-        write_keras_file(plain, folder / KERAS_FILE)
+        write_keras_file(plain, folder / schema.KERAS_FILE)
         convolve_strided(static)  # after it was saved as it was trained
         version = next_version(home)
         learned = {
@@ -114,7 +109,7 @@ def publish(
         files = _write_files(static, mapped, metadata, formats, single, error, folder)
         measured = parity.measure_parity(mapped, folder, files, cases)
         metadata["parity"] = measured
-        (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+        write_json(folder / schema.METADATA_FILE, metadata)
         target = home / str(version)
         os.replace(folder, target)
     return target, measured
@@ -179,56 +174,23 @@ def _metadata(
     signatures: dict[str, dict],
     facts: dict,
 ) -> dict:
-    size_px = config.image_size_px
-    outputs: dict[str, dict] = {
-        name: {"shape": [1, *tensor.shape[1:]], "dtype": "float32"}
-        for name, tensor in model.output.items()
-    }
-    outputs[schema.AGE_MONTHS]["unit"] = "months"
-    if schema.DISTRIBUTION in outputs:
-        outputs[schema.DISTRIBUTION] |= {"bin_months": config.bin_months, "first_edge_months": 0}
-    if schema.INTERVAL_90 in outputs:
-        outputs[schema.INTERVAL_90]["unit"] = "months"
-    return {
-        "name": config.model,
-        "version": version,
-        "intended_use": INTENDED_USE,
-        "inputs": {
-            schema.IMAGE: {
-                "shape": [1, size_px, size_px, 1],
-                "dtype": "float32",
-                "range": [0, 255],
-            },
-            schema.SEX: {
-                "shape": [1, 1],
-                "dtype": "float32",
-                "values": {name: code for code, name in enumerate(schema.SEX_NAMES)},
-            },
-        },
-        "outputs": outputs,
-        "preprocessing": {
-            "size_px": size_px,
-            "resize": config.resize,
-            "filter": "triangle, antialiased, half-pixel centres",
-            "pad_value": 0,
-            "grey": "0.299 R + 0.587 G + 0.114 B, transparent parts black",
-            "sixteen_bit": "scaled from the image's own range to 0 to 255",
-            "exif_orientation": "applied to files, by the SavedModel too",
-            "most_pixels": MOST_PIXELS,
-        },
-        "signatures": signatures,
-        "reasons": {
-            int(reason): {"status": status_of(reason), "text": TEXTS[reason]} for reason in Reason
-        },
-        "files": {form: file_name(form) for form in formats},
-        "versions": {
+    return make_metadata(
+        config.model,
+        version,
+        config.image_size_px,
+        config.resize,
+        {name: [1, *tensor.shape[1:]] for name, tensor in model.output.items()},
+        config.bin_months,
+        {form: file_name(form) for form in formats},
+        signatures,
+        {
             "bone_age_tf": bone_age_tf.__version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "python": platform.python_version(),
         },
-        **facts,
-    }
+        facts,
+    )
 
 
 def remove_leftovers(exports_dir: Path, model: str) -> None:

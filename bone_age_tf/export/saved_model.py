@@ -13,11 +13,6 @@ from bone_age_tf.export import answers
 from bone_age_tf.export.overlay import overlay_png
 from bone_age_tf.quality.graph import FilmCheck, look_at_files
 
-BYTES_SIGNATURE = "serving_default"
-TENSOR_SIGNATURE = "tensors"
-EXPLAIN_SIGNATURE = "explain"
-IMAGE_BYTES = "image_bytes"
-
 
 def write_saved_model(
     model: keras.Model,
@@ -57,7 +52,7 @@ def write_saved_model(
     look_fn = tf.function(
         lambda image_bytes: look_at_files(image_bytes, size_px, config.resize, film_check),
         autograph=False,
-    ).get_concrete_function(tf.TensorSpec([None], tf.string, name=IMAGE_BYTES))
+    ).get_concrete_function(tf.TensorSpec([None], tf.string, name=schema.IMAGE_BYTES))
 
     def from_bytes(network_fn, image_bytes, sex):
         tf.debugging.assert_equal(
@@ -74,18 +69,20 @@ def write_saved_model(
 
     # It tracks what the endpoints use; `track` would store every variable a second time.
     archive = keras.export.ExportArchive()
-    files = [tf.TensorSpec([None], tf.string, name=IMAGE_BYTES), sex]
+    files = [tf.TensorSpec([None], tf.string, name=schema.IMAGE_BYTES), sex]
     archive.add_endpoint(
-        BYTES_SIGNATURE, lambda image_bytes, sex: from_bytes(quick_fn, image_bytes, sex), files
+        schema.SERVING_SIGNATURE,
+        lambda image_bytes, sex: from_bytes(quick_fn, image_bytes, sex),
+        files,
     )
     archive.add_endpoint(
-        TENSOR_SIGNATURE,
+        schema.TENSORS_SIGNATURE,
         lambda image, sex: dict(quick_fn(image, sex)),
         [_pixels(None, size_px), sex],
     )
     if schema.MAP in model.output:
         archive.add_endpoint(
-            EXPLAIN_SIGNATURE,
+            schema.EXPLAIN_SIGNATURE,
             lambda image_bytes, sex: from_bytes(whole_fn, image_bytes, sex),
             files,
         )
@@ -106,7 +103,7 @@ def write_single_case_model(
     """
     archive = keras.export.ExportArchive()
     archive.add_endpoint(
-        BYTES_SIGNATURE,
+        schema.SERVING_SIGNATURE,
         lambda image, sex: model(
             {schema.IMAGE: tf.cast(image, tf.float32), schema.SEX: sex}, training=False
         ),

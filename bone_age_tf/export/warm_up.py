@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from bone_age_tf import schema
-from bone_age_tf.export.saved_model import IMAGE_BYTES, TENSOR_SIGNATURE
 from bone_age_tf.serving_messages import predict_request, prediction_log
 
 FILE = "assets.extra/tf_serving_warmup_requests"
@@ -46,9 +45,9 @@ def _inputs(
     signature: str, batch: int, size_px: int, films: Sequence[bytes]
 ) -> Mapping[str, np.ndarray]:
     sex = np.array([[place % 2] for place in range(batch)], np.float32)
-    if signature == TENSOR_SIGNATURE:
+    if signature == schema.TENSORS_SIGNATURE:
         grey = np.linspace(0, 255, size_px, dtype=np.float32)
         image = np.broadcast_to(grey[:, None, None], (batch, size_px, size_px, 1))
         return {schema.IMAGE: image, schema.SEX: sex}
     files = np.array([films[place % len(films)] for place in range(batch)], object)
-    return {IMAGE_BYTES: files, schema.SEX: sex}
+    return {schema.IMAGE_BYTES: files, schema.SEX: sex}

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from ai_edge_litert.interpreter import Interpreter
 
+from bone_age_tf import schema
 from bone_age_tf.errors import ModelError
-from bone_age_tf.inference.predictor import METADATA_FILE
-from bone_age_tf.native_output import native_stderr_held_back
+from bone_age_tf.inference.predictor import load_interpreter
 
 Loaded = TypeVar("Loaded")
 
@@ -33,12 +33,9 @@ def load_image_network(
     """
     folder = Path(folder)
     try:
-        content = json.loads((folder / METADATA_FILE).read_text("utf-8"))
+        content = json.loads((folder / schema.METADATA_FILE).read_text("utf-8"))
         path = folder / content["files"]["float32"]
-        with native_stderr_held_back():
-            interpreter = Interpreter(model_path=str(path), num_threads=1)
-            interpreter.allocate_tensors()
-        return make(interpreter, content)
+        return make(load_interpreter(path), content)
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"{folder}: not a usable {what} ({type(error).__name__}: {error}); {remedy}"

@@ -9,10 +9,9 @@ from pathlib import Path
 from bone_age_tf.errors import InputError
 from bone_age_tf.files import is_standard_output, replace_file
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.inference.prediction_table import Row
-from bone_age_tf.inference.predictor import Prediction
+from bone_age_tf.inference.result import Result
 
-Answers = Iterator[tuple[Case, list[Row]]]
+Results = Iterator[tuple[Case, Result]]
 
 
 def journal_path(output_csv: Path) -> Path:
@@ -27,29 +26,29 @@ class Journal:
         kept: number of cases whose results the file holds.
     """
 
-    def __init__(self, path: Path | None, reader: str, rows: dict[tuple, list[Row]]):
+    def __init__(self, path: Path | None, reader: str, results: dict[tuple, Result]):
         """See `open_journal`."""
-        self._path, self._reader, self._rows = path, reader, rows
-        self.kept = len(rows)
+        self._path, self._reader, self._results = path, reader, results
+        self.kept = len(results)
 
-    def answer(self, cases: Sequence[Case], read: Callable[[Sequence[Case]], Answers]) -> Answers:
-        """Yields each case with its rows, in order; cases in the file are not read again.
+    def read(self, cases: Sequence[Case], read: Callable[[Sequence[Case]], Results]) -> Results:
+        """Yields each case with its result, in order; cases in the file are not read again.
 
         Args:
             cases: all cases.
-            read: yields the cases that it is given with their rows, in order.
+            read: yields the cases that it is given with their results, in order.
         """
-        answers = read([case for case in cases if _key(case) not in self._rows])
+        results = read([case for case in cases if _key(case) not in self._results])
         with self._opened() as write:
             for case in cases:
-                known = self._rows.get(_key(case))
+                known = self._results.get(_key(case))
                 if known is not None:
                     yield case, known
                     continue
-                _, rows = next(answers)
-                write(_line(_key(case), rows))
+                _, result = next(results)
+                write(_entry(_key(case), result))
                 self.kept += 1
-                yield case, rows
+                yield case, result
 
     def close(self) -> None:
         """Removes the file, once the table holds its results."""
@@ -63,9 +62,7 @@ class Journal:
             yield lambda content: None
             return
         # Written anew without a line that was cut short.
-        known = [
-            {"case": key, "rows": list(map(_as_json, rows))} for key, rows in self._rows.items()
-        ]
+        known = [_entry(key, result) for key, result in self._results.items()]
         lines = [json.dumps(content) + "\n" for content in ({"reader": self._reader}, *known)]
         replace_file(self._path, "".join(lines).encode())
         with self._path.open("a", encoding="utf-8") as file:
@@ -103,9 +100,9 @@ def open_journal(output_csv: str | Path | None, reader: str, resume: bool) -> Jo
     return Journal(path, reader, _read(path, reader))
 
 
-def _read(path: Path, reader: str) -> dict[tuple, list[Row]]:
+def _read(path: Path, reader: str) -> dict[tuple, Result]:
     lines = path.read_text(encoding="utf-8").splitlines()
-    rows: dict[tuple, list[Row]] = {}
+    results: dict[tuple, Result] = {}
     for number, line in enumerate(lines):
         try:
             content = json.loads(line)
@@ -121,8 +118,8 @@ def _read(path: Path, reader: str) -> dict[tuple, list[Row]]:
                     "repeat that command, or leave --resume out to begin anew"
                 )
             continue
-        rows[tuple(content["case"])] = [_from_json(row) for row in content["rows"]]
-    return rows
+        results[tuple(content["case"])] = Result.from_dict(content["result"])
+    return results
 
 
 def _key(case: Case) -> tuple:
@@ -135,24 +132,5 @@ def _key(case: Case) -> tuple:
     return (case.image, case.sex, case.problem, *changed)
 
 
-def _line(key: tuple, rows: Sequence[Row]) -> dict:
-    return {"case": key, "rows": [_as_json(row) for row in rows]}
-
-
-def _as_json(row: Row) -> list:
-    found = row.prediction
-    numbers = (
-        None
-        if found is None
-        else [found.age_months, found.lower_90, found.upper_90, found.unfamiliarity]
-    )
-    return [row.image, row.sex, numbers, row.reason, row.rejected]
-
-
-def _from_json(content: list) -> Row:
-    image, sex, numbers, reason, rejected = content
-    prediction = None
-    if numbers is not None:
-        age, lower, upper, distance = numbers
-        prediction = Prediction(age, lower, upper, None, distance)
-    return Row(image, sex, prediction, reason, rejected)
+def _entry(key: tuple, result: Result) -> dict:
+    return {"case": key, "result": result.to_dict()}

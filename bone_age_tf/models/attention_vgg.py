@@ -18,7 +18,7 @@ from keras import layers as kl
 from keras import ops
 
 from bone_age_tf import schema
-from bone_age_tf.config import require_known
+from bone_age_tf.errors import require_known
 from bone_age_tf.models import heads, vgg
 from bone_age_tf.models.photometry import build_photometry
 

@@ -17,3 +17,8 @@ MODELS: Final = {
     "vgg_residual": "bone_age_tf.models.vgg",
 }
 """Model name to the module whose `build_network` makes it."""
+
+
+def list_models() -> list[str]:
+    """Returns the names of all models that can be built and trained."""
+    return list(MODELS)

@@ -4,8 +4,7 @@ import keras
 import ml_collections
 
 from bone_age_tf import schema
-from bone_age_tf.config import require_known
-from bone_age_tf.errors import ConfigError
+from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.models import answer_layers
 
 HEADS = ("distribution", "classification", "regression")

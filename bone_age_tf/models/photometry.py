@@ -3,7 +3,7 @@
 import keras
 import ml_collections
 
-from bone_age_tf.config import require_known
+from bone_age_tf.errors import require_known
 from bone_age_tf.models import layers
 
 PIXELS = ("unit", "imagenet")

@@ -1,4 +1,4 @@
-"""A look at each film before its bone age is read: refused, put right, or left as it is."""
+"""The quality check of a radiograph before its bone age is predicted; no TensorFlow."""
 
 import threading
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from ai_edge_litert.interpreter import Interpreter
 from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.inference.image_network import load_image_network
-from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
 from bone_age_tf.reasons import (
     BRIGHT,
-    IN_WIDE_MARGINS,
-    INVERTED,
+    GREYS_INVERTED,
     LEAST_LEVELS,
     LEAST_RANGE,
     LEAST_SIDE_PX,
     LEVEL_SHARE,
     LEVELS_SIDE_PX,
+    MARGINS_CROPPED,
     OF_KINDS,
     PAINTED_PERCENT,
+    POSE_CORRECTIONS,
     RIM_PX,
     SURE_INVERTED,
     SURE_MIRRORED,
@@ -30,64 +30,63 @@ from bone_age_tf.reasons import (
     TRIMMED,
     WIDE,
     Reason,
+    correction_text,
 )
 
 _REMEDY = "make it again with: python run.py --mode=train_film_check, or use --nocheck_films"
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film after the look.
+class Checked:
+    """The outcome of a quality check.
 
     Attributes:
-        image: [H, W] float32, upright, a left hand, bones bright; None where it is refused.
-        reason: why it is refused, or what was put right; may be empty.
+        image: [H, W] float32, cropped to what the margins leave, upright, a left hand, bones
+            bright; None where the radiograph is rejected.
+        rejection: why it is rejected; empty where it is not.
+        corrections: what was corrected, in words.
     """
 
     image: np.ndarray | None
-    reason: str
+    rejection: str = ""
+    corrections: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The rejection or the corrections as a text, empty where there are none."""
+        return self.rejection or correction_text(self.corrections)
 
 
-def load_checker(exports_dir: str | Path) -> "FilmChecker | None":
-    """Returns the newest exported film check, None where there is none.
-
-    Raises:
-        ModelError: it cannot be used.
-    """
-    folders = exported_versions(exports_dir).get(schema.FILM_CHECK)
-    return FilmChecker.load(folders[-1]) if folders else None
-
-
-class FilmChecker:
-    """The network that checks films, from its export. For use from several threads.
+class QualityChecker:
+    """The exported network for the quality check. For use from several threads.
 
     Attributes:
         size_px: side of the square that the network takes.
     """
 
     def __init__(self, interpreter: Interpreter, size_px: int, hand_threshold: float):
-        self._runner = interpreter.get_signature_runner(SIGNATURE)
+        self._runner = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
         self._interpreter = interpreter
         self._lock = threading.Lock()
         self.size_px, self._hand_threshold = size_px, hand_threshold
 
     @classmethod
-    def load(cls, folder: str | Path) -> "FilmChecker":
+    def load(cls, folder: str | Path) -> "QualityChecker":
         """Loads an export folder, `exports/film_check/<version>`.
 
         Raises:
             ModelError: a file is missing or malformed.
         """
 
-        def make(interpreter: Interpreter, content: dict) -> "FilmChecker":
+        def make(interpreter: Interpreter, content: dict) -> "QualityChecker":
             found = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
             found.ask(np.zeros((found.size_px, found.size_px), np.float32))
             return found
 
         return load_image_network(folder, make, "film check", _REMEDY)
 
-    def look(self, image: np.ndarray) -> Film:
-        """Refuses a film or puts it right; margins are cut off first.
+    def check(self, image: np.ndarray) -> Checked:
+        """Rejects an image or corrects it.
 
         Args:
             image: [H, W] float32, 0 to 255.
@@ -96,27 +95,27 @@ class FilmChecker:
         height, width = image.shape
         if is_too_small(min(height, width), min(whole.shape)):
             cut = "" if image.shape == whole.shape else TRIMMED
-            reason = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
-            return Film(None, f"{TEXTS[Reason.TOO_SMALL]}: {reason}")
+            size = f"{width} x {height} px{cut}; the shorter side needs {LEAST_SIDE_PX} or more"
+            return Checked(None, f"{TEXTS[Reason.TOO_SMALL]}: {size}")
         greys = sample_greys(image)
         low, high = np.percentile(greys, [1, 99])
         if high - low < LEAST_RANGE:
-            return Film(None, TEXTS[Reason.BLANK])
+            return Checked(None, TEXTS[Reason.BLANK])
         if count_levels(greys) < LEAST_LEVELS:
-            return Film(None, TEXTS[Reason.FEW_LEVELS])
-        said = self.ask(resizing.resize(image, self.size_px, "pad"))
-        kinds = said[schema.FILM_KIND][0]
+            return Checked(None, TEXTS[Reason.FEW_LEVELS])
+        outputs = self.ask(resizing.resize(image, self.size_px, "pad"))
+        kinds = outputs[schema.FILM_KIND][0]
         if kinds[0] < self._hand_threshold:
-            return Film(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
-        poses = said[schema.FILM_POSE][0]
-        pose = likely_pose(poses)
-        dark = bool(said[schema.FILM_INVERTED][0, 0] > SURE_INVERTED and not has_dark_rim(greys))
-        words = [schema.FILM_POSES[pose]] * bool(pose) + [INVERTED] * dark
-        words += [IN_WIDE_MARGINS] * (whole.size > WIDE * image.size)
-        if not words:
-            return Film(image, "")
-        reason = f"{TEXTS[Reason.PUT_RIGHT]} {' and '.join(words)}"
-        return Film(put_right(image, pose, dark), reason)
+            return Checked(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
+        pose = likely_pose(outputs[schema.FILM_POSE][0])
+        probability = outputs[schema.FILM_INVERTED][0, 0]
+        inverted = bool(probability > SURE_INVERTED and not has_dark_rim(greys))
+        corrections = [POSE_CORRECTIONS[pose]] if pose else []
+        corrections += [GREYS_INVERTED] if inverted else []
+        corrections += [MARGINS_CROPPED] if whole.size > WIDE * image.size else []
+        if pose or inverted:
+            image = corrected(image, pose, inverted)
+        return Checked(image, "", tuple(corrections))
 
     def ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the network's outputs for an image [size_px, size_px], 0 to 255."""
@@ -149,7 +148,7 @@ def likely_pose(poses: np.ndarray) -> int:
     return turn + 4 * bool(poses[4:].sum() > SURE_MIRRORED)
 
 
-def put_right(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
+def corrected(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
     """Returns a film [H, W], 0 to 255, upright, a left hand and with bright bones.
 
     Args:

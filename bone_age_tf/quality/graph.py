@@ -208,7 +208,7 @@ def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmC
     greys = _some_greys(image)
     dark = (said[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)
-    reason = tf.where((pose > 0) | dark | wide, int(Reason.PUT_RIGHT), int(Reason.NONE))
+    reason = tf.where((pose > 0) | dark | wide, int(Reason.CORRECTED), int(Reason.NONE))
     kinds = said[schema.FILM_KIND]
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
     refused = kinds[0] < film_check.hand_threshold

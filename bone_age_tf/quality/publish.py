@@ -7,11 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bone_age_tf import schema
+from bone_age_tf import catalog, schema
 from bone_age_tf.errors import ModelError
 from bone_age_tf.export.image_network import publish_image_network
-from bone_age_tf.export.keras_file import KERAS_FILE
-from bone_age_tf.export.publish import versions
 from bone_age_tf.quality.fit import FilmFigures
 from bone_age_tf.quality.graph import FilmCheck
 from bone_age_tf.quality.network import build_film_check
@@ -52,14 +50,13 @@ def load_film_check(exports_dir: Path) -> FilmCheck | None:
     Raises:
         ModelError: it cannot be used; the message says how to make it again.
     """
-    folders = versions(exports_dir / schema.FILM_CHECK)
-    if not folders:
+    folder = catalog.find_network(schema.FILM_CHECK, exports_dir)
+    if folder is None:
         return None
-    folder = folders[-1]
     try:
-        content = json.loads((folder / "metadata.json").read_text())
+        content = json.loads((folder / schema.METADATA_FILE).read_text())
         network = build_film_check(content["size_px"])
-        trained = keras.saving.load_model(folder / KERAS_FILE, compile=False)
+        trained = keras.saving.load_model(folder / schema.KERAS_FILE, compile=False)
         network.set_weights(trained.get_weights())
         return FilmCheck(network, float(content["hand_threshold"]), int(content["version"]))
     except (KeyError, OSError, TypeError, ValueError) as error:

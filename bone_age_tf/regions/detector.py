@@ -9,7 +9,6 @@ from ai_edge_litert.interpreter import Interpreter
 from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.inference.image_network import load_image_network
-from bone_age_tf.inference.predictor import SIGNATURE, exported_versions
 
 _REMEDY = "make it again with: python run.py --mode=train_region_detector, or delete the folder"
 
@@ -28,21 +27,11 @@ class Regions:
     scores: np.ndarray
 
 
-def load_detector(exports_dir: str | Path) -> "RegionDetector | None":
-    """Returns the newest exported region detector, None where there is none.
-
-    Raises:
-        ModelError: it cannot be used.
-    """
-    folders = exported_versions(exports_dir).get(schema.REGION_DETECTOR)
-    return RegionDetector.load(folders[-1]) if folders else None
-
-
 class RegionDetector:
     """The exported region detector. Not for use from several threads at once."""
 
     def __init__(self, interpreter: Interpreter, size_px: int):
-        self._runner = interpreter.get_signature_runner(SIGNATURE)
+        self._runner = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
         self._interpreter, self._size_px = interpreter, size_px
 
     @classmethod

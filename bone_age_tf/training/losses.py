@@ -5,7 +5,7 @@ import ml_collections
 from keras import ops
 
 from bone_age_tf import schema
-from bone_age_tf.config import require_known
+from bone_age_tf.errors import require_known
 
 REGRESSION_LOSSES = ("l1", "l2", "huber")
 _SAME_PULL_MONTHS = 12.0

@@ -8,13 +8,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bone_age_tf import reasons, schema
+from bone_age_tf import catalog, reasons, schema
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.errors import PageError
 from bone_age_tf.files import require_writable_folder
 from bone_age_tf.images import decoding, file_kinds, resizing
-from bone_age_tf.inference.prediction_table import BOTH_SEXES, HEADER
-from bone_age_tf.inference.predictor import METADATA_FILE, SIGNATURE, Predictor, exported_versions
-from bone_age_tf.quality import checker as film_check
+from bone_age_tf.inference.result import BOTH_SEXES
+from bone_age_tf.quality.checker import QualityChecker
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.compression import compress_files, sent_bytes
 
@@ -54,8 +54,7 @@ class Page:
 
 
 def build_page(
-    exports_dir: Path,
-    model_folder: Path,
+    bundle: Bundle,
     output: Path,
     variant: str | None = None,
     check_films: bool = True,
@@ -64,8 +63,7 @@ def build_page(
     """Builds the page; an earlier one in the same place is replaced as a whole.
 
     Args:
-        exports_dir: the folder with `film_check/<version>/`.
-        model_folder: the model's export, `<model>/<version>`.
+        bundle: the model's export.
         output: folder of the page; folders above it are made.
         variant: which of the export's files; None for the most exact.
         check_films: whether the page refuses films and puts them right, where there is a network
@@ -80,21 +78,22 @@ def build_page(
     if not (SOURCES / "index.html").is_file():
         raise PageError(f"{SOURCES}: the page's sources are not there; run this in a clone")
     _check_output(output)
-    predictor = Predictor.load(model_folder, variant)
-    if check_films:
-        film_check.load_checker(exports_dir)  # refuses one that cannot be used
+    variant = bundle.variant(variant)
+    bundle.predictor(variant)  # raises an error where it cannot be used
+    check = catalog.find_network(schema.FILM_CHECK, bundle.exports_dir) if check_films else None
+    if check is not None:
+        QualityChecker.load(check)  # likewise
     modules = litert_js.install(SOURCES)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=output.parent) as temporary:
         folder = Path(temporary) / "page"
         _copy_sources(folder)
         litert_js.copy_runtime(modules, folder / _RUNTIME)
-        settings = _settings(predictor, check_films)
-        settings["model"] = copied = _copy_model(model_folder, predictor.variant, folder)
+        settings = _settings(variant, check_films)
+        settings["model"] = copied = _copy_model(bundle.folder, variant, folder)
         model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
         settings["threads"] = model_bytes >= THREADS_FROM_BYTES
-        checks = exported_versions(exports_dir).get(schema.FILM_CHECK, []) if check_films else []
-        settings["film_check"] = _copy_model(checks[-1], "float32", folder) if checks else None
+        settings["film_check"] = check and _copy_model(check, "float32", folder)
         settings["version"] = version = _hash(folder, settings)
         _write_json(folder / SETTINGS_FILE, settings)
         _write_files_list(folder, version)
@@ -123,22 +122,22 @@ def _copy_sources(folder: Path) -> None:
 
 def _copy_model(source: Path, variant: str, page: Path) -> dict:
     """Copies one file of an export with its metadata; returns what the page must know of it."""
-    metadata = json.loads((source / METADATA_FILE).read_text("utf-8"))
+    metadata = json.loads((source / schema.METADATA_FILE).read_text("utf-8"))
     name, file = source.parent.name, metadata["files"][variant]
     folder = page / _MODELS / name
     folder.mkdir(parents=True)
-    for each in (METADATA_FILE, file):
+    for each in (schema.METADATA_FILE, file):
         shutil.copyfile(source / each, folder / each)
     return {"folder": f"{_MODELS}/{name}", "file": file, "version": metadata["version"]}
 
 
-def _settings(predictor: Predictor, check_films: bool) -> dict:
+def _settings(variant: str, check_films: bool) -> dict:
     """What the page's code needs to do the same as the Python code."""
     return {
-        "signature": SIGNATURE,
-        "variant": predictor.variant,
+        "signature": schema.SERVING_SIGNATURE,
+        "variant": variant,
         "refuses_unfamiliar": check_films,
-        "columns": HEADER,
+        "columns": schema.RESULT_COLUMNS,
         "both_sexes": BOTH_SEXES,
         "luma": decoding.LUMA,
         "far": decoding.FAR,
@@ -162,8 +161,10 @@ def _settings(predictor: Predictor, check_films: bool) -> dict:
         "sure_mirrored": reasons.SURE_MIRRORED,
         "sure_inverted": reasons.SURE_INVERTED,
         "texts": {reason.name.lower(): text for reason, text in reasons.TEXTS.items()},
-        "inverted": reasons.INVERTED,
-        "in_wide_margins": reasons.IN_WIDE_MARGINS,
+        "pose_corrections": reasons.POSE_CORRECTIONS,
+        "greys_inverted": reasons.GREYS_INVERTED,
+        "margins_cropped": reasons.MARGINS_CROPPED,
+        "separator": reasons.SEPARATOR,
         "trimmed": reasons.TRIMMED,
         "refusals": {kind: reasons.TEXTS[reason] for kind, reason in reasons.OF_KINDS.items()},
         "least_age_months": schema.MIN_AGE_MONTHS,

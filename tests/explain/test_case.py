@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bone_age_tf import schema
-from bone_age_tf.explain import colours
+from bone_age_tf.evaluation import colours
 from bone_age_tf.explain.case import ExplainedCase, choose_cases, years_and_months
 from bone_age_tf.explain.gallery import gallery_html
 from bone_age_tf.explain.methods import METHODS

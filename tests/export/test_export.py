@@ -9,6 +9,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from made_films import sharpen
 
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.data import pipeline
 from bone_age_tf.errors import ParityError
 from bone_age_tf.evaluation.familiarity import fit_familiarity
@@ -16,7 +17,6 @@ from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, lite_int8, parity, publish
 from bone_age_tf.images import graph_reading, reading
-from bone_age_tf.inference.predictor import Predictor, latest_version
 from bone_age_tf.models.build import build_features_model, build_model
 from bone_age_tf.models.removal import MONTHS_MAP, build_removal_model
 
@@ -272,14 +272,16 @@ def test_metadata_says_what_a_runtime_needs(exported):
 
 def test_the_predictor_reads_what_export_writes(exported):
     config, network, exports, folder, _, test = exported
-    assert latest_version(exports, "tiny") == folder
+    assert Bundle.find("tiny", exports).folder == folder
     image = reading.read_radiograph(test[3].encoded)
-    found = Predictor.load(folder).predict(image, test[3].sex)
+    predictor = Bundle.open(folder).predictor()
+    found = predictor.predict(predictor.fit_image(image), test[3].sex)
     expected = keras_months(network, test)[3]
     assert found.age_months == pytest.approx(expected, abs=0.05)
-    assert found.lower_90 < found.age_months < found.upper_90
+    lower, upper = found.interval_90_months
+    assert lower < found.age_months < upper
     if config.head == "regression":
-        assert found.upper_90 == pytest.approx(min(240, expected + 11 + 9 * test[3].sex), abs=0.05)
+        assert upper == pytest.approx(min(240, expected + 11 + 9 * test[3].sex), abs=0.05)
 
 
 def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
@@ -291,17 +293,19 @@ def test_an_export_takes_a_sites_calibration_along(exported, tmp_path):
         network, config, test, test, {}, tmp_path, interval, site, formats=formats
     )
     assert measured["saved_model"]["max_months"] < 0.05
-    plain, moved = Predictor.load(folder), Predictor.load(second)
+    bundles = [Bundle.open(place) for place in (folder, second)]
+    plain, moved = (bundle.predictor() for bundle in bundles)
     for case in test[:4]:
-        image = reading.read_radiograph(case.encoded)
+        image = plain.fit_image(reading.read_radiograph(case.encoded))
         before, after = plain.predict(image, case.sex), moved.predict(image, case.sex)
         assert after.age_months == pytest.approx(site.apply(before.age_months, case.sex), abs=0.05)
-        if before.lower_90 > 0 and before.upper_90 < 240:
-            ends = site.apply(np.array([before.lower_90, before.upper_90]), case.sex)
-            assert (after.lower_90, after.upper_90) == pytest.approx(tuple(ends), abs=0.05)
+        lower, upper = before.interval_90_months
+        if lower > 0 and upper < 240:
+            ends = site.apply(np.array([lower, upper]), case.sex)
+            assert after.interval_90_months == pytest.approx(tuple(ends), abs=0.05)
     metadata = json.loads((second / "metadata.json").read_text())
     assert metadata["site_calibration"]["offset_months"] == {"female": 9.0, "male": -4.0}
-    assert moved.site_calibrated
+    assert bundles[1].site_calibrated
 
 
 @ONCE
@@ -367,9 +371,9 @@ def test_exports_tell_what_is_unlike_a_hand(phantoms, tiny_config, tmp_path):
         familiarity=found,
         formats=("float32",),
     )
-    predictor = Predictor.load(folder)
-    distances = [predictor.predict_fitted(c.image[..., 0], c.sex).unfamiliarity for c in held_out]
+    predictor = Bundle.open(folder).predictor()
+    distances = [predictor.predict(c.image[..., 0], c.sex).unfamiliarity for c in held_out]
     np.testing.assert_allclose(distances, found.unfamiliarity(ask(held_out)), rtol=1e-3)
     assert np.mean(np.array(distances) <= 1) >= 0.9
     checks = 255 * (np.indices((32, 32)).sum(axis=0) // 4 % 2).astype(np.float32)
-    assert predictor.predict_fitted(checks, 0).unfamiliarity > 1.5 * max(distances)
+    assert predictor.predict(checks, 0).unfamiliarity > 1.5 * max(distances)

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from made_films import encode, sharpen
 
-from bone_age_tf import exporting
 from bone_age_tf.data import pipeline
+from bone_age_tf.export import exporting
 from bone_age_tf.models.build import build_model
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,11 @@ from ai_edge_litert.interpreter import Interpreter
 from made_films import encode, sharpen
 
 from bone_age_tf import cli
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.export import lite_int8, parity, publish
+from bone_age_tf.export.exporting import _by_age_and_sex, _for_calibration
 from bone_age_tf.export.onnx import write_onnx
-from bone_age_tf.exporting import _by_age_and_sex, _for_calibration
 from bone_age_tf.images import resizing
-from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.models.build import build_model
 
 FORMATS = ("float32", "float16", "dynamic", "int8", "uint8", "float32_map")
@@ -72,7 +72,7 @@ def test_onnx_runtime_answers_as_keras_does(exported, drawn):
     names = [one.name for one in session.get_outputs()]
     sexes = np.array([[0], [1], [0], [1]], np.float32)
     found = dict(zip(names, session.run(None, {"image": films, "sex": sexes}), strict=True))
-    here = Predictor.load(folder).predict_fitted(films[1][..., 0], 1)
+    here = Bundle.open(folder).predictor().predict(films[1][..., 0], 1)
     assert found["age_months"][1, 0] == pytest.approx(here.age_months, abs=0.01)
     np.testing.assert_allclose(found["distribution"][1], here.distribution, atol=1e-4)
     ends = (here.lower_90, here.upper_90)
@@ -101,8 +101,9 @@ def test_files_are_for_one_image_and_hold_built_in_operators(exported):
 @pytest.mark.slow
 def test_prediction_takes_every_format(exported, drawn):
     folder, _ = exported
-    film = drawn[1].astype(np.float32)
-    ages = [Predictor.load(folder, form).predict(film, 1).age_months for form in FORMATS]
+    bundle = Bundle.open(folder)
+    image = bundle.predictor().fit_image(drawn[1].astype(np.float32))
+    ages = [bundle.predictor(form).predict(image, 1).age_months for form in FORMATS]
     assert np.ptp(ages) < 4
     assert len(set(ages)) > 1
 
@@ -120,7 +121,8 @@ def test_the_documented_example_runs(root, exported, drawn, tmp_path):
         [sys.executable, "-c", check + example], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    expected = Predictor.load(folder, "int8").predict(drawn[1].astype(np.float32), 0)
+    predictor = Bundle.open(folder).predictor("int8")
+    expected = predictor.predict(predictor.fit_image(drawn[1].astype(np.float32)), 0)
     assert float(done.stdout.split()[0]) == pytest.approx(expected.age_months, abs=0.06)
 
 

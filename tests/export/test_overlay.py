@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from bone_age_tf.explain.colours import palette
+from bone_age_tf.evaluation.colours import palette
 from bone_age_tf.export.overlay import overlay_png
 
 

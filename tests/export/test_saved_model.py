@@ -13,15 +13,14 @@ from made_films import encode
 from PIL import Image
 
 from bone_age_tf import config as configs
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.errors import ParityError, RadiographError
 from bone_age_tf.export import parity, publish, saved_model
 from bone_age_tf.export.overlay import overlay_png
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.inference.prediction_table import predict_cases
-from bone_age_tf.inference.predictor import Predictor
-from bone_age_tf.quality.checker import load_checker
 from bone_age_tf.quality.publish import load_film_check
+from bone_age_tf.reader import load
 from bone_age_tf.reasons import TEXTS, Reason
 
 SIGNATURES = ("serving_default", "tensors", "explain")
@@ -89,32 +88,33 @@ def painted(hand):
 
 
 def test_it_answers_as_local_prediction_does(served, serve, files, tmp_path):
-    exports, folder = served
+    exports, _ = served
     found = serve(list(files.values()), np.array([[place % 2] for place in range(len(files))]))
     cases = []
     for place, (name, data) in enumerate(files.items()):
         path = tmp_path / f"{place}.png"
         path.write_bytes(data)
         cases.append(Case(name, path, place % 2))
-    rows = predict_cases(
-        Predictor.load(folder), cases, None, load_checker(exports), refuse_unfamiliar=True
-    ).rows
+    results = load("tiny", exports_dir=exports).read_table(cases)
     seen = set()
-    for place, row in enumerate(rows):
+    for place, result in enumerate(results):
         status = found["status"][place].decode()
-        assert (row.image, {"error": "failed"}.get(status, status)) == (row.image, row.status)
+        assert (result.source, {"error": "failed"}.get(status, status)) == (
+            result.source,
+            result.status,
+        )
         reason = found["reason"][place].decode()
         seen.add(int(found["reason_code"][place]))
-        if row.status == "ok" or "unlike" not in reason:
-            assert (row.image, reason) == (row.image, row.reason.partition(" (")[0])
+        if result.status == "ok" or "unlike" not in reason:
+            assert (result.source, reason) == (result.source, result.note.partition(" (")[0])
         months = found["age_months"][place, 0]
-        if row.prediction is None:
+        if result.prediction is None:
             assert np.isnan(months)
             assert np.isnan(found["distribution"][place]).all()
         else:
-            assert months == pytest.approx(row.prediction.age_months, abs=0.3)
-            ends = (row.prediction.lower_90, row.prediction.upper_90)
-            assert found["interval_90_months"][place] == pytest.approx(ends, abs=0.5)
+            assert months == pytest.approx(result.age_months, abs=0.3)
+            expected = pytest.approx(result.interval_90_months, abs=0.5)
+            assert found["interval_90_months"][place] == expected
     assert seen >= {0, 1, 10, 11, 20, 21, 22}  # read, put right, refused, not readable
 
 
@@ -192,8 +192,8 @@ def test_refused_films_do_not_spoil_the_parity(served, drawn):
         tf.saved_model.load(str(folder)), cases, np.array([[0.0], [1.0]], "f")
     )
     assert from_bytes == 1
-    predictor = Predictor.load(folder)
-    expected = [predictor.predict_fitted(case.image[..., 0], case.sex).age_months for case in cases]
+    predictor = Bundle.open(folder).predictor()
+    expected = [predictor.predict(case.image[..., 0], case.sex).age_months for case in cases]
     assert months == pytest.approx(expected, abs=0.05)
 
 
@@ -301,4 +301,4 @@ def test_a_film_check_without_its_network_is_told(served, tmp_path):
     )
     with pytest.raises(ValueError, match="train_film_check, or export with --nocheck_films"):
         load_film_check(tmp_path)
-    assert load_film_check(tmp_path / "nothing") is None
+    assert load_film_check(tmp_path / "nothing") is not None  # that of the package

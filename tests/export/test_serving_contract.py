@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_words import predict
 from made_films import encode
 from tensorflow_serving.apis import (
     predict_pb2,
@@ -19,12 +20,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from bone_age_tf import serving_messages
+from bone_age_tf import cli
 from bone_age_tf.errors import ServerError
 from bone_age_tf.export import warm_up
-from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.server import Address, connect
-from bone_age_tf.inference.server_command import predict_on_server_command
+from bone_age_tf.serving import messages
+from bone_age_tf.serving.connection import Address, connect
 
 OUTPUTS = {
     "age_months",
@@ -95,7 +95,7 @@ def test_our_messages_are_the_official_ones():
         "sex": np.array([[0.0], [1.0]], np.float32),
         "count": np.array([3], np.int64),
     }
-    ours = serving_messages.predict_request("tiny", inputs, "tensors", version=7)
+    ours = messages.predict_request("tiny", inputs, "tensors", version=7)
     official = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
     assert (official.model_spec.name, official.model_spec.version.value) == ("tiny", 7)
     assert official.model_spec.signature_name == "tensors"
@@ -103,7 +103,7 @@ def test_our_messages_are_the_official_ones():
     for name, values in inputs.items():
         found = tf.make_ndarray(official.inputs[name])
         assert found.tolist() == values.tolist()
-    labelled = serving_messages.predict_request("tiny", {}, label="canary").SerializeToString()
+    labelled = messages.predict_request("tiny", {}, label="canary").SerializeToString()
     assert predict_pb2.PredictRequest.FromString(labelled).model_spec.version_label == "canary"
 
 
@@ -122,12 +122,12 @@ def test_official_responses_are_read():
     del response.outputs["alike"].float_val[1:]
     if not response.outputs["alike"].float_val:
         response.outputs["alike"].float_val.append(2.5)
-    found = serving_messages.read_response(response.SerializeToString())
+    found = messages.read_response(response.SerializeToString())
     assert {name: values.tolist() for name, values in found.items()} == {
         name: values.tolist() for name, values in expected.items()
     }
     with pytest.raises(ValueError, match="not a PredictResponse"):
-        serving_messages.read_response(b"\xff\xff\xff")
+        messages.read_response(b"\xff\xff\xff")
 
 
 def test_official_stubs_get_an_answer(ports, drawn):
@@ -153,8 +153,8 @@ def test_a_server_gives_the_table_that_local_prediction_gives(
 ):
     local, remote = tmp_path / "local.csv", tmp_path / "remote.csv"
     address = f"{scheme}://127.0.0.1:{ports[scheme]}/tiny/labels/stable"
-    assert predict_command(cases, None, served[0], "tiny", output_csv=local) == 1
-    assert predict_on_server_command(cases, None, address, remote) == 1
+    assert predict(cases, None, served[0], "tiny", output=local) == 1
+    assert cli.main(["predict", str(cases), f"--server={address}", f"--output={remote}"]) == 1
     assert f"Read by {address}" in capsys.readouterr().out
     expected, found = read(local), read(remote)
     assert [row["status"] for row in found].count("ok") == 4
@@ -214,7 +214,8 @@ def test_no_answer_in_time_is_told(loopback, model, cases, scheme, tmp_path, cap
         output = tmp_path / "out.csv"
         address = f"{scheme}://127.0.0.1:{ports[scheme]}/tiny"
         image = cases.parent / "hand.png"
-        assert predict_on_server_command(image, "f", address, output, timeout_s=0.3) == 1
+        words = ["predict", str(image), "--sex=f", f"--server={address}", f"--output={output}"]
+        assert cli.main([*words, "--timeout_s=0.3"]) == 1
         assert "no answer within 0.3 s; --timeout_s waits longer" in read(output)[0]["reason"]
     finally:
         waiting.set()
@@ -233,7 +234,7 @@ def test_no_answer_in_time_is_told(loopback, model, cases, scheme, tmp_path, cap
 )
 def test_a_model_that_is_not_served_is_told(ports, cases, scheme, path, message, capsys):
     address = f"{scheme}://127.0.0.1:{ports[scheme]}/{path}"
-    assert predict_on_server_command(cases, None, address, None) == 2
+    assert cli.main(["predict", str(cases), f"--server={address}", "--output=/dev/null"]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert address in error
@@ -242,7 +243,12 @@ def test_a_model_that_is_not_served_is_told(ports, cases, scheme, path, message,
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_server_that_is_not_there_is_told(cases, scheme, capsys):
-    assert predict_on_server_command(cases, None, f"{scheme}://127.0.0.1:9/tiny", None) == 2
+    assert (
+        cli.main(
+            ["predict", str(cases), f"--server={scheme}://127.0.0.1:9/tiny", "--output=/dev/null"]
+        )
+        == 2
+    )
     assert "cannot be reached" in capsys.readouterr().err
 
 

@@ -3,14 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
+from command_words import calibrate, predict
 from PIL import Image
 
 from bone_age_tf import cli
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.errors import ModelError
 from bone_age_tf.evaluation.site_calibration import read_site_calibration
-from bone_age_tf.inference.calibrate import calibrate_command
-from bone_age_tf.inference.command import predict_command
-from bone_age_tf.inference.predictor import Predictor
 
 
 def write_site(folder, shift, cases=60):
@@ -31,7 +30,7 @@ def write_site(folder, shift, cases=60):
 def calibrated(exports, tmp_path, capsys):
     site = write_site(tmp_path, 12)
     output = tmp_path / "out" / "site.json"
-    assert calibrate_command(site, exports, "bins", output_json=output) == 0
+    assert calibrate(site, exports, "bins", output=output) == 0
     return output, capsys.readouterr().out
 
 
@@ -54,16 +53,16 @@ def test_a_prediction_takes_it_along(calibrated, exports, tmp_path, capsys):
     output, _ = calibrated
     Image.new("L", (8, 8), 200).save(tmp_path / "hand.png")
     arguments = (tmp_path / "hand.png", "f", exports, "bins")
-    assert predict_command(*arguments, output_csv=None, calibration=output) == 0
+    assert predict(*arguments, calibration=output) == 0
     shift = float(read_site_calibration(output).apply(100.0, 0)) - 100
     said = capsys.readouterr().out
     assert f"bone age {100 + shift:.1f} months" in said
-    plain = Predictor.load(exports / "bins" / "1")
-    moved = Predictor.load(exports / "bins" / "1", calibration=read_site_calibration(output))
+    bundle, site = Bundle.open(exports / "bins" / "1"), read_site_calibration(output)
     image = np.full((8, 8), 200, np.float32)
-    for name in ("age_months", "lower_90", "upper_90"):
-        expected = moved.calibration.apply(getattr(plain.predict(image, 1), name), 1)
-        assert getattr(moved.predict(image, 1), name) == pytest.approx(float(expected))
+    plain, moved = (bundle.predictor(calibration=one).predict(image, 1) for one in (None, site))
+    assert moved.age_months == pytest.approx(float(site.apply(plain.age_months, 1)))
+    expected = site.apply(np.array(plain.interval_90_months), 1)
+    assert moved.interval_90_months == pytest.approx(tuple(expected))
 
 
 def test_it_is_for_one_export_only(calibrated, exports, tmp_path):
@@ -72,19 +71,19 @@ def test_it_is_for_one_export_only(calibrated, exports, tmp_path):
     content = json.loads((second / "metadata.json").read_text())
     (second / "metadata.json").write_text(json.dumps(content | {"version": 2}))
     with pytest.raises(ModelError, match="made for bins version 1, not for bins version 2"):
-        Predictor.load(second, calibration=read_site_calibration(output))
+        Bundle.open(second).predictor(calibration=read_site_calibration(output))
     holding = content | {"site_calibration": {}}
     (second / "metadata.json").write_text(json.dumps(holding))
     with pytest.raises(ModelError, match="give no second one"):
-        Predictor.load(second, calibration=read_site_calibration(output))
-    assert calibrate_command(tmp_path / "site.csv", tmp_path, "bins") == 2
+        Bundle.open(second).predictor(calibration=read_site_calibration(output))
+    assert calibrate(tmp_path / "site.csv", tmp_path, "bins") == 2
 
 
 def test_unusable_cases_are_left_out_and_named(exports, tmp_path, capsys):
     site = write_site(tmp_path, 0, cases=6)
     (tmp_path / "broken.png").write_text("no image")
     site.write_text(site.read_text() + "broken.png,f,100\n1.png,,90\n2.png,m,\n3.png,x,90\n")
-    assert calibrate_command(site, exports, "bins", output_json=tmp_path / "a.json") == 0
+    assert calibrate(site, exports, "bins", output=tmp_path / "a.json") == 0
     said = capsys.readouterr().out
     assert "6 cases used, 4 left out" in said
     assert "broken.png: " in said
@@ -98,13 +97,12 @@ def test_doubts_stop_it_and_can_be_accepted(exports, tmp_path, capsys):
     table = tmp_path / "copies.csv"
     table.write_text("image,sex,age_months\n" + "0.png,f,50\n" * 9 + "1.png,m,60\n2.png,f,70\n")
     output = tmp_path / "a.json"
-    assert calibrate_command(table, exports, "bins", output_json=output) == 2
+    assert calibrate(table, exports, "bins", output=output) == 2
     said = capsys.readouterr().err
     assert "8 of 11 rows repeat the radiograph of another row" in said
     assert "--accept_doubts" in said
     assert not output.exists()
-    arguments = (table, exports, "bins", None, output, True, True)
-    assert calibrate_command(*arguments) == 1
+    assert calibrate(table, exports, "bins", output, accept_doubts=True) == 1
     said = capsys.readouterr().out
     assert "3 cases used, 0 left out, 8 repeated rows not used" in said
     assert "ACCEPTED DOUBT: 8 of 11 rows repeat" in said
@@ -123,16 +121,16 @@ def test_what_cannot_be_calibrated_is_told(exports, tmp_path, capsys, text, mess
     site = write_site(tmp_path, 0, cases=2)
     site.write_text(text)
     output = tmp_path / "a.json"
-    assert calibrate_command(site, exports, "bins", output_json=output) == 2
+    assert calibrate(site, exports, "bins", output=output) == 2
     assert message in capsys.readouterr().err
     assert not output.exists()
 
 
 def test_the_command_line_calibrates(exports, tmp_path, capsys):
     site = write_site(tmp_path, 12, cases=40)
-    arguments = ["--mode=calibrate", f"--input={site}", f"--exports_dir={exports}", "--model=bins"]
-    assert cli.main([*arguments, f"--output={tmp_path / 'a.json'}"]) == 2  # no such model
-    assert "bins" in capsys.readouterr().err
+    arguments = ["calibrate", str(site), f"--exports_dir={exports}", "--model=none"]
+    assert cli.main([*arguments, f"--output={tmp_path / 'a.json'}"]) == 2
+    assert "no exported model 'none' (exported: bins" in capsys.readouterr().err
     assert cli.main(["--mode=calibrate"]) == 2
     assert "--mode=calibrate needs --input=CSV" in capsys.readouterr().err
     assert cli.main(["--mode=train", "--calibration=a.json"]) == 2

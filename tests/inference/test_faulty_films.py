@@ -7,12 +7,11 @@ import pytest
 from image_files import faulty_films
 from PIL import Image
 
-from bone_age_tf.images.reading import read_radiograph
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images.resizing import to_uint8
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor, choose_version
 from bone_age_tf.prepare import draw_films
-from bone_age_tf.quality.checker import load_checker
-from bone_age_tf.reasons import IN_WIDE_MARGINS, TEXTS, Reason
+from bone_age_tf.reader import load
+from bone_age_tf.reasons import MARGINS_CROPPED, TEXTS, Reason
 
 COARSE_MONTHS = 8.0
 """Sixteen levels show a drawn hand less well."""
@@ -22,12 +21,11 @@ MONTHS = 2.0
 
 @pytest.fixture(scope="module")
 def read(root):
-    predictor = Predictor.load(choose_version(root / "exports", SHIPPED_MODEL))
-    checker = load_checker(root / "exports")
+    reader = load(SHIPPED_MODEL, exports_dir=root / "exports")
 
     def read_file(data):
-        film = checker.look(read_radiograph(data))
-        return film.reason, film.image is not None and predictor.predict(film.image, 0).age_months
+        result = reader.read(data, "female")
+        return result.note, result.age_months
 
     return read_file
 
@@ -50,7 +48,7 @@ def test_every_fault_is_seen_through_or_refused(read, files):
             assert (name, reason) == (name, TEXTS[Reason.FEW_LEVELS])
             continue
         wide = name.startswith(("surround", "white page", "16 bits, offset"))
-        expected = f"{TEXTS[Reason.PUT_RIGHT]} {IN_WIDE_MARGINS}" if wide else ""
+        expected = f"{TEXTS[Reason.CORRECTED]} {MARGINS_CROPPED}" if wide else ""
         assert (name, reason) == (name, expected)
         tolerance = COARSE_MONTHS if "4 bits" in name else MONTHS
         assert abs(months - sound) < tolerance, (name, months, sound)

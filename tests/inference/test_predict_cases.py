@@ -6,13 +6,17 @@ import stat
 
 import numpy as np
 import pytest
+from command_words import predict
 from PIL import Image
 
 from bone_age_tf import cli, files
+from bone_age_tf.catalog import SHIPPED_MODEL
+from bone_age_tf.commands import RESEARCH_USE
+from bone_age_tf.commands.predict import describe
 from bone_age_tf.inference.cases import Case, collect_cases
-from bone_age_tf.inference.command import RESEARCH_USE, describe, predict_command
-from bone_age_tf.inference.prediction_table import HEADER, predict_cases
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, Predictor
+from bone_age_tf.inference.result_table import ResultTable
+from bone_age_tf.reader import load
+from bone_age_tf.schema import RESULT_COLUMNS
 
 
 def save(path, value=100, mode="L", **options):
@@ -33,6 +37,13 @@ def encoded(image):
     return buffer.getvalue()
 
 
+def read_cases(reader, cases, output=None):
+    table = ResultTable.of(reader.read_all(cases))
+    if output is not None:
+        table.to_csv(output)
+    return table
+
+
 @pytest.fixture
 def broken_images(tmp_path):
     """A folder of files that are no images, or not whole, and one that is."""
@@ -46,12 +57,12 @@ def broken_images(tmp_path):
     return folder
 
 
-def test_both_sexes_and_the_order_of_many_images(bins_model, tmp_path):
+def test_both_sexes_and_the_order_of_many_images(bins_reader, tmp_path):
     cases = [
         Case(f"{value}.png", save(tmp_path / f"{value}.png", value), value % 2)
         for value in range(60)
     ]
-    summary = predict_cases(bins_model, cases, tmp_path / "out.csv")
+    summary = read_cases(bins_reader, cases, tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv")
     assert [row["image"] for row in rows] == [case.image for case in cases]
     for value, row in enumerate(rows):
@@ -64,11 +75,11 @@ def test_both_sexes_and_the_order_of_many_images(bins_model, tmp_path):
             "ok",
             "",
         )
-    assert (summary.images, summary.failed, summary.compared) == (60, 0, 0)
+    assert (len(summary), summary.failed, summary.errors_months.size) == (60, 0, 0)
 
 
-def test_table_text(bins_model, tmp_path):
-    predict_cases(bins_model, [Case("a, b.png", save(tmp_path / "a.png"), 1)], tmp_path / "o.csv")
+def test_table_text(bins_reader, tmp_path):
+    read_cases(bins_reader, [Case("a, b.png", save(tmp_path / "a.png"), 1)], tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_bytes() == (
         b"image,sex,bone_age_months,lower_90,upper_90,status,reason\n"
         b'"a, b.png",male,60.0,55.0,67.0,ok,\n'
@@ -76,7 +87,7 @@ def test_table_text(bins_model, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["grey", "rgb", "rgba", "palette", "jpeg", "sixteen bits"])
-def test_every_kind_of_file(bins_model, tmp_path, kind):
+def test_every_kind_of_file(bins_reader, tmp_path, kind):
     path = tmp_path / ("hand.jpg" if kind == "jpeg" else "hand.png")
     if kind == "sixteen bits":  # half 0 and half the highest value: a mean of 127.5
         half = np.repeat([[0, 4095]], 8, axis=0).astype(np.uint16).repeat(4, axis=1)
@@ -85,13 +96,13 @@ def test_every_kind_of_file(bins_model, tmp_path, kind):
         Image.new("L", (8, 8), 100).convert("P").save(path)
     else:
         save(path, mode={"rgb": "RGB", "rgba": "RGBA"}.get(kind, "L"))
-    (row,) = predict_cases(bins_model, [Case("hand", path, 0)], None).rows
+    (result,) = read_cases(bins_reader, [Case("hand", path, 0)])
     expected = 63.75 if kind == "sixteen bits" else 50.0
-    assert row.prediction.age_months == pytest.approx(expected, abs=0.01)
+    assert result.age_months == pytest.approx(expected, abs=0.01)
 
 
-def test_broken_files_become_rows_and_the_others_go_on(bins_model, broken_images, tmp_path):
-    summary = predict_cases(bins_model, collect_cases(broken_images, "f"), tmp_path / "out.csv")
+def test_broken_files_become_rows_and_the_others_go_on(bins_reader, broken_images, tmp_path):
+    summary = read_cases(bins_reader, collect_cases(broken_images, "f"), tmp_path / "out.csv")
     cut, empty, text, whole = read(tmp_path / "out.csv")
     assert cut["reason"].startswith("the image is damaged")
     assert empty["reason"] == "the file is empty"
@@ -100,44 +111,45 @@ def test_broken_files_become_rows_and_the_others_go_on(bins_model, broken_images
         assert (row["status"], row["sex"]) == ("failed", "female")
         assert (row["bone_age_months"], row["lower_90"], row["upper_90"]) == ("", "", "")
     assert (whole["status"], whole["bone_age_months"]) == ("ok", "50.0")
-    assert (summary.images, summary.failed) == (4, 3)
+    assert (len(summary), summary.failed) == (4, 3)
 
 
 def test_answer_that_is_no_number_becomes_a_failed_row(exports, tmp_path):
-    predictor = Predictor.load(exports / "broken" / "1")
+    reader = load("broken", exports_dir=exports, quality_check=False)
     cases = [Case(str(v), save(tmp_path / f"{v}.png", v), 0) for v in (220, 100)]
-    bad, good = predict_cases(predictor, cases, None).rows
+    bad, good = read_cases(reader, cases)
     assert (bad.status, bad.prediction) == ("failed", None)
-    assert "not a finite number" in bad.reason
-    assert good.cells() == ("100", "female", "100.0", "", "", "ok", "")
+    assert "not a finite number" in bad.note
+    assert good.rows() == [("100", "female", "100.0", "", "", "ok", "")]
 
 
-def test_what_the_model_knows_nothing_like_is_refused_on_request(exports, tmp_path):
-    predictor = Predictor.load(exports / "wary" / "1")
+def test_what_is_outside_the_training_distribution_is_rejected(exports, tmp_path):
+    reader = load("wary", exports_dir=exports, quality_check=False)
     cases = [Case(str(v), save(tmp_path / f"{v}.png", v), sex) for v, sex in ((90, 0), (150, None))]
-    assert [row.status for row in predict_cases(predictor, cases, None).rows] == ["ok"] * 3
-    summary = predict_cases(predictor, cases, None, refuse_unfamiliar=True)
-    known, strange = summary.rows
+    assert [result.status for result in read_cases(reader, cases)] == ["ok"] * 2
+    reader.rejects_unfamiliar = True
+    summary = read_cases(reader, cases)
+    known, strange = summary
     assert known.prediction.unfamiliarity == pytest.approx(0.9)
-    assert strange.cells()[:6] == ("150", "", "", "", "", "rejected")
-    assert "trained on (distance 1.50, limit 1.00)" in strange.reason
+    assert strange.rows()[0][:6] == ("150", "", "", "", "", "rejected")
+    assert "trained on (distance 1.50, limit 1.00)" in strange.note
     assert (summary.rejected, summary.failed, summary.without_sex) == (1, 0, 0)
 
 
-def test_missing_sex_gives_both_results(bins_model, tmp_path):
-    summary = predict_cases(
-        bins_model, [Case("a.png", save(tmp_path / "a.png"), None, 50.0)], tmp_path / "out.csv"
+def test_missing_sex_gives_both_results(bins_reader, tmp_path):
+    summary = read_cases(
+        bins_reader, [Case("a.png", save(tmp_path / "a.png"), None, 50.0)], tmp_path / "out.csv"
     )
     reason = "sex not given: result for both sexes"
     assert [list(row.values()) for row in read(tmp_path / "out.csv")] == [
         ["a.png", "female", "50.0", "45.0", "57.0", "ok", reason],
         ["a.png", "male", "60.0", "55.0", "67.0", "ok", reason],
     ]
-    assert (summary.images, summary.failed, summary.without_sex) == (1, 0, 1)
-    assert (summary.compared, summary.mae_months, summary.close_share) == (0, None, None)
+    assert (len(summary), summary.failed, summary.without_sex) == (1, 0, 1)
+    assert summary.errors_months.size == 0
 
 
-def test_mean_absolute_error_by_hand(bins_model, tmp_path):
+def test_mean_absolute_error_by_hand(bins_reader, tmp_path):
     for value in (100, 120, 200):
         save(tmp_path / f"{value}.png", value)
     (tmp_path / "table.csv").write_text(
@@ -150,11 +162,9 @@ def test_mean_absolute_error_by_hand(bins_model, tmp_path):
         "200.png,male,\n"  # no age
         "200.png,boy,10\n"
     )
-    summary = predict_cases(bins_model, collect_cases(tmp_path / "table.csv"), None)
-    assert (summary.images, summary.failed, summary.without_sex) == (7, 2, 1)
-    assert summary.compared == 3
-    assert summary.mae_months == pytest.approx((2 + 13 + 12) / 3, abs=1e-3)
-    assert summary.close_share == pytest.approx(2 / 3)
+    summary = read_cases(bins_reader, collect_cases(tmp_path / "table.csv"), None)
+    assert (len(summary), summary.failed, summary.without_sex) == (7, 2, 1)
+    np.testing.assert_allclose(summary.errors_months, [2, -13, 12], atol=1e-3)
     text = describe(summary)
     assert "7 images: 5 predicted, 2 failed" in text
     assert "none.png: failed: no such file" in text
@@ -163,20 +173,20 @@ def test_mean_absolute_error_by_hand(bins_model, tmp_path):
     assert "Mean absolute error 9.0 months, 66.7 % within 12 months (n = 3" in text
 
 
-def test_known_ages_that_look_like_years_are_questioned(bins_model, tmp_path):
+def test_known_ages_that_look_like_years_are_questioned(bins_reader, tmp_path):
     cases = [
         Case(f"{age}.png", save(tmp_path / f"{age}.png", 20 * age), 0, float(age))
         for age in range(6, 12)
     ]
     question = "WARNING: all ages are at most 11; months are expected. Are they years?"
-    assert question in describe(predict_cases(bins_model, cases, None))
-    assert "WARNING" not in describe(predict_cases(bins_model, cases[:4], None))
+    assert question in describe(read_cases(bins_reader, cases, None))
+    assert "WARNING" not in describe(read_cases(bins_reader, cases[:4], None))
 
 
-def test_table_is_replaced_as_a_whole(bins_model, tmp_path, monkeypatch):
+def test_table_is_replaced_as_a_whole(bins_reader, tmp_path, monkeypatch):
     output = tmp_path / "new" / "out.csv"
     cases = [Case("a.png", save(tmp_path / "a.png"), 0)]
-    predict_cases(bins_model, cases, output)
+    read_cases(bins_reader, cases, output)
     before = output.read_text()
 
     def fail_fn(*_):
@@ -184,15 +194,15 @@ def test_table_is_replaced_as_a_whole(bins_model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "replace", fail_fn)
     with pytest.raises(OSError, match="disk full"):
-        predict_cases(bins_model, cases * 2, output)
+        read_cases(bins_reader, cases * 2, output)
     assert output.read_text() == before
     assert os.listdir(output.parent) == ["out.csv"]
 
 
-def test_table_can_be_read_by_others(bins_model, tmp_path):
+def test_table_can_be_read_by_others(bins_reader, tmp_path):
     previous = os.umask(0o022)
     try:
-        predict_cases(bins_model, [Case("a", save(tmp_path / "a.png"), 0)], tmp_path / "out.csv")
+        read_cases(bins_reader, [Case("a", save(tmp_path / "a.png"), 0)], tmp_path / "out.csv")
     finally:
         os.umask(previous)
     assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o644
@@ -200,25 +210,25 @@ def test_table_can_be_read_by_others(bins_model, tmp_path):
 
 def test_command_for_one_image(exports, tmp_path, capsys):
     image, output = save(tmp_path / "hand.png", 255), tmp_path / "predictions.csv"
-    assert predict_command(image, "male", exports, "bins", output_csv=output) == 0
+    assert predict(image, "male", exports, "bins", output=output) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         f"{image}  male  bone age 137.5 months (11 y 6 m), 90 % interval 132.5 to 144.5",
         "Read by bins version 1, float32",
-        f"Films were not checked: {exports} has no film_check",
+        "Radiographs were not checked: --noquality_check",
         f"Written to {output}",
         RESEARCH_USE,
     ]
     assert "%|" not in printed.err  # no progress bar
     (row,) = read(output)
-    assert tuple(row) == HEADER
+    assert tuple(row) == RESULT_COLUMNS
     assert row["image"] == str(image)
 
 
 def test_command_for_one_image_without_a_sex(exports, tmp_path, capsys):
     image = save(tmp_path / "hand.png")
-    assert predict_command(image, None, exports, "bins", output_csv=None) == 0
-    female, male, hint, _, _, last = capsys.readouterr().out.splitlines()
+    assert predict(image, None, exports, "bins") == 0
+    female, male, hint, *_, last = capsys.readouterr().out.splitlines()
     assert "female  bone age 50.0 months (4 y 2 m)" in female
     assert "male  bone age 60.0 months (5 y 0 m)" in male
     assert hint == "sex not given: result for both sexes; --sex=female or --sex=male selects one"
@@ -227,13 +237,13 @@ def test_command_for_one_image_without_a_sex(exports, tmp_path, capsys):
 
 def test_command_for_one_broken_image(exports, tmp_path, capsys):
     (tmp_path / "hand.png").touch()
-    assert predict_command(tmp_path / "hand.png", "f", exports, "bins", output_csv=None) == 1
+    assert predict(tmp_path / "hand.png", "f", exports, "bins") == 1
     assert "hand.png  failed: the file is empty" in capsys.readouterr().out
 
 
 def test_command_for_a_folder_with_failures(exports, broken_images, tmp_path, capsys):
     output = tmp_path / "out.csv"
-    assert predict_command(broken_images, "f", exports, "bins", output_csv=output) == 1
+    assert predict(broken_images, "f", exports, "bins", output=output) == 1
     printed = capsys.readouterr().out
     assert "4 images: 1 predicted, 3 failed" in printed
     assert f"Written to {output}" in printed
@@ -241,7 +251,7 @@ def test_command_for_a_folder_with_failures(exports, broken_images, tmp_path, ca
 
 
 def test_a_model_without_an_interval_states_none(exports, tmp_path, capsys):
-    predict_command(save(tmp_path / "a.png"), "f", exports, "broken", output_csv=None)
+    predict(save(tmp_path / "a.png"), "f", exports, "broken")
     assert "bone age 100.0 months (8 y 4 m)\n" in capsys.readouterr().out
 
 
@@ -259,7 +269,7 @@ def test_errors_of_the_user_have_code_2_and_no_traceback(exports, tmp_path, caps
         ((image, "f", exports, "bins", "float32", image / "out.csv"), "a.png"),
     ]
     for arguments, message in attempts:
-        assert predict_command(*arguments) == 2
+        assert predict(*arguments) == 2
         printed = capsys.readouterr()
         assert printed.err.splitlines()[-1].startswith("error: ")
         assert message in printed.err

@@ -4,12 +4,13 @@ import csv
 import json
 
 import pytest
+from command_words import predict
 from PIL import Image
 
 from bone_age_tf import cli
-from bone_age_tf.inference import command, prediction_table
-from bone_age_tf.inference.command import EXIT_INTERRUPTED, predict_command
+from bone_age_tf.commands import EXIT_INTERRUPTED
 from bone_age_tf.inference.journal import journal_path
+from bone_age_tf.reader import Reader
 
 
 @pytest.fixture
@@ -27,28 +28,28 @@ def table(tmp_path):
 @pytest.fixture
 def count_reads(monkeypatch):
     """Names of the images that were read."""
-    names, original = [], prediction_table.look_at
+    names, original = [], Reader.prepare
 
-    def look_at(predictor, checker, case):
+    def prepare(reader, case, sex):
         names.append(case.image)
-        return original(predictor, checker, case)
+        return original(reader, case, sex)
 
-    monkeypatch.setattr(prediction_table, "look_at", look_at)
+    monkeypatch.setattr(Reader, "prepare", prepare)
     return names
 
 
 def interrupt_after(monkeypatch, count):
     """Stands for Ctrl-C while the image after `count` is read."""
-    original = command.answer_cases
+    original = Reader.read_all
 
-    def answer_cases(*arguments):
-        for number, answer in enumerate(original(*arguments)):
+    def read_all(*arguments):
+        for number, pair in enumerate(original(*arguments)):
             if number == count:
                 raise KeyboardInterrupt
-            yield answer
+            yield pair
 
-    monkeypatch.setattr(command, "answer_cases", answer_cases)
-    return lambda: monkeypatch.setattr(command, "answer_cases", original)
+    monkeypatch.setattr(Reader, "read_all", read_all)
+    return lambda: monkeypatch.setattr(Reader, "read_all", original)
 
 
 def test_an_interrupted_prediction_continues(
@@ -56,10 +57,10 @@ def test_an_interrupted_prediction_continues(
 ):
     whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
     arguments = (table, None, exports, "bins", "float32")
-    assert predict_command(*arguments, whole) == 0
+    assert predict(*arguments, whole) == 0
     expected = capsys.readouterr().out.splitlines()[:-2]
     restore = interrupt_after(monkeypatch, 12)
-    assert predict_command(*arguments, output) == EXIT_INTERRUPTED
+    assert predict(*arguments, output) == EXIT_INTERRUPTED
     assert "12 of 30 images are read; the same command with --resume" in capsys.readouterr().err
     assert not output.exists()
     restore()
@@ -67,7 +68,7 @@ def test_an_interrupted_prediction_continues(
     part.write_text(part.read_text() + '{"case": ["13.png", 0')  # killed while it wrote a line
     Image.new("L", (8, 8), 200).save(tmp_path / "3.png", compress_level=0)  # has changed since
     count_reads.clear()
-    assert predict_command(*arguments, output, resume=True) == 0
+    assert predict(*arguments, output, resume=True) == 0
     assert sorted(count_reads) == sorted(["3.png", *(f"{place}.png" for place in range(12, 30))])
     assert not part.exists()
     rows, before = (list(csv.DictReader(path.open())) for path in (output, whole))
@@ -80,14 +81,14 @@ def test_an_interrupted_prediction_continues(
 def test_results_of_another_model_are_not_mixed_in(exports, table, tmp_path, capsys, monkeypatch):
     output = tmp_path / "out.csv"
     restore = interrupt_after(monkeypatch, 5)
-    predict_command(table, None, exports, "bins", None, output)
+    predict(table, None, exports, "bins", None, output)
     restore()
     capsys.readouterr()
-    assert predict_command(table, None, exports, "regression", None, output, resume=True) == 2
+    assert predict(table, None, exports, "regression", None, output, resume=True) == 2
     assert "these results are of bins version 1" in capsys.readouterr().err
-    assert predict_command(table, None, exports, "regression", None, output) == 0  # begins anew
+    assert predict(table, None, exports, "regression", None, output) == 0  # begins anew
     assert not journal_path(output).exists()
-    assert predict_command(table, None, exports, "bins", None, output, resume=True) == 2
+    assert predict(table, None, exports, "bins", None, output, resume=True) == 2
     assert "no interrupted prediction of" in capsys.readouterr().err
 
 
@@ -97,14 +98,14 @@ def test_ctrl_c_has_its_exit_status_and_promises_what_is_true(
     interrupt_after(monkeypatch, 0)
     flags = [f"--input={table}", f"--exports_dir={exports}", f"--output={tmp_path / 'o.csv'}"]
     assert cli.main(["--mode=predict", "--model=compact", *flags]) == 2  # no such export
-    assert predict_command(table, None, exports, "bins", None, tmp_path / "o.csv") == 130
+    assert predict(table, None, exports, "bins", None, tmp_path / "o.csv") == 130
     assert "stopped; 0 of 30 images are read; nothing is kept" in capsys.readouterr().err
     assert cli.main(["--mode=explain", "--resume", *flags]) == 2
     assert "--resume has no effect on --mode=explain" in capsys.readouterr().err
 
 
 def test_standard_output_holds_the_table_alone(exports, table, capsys):
-    assert predict_command(table, None, exports, "bins", "float32", "-") == 0
+    assert predict(table, None, exports, "bins", "float32", "-") == 0
     printed = capsys.readouterr()
     rows = list(csv.DictReader(printed.out.splitlines()))
     assert [row["bone_age_months"] for row in rows[:3]] == ["50.0", "50.5", "51.0"]
@@ -116,10 +117,12 @@ def test_standard_output_holds_the_table_alone(exports, table, capsys):
 def test_the_journal_is_lines_of_json(exports, table, tmp_path, monkeypatch):
     output = tmp_path / "out.csv"
     interrupt_after(monkeypatch, 2)
-    predict_command(table, None, exports, "bins", "float32", output)
+    predict(table, None, exports, "bins", "float32", output)
     first, *lines = map(json.loads, journal_path(output).read_text().splitlines())
     assert first["reader"].startswith("bins version 1, float32")
-    assert [line["rows"][0][:3] for line in lines] == [
-        ["0.png", "female", [50.0, 45.0, 57.0, None]],
-        ["1.png", "female", [50.5, 45.5, 57.5, None]],
+    results = [line["result"] for line in lines]
+    assert [result["source"] for result in results] == ["0.png", "1.png"]
+    assert [result["by_sex"]["female"]["interval_90_months"] for result in results] == [
+        [45.0, 57.0],
+        [45.5, 57.5],
     ]

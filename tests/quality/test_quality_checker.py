@@ -4,20 +4,20 @@ import shutil
 
 import numpy as np
 import pytest
+from command_words import predict
 from PIL import Image
 
-from bone_age_tf import schema
+from bone_age_tf.bundle import load_quality_checker
 from bone_age_tf.errors import ModelError
-from bone_age_tf.inference.command import predict_command
 from bone_age_tf.quality.checker import (
-    FilmChecker,
+    QualityChecker,
+    corrected,
     has_dark_rim,
     is_too_small,
     likely_pose,
-    load_checker,
-    put_right,
 )
 from bone_age_tf.quality.samples import posed
+from bone_age_tf.reasons import POSE_CORRECTIONS
 
 SIZE = 16
 
@@ -84,15 +84,15 @@ def film(pose=0, inverted=False, side=80):
 
 @pytest.fixture
 def checker(checked_exports):
-    return load_checker(checked_exports)
+    return load_quality_checker(checked_exports)
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("pose", range(8))
 def test_every_pose_is_put_right_and_said(checker, pose, inverted):
-    found = checker.look(film(pose, inverted))
+    found = checker.check(film(pose, inverted))
     np.testing.assert_allclose(found.image, film(), atol=1e-3)
-    assert (schema.FILM_POSES[pose] in found.reason) == (pose > 0)
+    assert (POSE_CORRECTIONS[pose] in found.corrections) == (pose > 0)
     assert ("inverted" in found.reason) == inverted
     assert bool(found.reason) == (pose > 0 or inverted)
 
@@ -133,7 +133,7 @@ def test_turns_and_mirrorings_are_judged_apart(poses, expected):
 def test_putting_right_undoes_a_pose(pose, inverted):
     image = np.random.default_rng(0).uniform(0, 255, (5, 8)).astype(np.float32)
     lying = posed(255 - image if inverted else image, pose)
-    np.testing.assert_allclose(put_right(lying, pose, inverted), image, atol=1e-3)
+    np.testing.assert_allclose(corrected(lying, pose, inverted), image, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_putting_right_undoes_a_pose(pose, inverted):
     ],
 )
 def test_what_is_no_whole_hand_is_refused(checker, image, reason):
-    found = checker.look(image.astype(np.float32))
+    found = checker.check(image.astype(np.float32))
     assert found.image is None
     assert reason in found.reason
 
@@ -167,7 +167,7 @@ def test_a_table_says_what_was_refused_and_put_right(checked_exports, tmp_path, 
     (tmp_path / "cases.csv").write_text("image,sex\n" + "\n".join(lines) + "\n")
     output = tmp_path / "out.csv"
     arguments = (tmp_path / "cases.csv", None, checked_exports, "bins", "float32", output)
-    assert predict_command(*arguments) == 1
+    assert predict(*arguments) == 1
     printed = capsys.readouterr().out
     assert "4 images: 2 predicted, 1 failed, 1 rejected" in printed
     assert "blank.png: rejected: blank" in printed
@@ -176,58 +176,60 @@ def test_a_table_says_what_was_refused_and_put_right(checked_exports, tmp_path, 
         rows = {row["image"]: row for row in csv.DictReader(file)}
     assert [rows[f"{name}.png"]["status"] for name in films] == ["ok", "ok", "rejected"]
     assert rows["empty.png"]["status"] == "failed"
-    assert rows["turned.png"]["reason"] == "put right: the film was turned right and inverted"
+    assert (
+        rows["turned.png"]["reason"]
+        == "corrected: rotated 90° counterclockwise, grey levels inverted"
+    )
     assert rows["turned.png"]["bone_age_months"] == rows["plain.png"]["bone_age_months"]
     assert rows["blank.png"]["bone_age_months"] == ""
-    assert predict_command(*arguments, check_films=False) == 1
+    assert predict(*arguments, quality_check=False) == 1
     printed = capsys.readouterr().out
     assert "3 predicted, 1 failed, 0 rejected" in printed
-    assert "Films were not checked: --nocheck_films" in printed
+    assert "Radiographs were not checked: --noquality_check" in printed
 
 
 def test_one_image_that_was_put_right_says_so(checked_exports, tmp_path, capsys):
     Image.fromarray(film(4).astype(np.uint8)).save(tmp_path / "a.png")
-    assert predict_command(tmp_path / "a.png", None, checked_exports, "bins", output_csv=None) == 0
+    assert predict(tmp_path / "a.png", None, checked_exports, "bins") == 0
     printed = capsys.readouterr().out.splitlines()
-    assert all(line.endswith("; put right: the film was mirrored") for line in printed[:2])
+    assert all(line.endswith("; corrected: mirrored horizontally") for line in printed[:2])
 
 
 def test_a_spoilt_check_is_named(checked_exports, tmp_path, capsys):
-    assert load_checker(tmp_path) is None
     folder = shutil.copytree(checked_exports / "film_check" / "1", tmp_path / "film_check" / "1")
     (folder / "model_float32.tflite").write_bytes(b"x")
     with pytest.raises(ModelError, match=r"not a usable film check .* --mode=train_film_check"):
-        FilmChecker.load(folder)
+        QualityChecker.load(folder)
     (folder / "metadata.json").write_text("{}")
     with pytest.raises(ModelError, match="KeyError: 'files'"):
-        FilmChecker.load(folder)
+        QualityChecker.load(folder)
 
 
 @pytest.mark.parametrize("levels", [12, 13])
 def test_a_film_of_fewer_levels_than_needed_is_refused(checker, levels):
     step = 255 / (levels - 1)
     few = np.rint(np.linspace(0, levels - 1, 80 * 80)).reshape(80, 80) * step
-    assert ("too few grey levels" in checker.look(few.astype(np.float32)).reason) == (levels < 13)
+    assert ("too few grey levels" in checker.check(few.astype(np.float32)).reason) == (levels < 13)
 
 
 def test_stray_pixels_and_a_marker_are_no_levels(checker):
     few = (np.rint(film() / 51) * 51).astype(np.float32)
     few[2:6, 2:60:7] = np.arange(20, 56, 1).reshape(4, 9)  # one pixel each, of many levels
     few[70:78, 60:78] = 250
-    assert "too few grey levels" in checker.look(few).reason
+    assert "too few grey levels" in checker.check(few).reason
 
 
 def test_a_dark_film_of_many_levels_is_read(checker):
     dark = np.rint(film() / 255 * 40).astype(np.float32)
-    assert "too few grey levels" not in checker.look(dark).reason
+    assert "too few grey levels" not in checker.check(dark).reason
 
 
 @pytest.mark.parametrize("grey", [0, 5, 60, 128, 255])
 def test_wide_margins_are_cut_off_and_reported(checker, grey):
-    found = checker.look(np.pad(film(2), 40, constant_values=grey))
+    found = checker.check(np.pad(film(2), 40, constant_values=grey))
     np.testing.assert_array_equal(found.image, film())
-    assert found.reason == "put right: the film was upside down and in wide margins"
-    narrow = checker.look(np.pad(film(), 4, constant_values=grey))
+    assert found.reason == "corrected: rotated 180°, wide margins cropped"
+    narrow = checker.check(np.pad(film(), 4, constant_values=grey))
     np.testing.assert_array_equal(narrow.image, film())
     assert narrow.reason == ""
 

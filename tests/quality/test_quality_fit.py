@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from bone_age_tf import schema
+from bone_age_tf.bundle import load_quality_checker
 from bone_age_tf.data import pipeline
 from bone_age_tf.errors import ParityError
 from bone_age_tf.export import lite
-from bone_age_tf.quality.checker import load_checker
 from bone_age_tf.quality.fit import (
     BATCH,
     REFUSED_SHARE,
@@ -67,7 +67,7 @@ def test_its_export_answers_the_same_and_is_read(trained, hands, tmp_path):
     content = json.loads((folder / "metadata.json").read_text())
     assert content["figures"]["samples"] == 500
     assert content["kinds"] == list(schema.FILM_KINDS)
-    checker = load_checker(tmp_path)
+    checker = load_quality_checker(tmp_path)
     found = checker.ask(images[0, ..., 0])
     for name, values in trained.predict(images[:1], verbose=0).items():
         np.testing.assert_allclose(found[name], values, atol=1e-3)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bone_age_tf import schema
+from bone_age_tf.bundle import Bundle, load_region_detector
 from bone_age_tf.errors import ModelError
-from bone_age_tf.inference.predictor import choose_version
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions.detector import RegionDetector, load_detector
+from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.regions.figures import measure_detection
 
 BOXES = "ossification_roi"
@@ -91,9 +91,9 @@ def annotated(shared, folder):
 def test_it_is_no_model_to_predict_with(tmp_path, folder):
     shutil.copytree(folder, tmp_path / schema.REGION_DETECTOR / "1")
     with pytest.raises(ModelError, match="no exported model"):
-        choose_version(tmp_path, None)
-    assert load_detector(tmp_path) is not None
-    assert load_detector(tmp_path / "nothing") is None
+        Bundle.find(None, tmp_path)
+    assert load_region_detector(tmp_path) is not None
+    assert load_region_detector(tmp_path / "nothing") is not None  # that of the package
 
 
 def test_a_broken_one_is_named_with_the_remedy(tmp_path, folder):
@@ -101,4 +101,4 @@ def test_a_broken_one_is_named_with_the_remedy(tmp_path, folder):
     shutil.copytree(folder, broken)
     (broken / "model_float32.tflite").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"region_detector.3: not a usable.*train_region_detector"):
-        load_detector(tmp_path)
+        load_region_detector(tmp_path)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bone_age_tf.bundle import Bundle
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.errors import PageError
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.build import SOURCES, build_page
 from bone_age_tf.web.server import make_server
@@ -74,10 +75,8 @@ def serve():
 
 
 def _built(root, folder, **options):
-    exports = root / "exports"
-    page = build_page(
-        exports, choose_version(exports, SHIPPED_MODEL), folder, compress=False, **options
-    )
+    bundle = Bundle.find(SHIPPED_MODEL, root / "exports")
+    page = build_page(bundle, folder, compress=False, **options)
     return page.folder
 
 

@@ -10,17 +10,17 @@ import subprocess
 import pytest
 
 from bone_age_tf import cli
+from bone_age_tf.bundle import Bundle
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.errors import PageError
-from bone_age_tf.inference.predictor import SHIPPED_MODEL, choose_version
 from bone_age_tf.web import build, compression, litert_js
 from bone_age_tf.web.build import SOURCES, build_page
-from bone_age_tf.web.command import web_command
 from bone_age_tf.web.server import HEADERS, POLICY, make_server
 
 
 @pytest.fixture
 def exported(root):
-    return choose_version(root / "exports", SHIPPED_MODEL)
+    return Bundle.find(SHIPPED_MODEL, root / "exports")
 
 
 def get(url, path, **headers):
@@ -46,7 +46,7 @@ def test_the_folder_holds_all_and_nothing_else(page_folder, exported):
     assert settings["model"] == {
         "folder": f"models/{SHIPPED_MODEL}",
         "file": "model_float16.tflite",
-        "version": int(exported.name),
+        "version": exported.version,
     }
     text = (page_folder / "litert" / "index.js").read_text()
     assert 'from "./wasm-utils.js"' in text
@@ -77,9 +77,7 @@ def test_the_policy_is_the_same_in_the_page_the_server_and_the_manual():
 def test_the_version_changes_with_the_content(exported, modules, root, tmp_path):
     versions = set()
     for check_films in (True, False, True):
-        page = build_page(
-            root / "exports", exported, tmp_path / "page", check_films=check_films, compress=False
-        )
+        page = build_page(exported, tmp_path / "page", check_films=check_films, compress=False)
         versions.add(page.version)
         settings = json.loads((page.folder / "settings.json").read_text())
         assert (settings["film_check"] is not None) == check_films
@@ -92,7 +90,7 @@ def test_another_folder_is_not_overwritten(exported, root, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for output in (tmp_path, tmp_path / "mine.txt"):
         with pytest.raises(PageError, match="something else than a page"):
-            build_page(root / "exports", exported, output)
+            build_page(exported, output)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
@@ -186,10 +184,10 @@ def test_the_command_builds_without_serving(root, modules, tmp_path, capsys, mon
 
 
 def test_wrong_use_is_told_without_a_traceback(root, tmp_path, capsys):
-    asked = [root / "exports", None, "float32", tmp_path / "page", True, False, 0]
-    missing = web_command(tmp_path, "cnn", *asked[2:])
-    assert missing == 2 and "make it with" in capsys.readouterr().err
-    assert web_command(*asked[:2], "int4", *asked[3:]) == 2
+    words = ["web", "--noserve", f"--output={tmp_path / 'page'}"]
+    assert cli.main([*words, f"--exports_dir={tmp_path}", "--model=cnn"]) == 2
+    assert "make it with" in capsys.readouterr().err
+    assert cli.main([*words, f"--exports_dir={root / 'exports'}", "--variant=int4"]) == 2
     assert "no variant 'int4'" in capsys.readouterr().err
     assert cli.main(["--mode=web", "--port=70000"]) == 2
     assert cli.main(["--mode=web", "--config.epochs=1"]) == 2

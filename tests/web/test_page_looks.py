@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bone_age_tf.inference.predictor import SHIPPED_MODEL
+from bone_age_tf.catalog import SHIPPED_MODEL
 
 pytestmark = pytest.mark.slow
 

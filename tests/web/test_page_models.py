@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bone_age_tf.inference.predictor import Predictor
+from bone_age_tf.bundle import Bundle
 from bone_age_tf.web.build import build_page
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def visit_model(visit, serve, exports, modules, tmp_path):
     servers = []
 
     def open_page(name):
-        page = build_page(exports, exports / name / "3", tmp_path / name, compress=False)
+        page = build_page(Bundle.open(exports / name / "3"), tmp_path / name, compress=False)
         servers.append(serve(page.folder))
         return visit(servers[-1].__enter__())
 
@@ -122,9 +122,9 @@ def test_maps_of_the_model_are_shown(visit_model, exports, film):
     found = visit_model("mapped")
     found.read(film, sex="male")
     card = found.card()
-    expected = Predictor.load(exports / "mapped" / "3").predict(
-        np.asarray(Image.open(film), np.float32), 1
-    )
+    predictor = Bundle.open(exports / "mapped" / "3").predictor()
+    image = predictor.fit_image(np.asarray(Image.open(film), np.float32))
+    expected = predictor.predict(image, 1)
     age = float(card.locator(".answer").get_attribute("data-age"))
     assert age == pytest.approx(expected.age_months, abs=0.01)
     assert card.locator("option").all_text_contents() == ["map", "attention_1"]

@@ -36,12 +36,12 @@ export async function look(film, check, settings, ask) {
   const inverted = said.film_inverted[0] > settings.sure_inverted && !hasDarkRim(some, settings);
   const isWide = film.width * film.height > settings.wide * width * height;
   const words = [
-    ...(pose ? [check.poses[pose]] : []),
-    ...(inverted ? [settings.inverted] : []),
-    ...(isWide ? [settings.in_wide_margins] : []),
+    ...(pose ? [settings.pose_corrections[pose]] : []),
+    ...(inverted ? [settings.greys_inverted] : []),
+    ...(isWide ? [settings.margins_cropped] : []),
   ];
   if (!words.length) return { image, reason: "" };
-  const reason = `${settings.texts.put_right} ${words.join(" and ")}`;
+  const reason = `${settings.texts.corrected} ${words.join(settings.separator)}`;
   return { image: putRight(image, pose, inverted), reason };
 }
 

@@ -20,7 +20,7 @@ from bone_age_tf.evaluation.label_doubt import robust_deviation
 from bone_age_tf.evaluation.suspects import Audited, Suspect
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.progress import shown
-from bone_age_tf.quality.checker import FilmChecker
+from bone_age_tf.quality.checker import QualityChecker
 from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
 
@@ -31,7 +31,7 @@ def audit_dataset(
     config: ml_collections.ConfigDict,
     builder: tfds.core.DatasetBuilder,
     parts: dict[str, pipeline.Part],
-    checker: FilmChecker | None,
+    checker: QualityChecker | None,
     detector: RegionDetector | None,
     folds: int,
     folder: Path,
@@ -110,17 +110,17 @@ def _uses(builder, parts: dict[str, pipeline.Part], split: str, table: pipeline.
 
 
 def _look(
-    checker: FilmChecker | None, detector: RegionDetector | None, png: bytes
+    checker: QualityChecker | None, detector: RegionDetector | None, png: bytes
 ) -> tuple[str, str, HandFacts | None]:
     """Returns why an image is refused, how it is corrected, and how the hand lies in it."""
     whole = reading.read_radiograph(png)
     image, refused, corrected = resizing.trim_margins(whole), "", ""
     if checker is not None:
-        film = checker.look(whole)
-        if film.image is None:
-            refused = film.reason
+        checked = checker.check(whole)
+        if checked.image is None:
+            refused = checked.rejection
         else:
-            image, corrected = film.image, film.reason
+            image, corrected = checked.image, checked.reason
     if detector is None:
         return refused, corrected, None
     regions = detector.find(image)

@@ -16,10 +16,8 @@ import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.errors import InputError, ServerError
-from bone_age_tf.inference.predictor import SIGNATURE
-from bone_age_tf.serving_messages import PREDICT_METHOD, predict_request, read_response
+from bone_age_tf.serving.messages import PREDICT_METHOD, predict_request, read_response
 
-IMAGE_BYTES = "image_bytes"
 DEFAULT_TIMEOUT_S = 30.0
 ATTEMPTS = 4
 """For an answer, the first included."""
@@ -135,10 +133,12 @@ class GrpcServer:
         """See `Server`."""
         address = self._address
         inputs = {
-            IMAGE_BYTES: np.array([data] * len(sexes), object),
+            schema.IMAGE_BYTES: np.array([data] * len(sexes), object),
             schema.SEX: np.array([[sex] for sex in sexes], np.float32),
         }
-        request = predict_request(address.model, inputs, SIGNATURE, address.version, address.label)
+        request = predict_request(
+            address.model, inputs, schema.SERVING_SIGNATURE, address.version, address.label
+        )
         try:
             return read_response(self._predict(request, timeout=self._timeout_s))
         except self._error as error:
@@ -176,8 +176,8 @@ class RestServer:
     def ask(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
         """See `Server`."""
         encoded = {"b64": base64.b64encode(data).decode()}
-        instances = [{IMAGE_BYTES: encoded, schema.SEX: [float(sex)]} for sex in sexes]
-        body = {"signature_name": SIGNATURE, "instances": instances}
+        instances = [{schema.IMAGE_BYTES: encoded, schema.SEX: [float(sex)]} for sex in sexes]
+        body = {"signature_name": schema.SERVING_SIGNATURE, "instances": instances}
         answer = self._post(json.dumps(body).encode())
         try:
             rows = json.loads(answer)["predictions"]

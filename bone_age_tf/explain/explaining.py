@@ -1,6 +1,6 @@
-"""What `--mode=explain` does: cases, their answers and maps, pictures, a gallery, tables.
+"""Cases with their predictions and maps, and the pictures, gallery and table made of them.
 
-On the test images of a run, or on given images with an export. Imports TensorFlow.
+Imports TensorFlow.
 """
 
 import dataclasses
@@ -9,34 +9,24 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
-import ml_collections
 import numpy as np
 
-from bone_age_tf import config as configs
 from bone_age_tf import schema
+from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.data import pipeline
-from bone_age_tf.errors import ConfigError
+from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.explain import methods as explaining
 from bone_age_tf.explain.case import OK, ExplainedCase, choose_cases
 from bone_age_tf.explain.gallery import gallery_html
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.explain.picture import draw_case
 from bone_age_tf.explain.regions import shares_table, trusted
-from bone_age_tf.export.keras_file import KERAS_FILE
-from bone_age_tf.exporting import numbered_cases
+from bone_age_tf.export.exporting import numbered_cases
 from bone_age_tf.files import replace_file
-from bone_age_tf.inference.cases import Case, collect_cases
-from bone_age_tf.inference.prediction_table import Row, look_at, read_case
-from bone_age_tf.inference.predictor import (
-    METADATA_FILE,
-    Predictor,
-    choose_version,
-)
-from bone_age_tf.models.build import load_network
+from bone_age_tf.inference.result import Result
 from bone_age_tf.progress import shown
-from bone_age_tf.quality.checker import FilmChecker, load_checker
-from bone_age_tf.regions.detector import RegionDetector, load_detector
+from bone_age_tf.reader import Prepared
+from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.runs import Run, interval_table
 
 GALLERY_FILE, SHARES_FILE, CASES_FILE = "index.html", "regions.csv", "cases.json"
@@ -52,7 +42,7 @@ _OF_MODELS = {
     ("smoothgrad", "saliency", "vanilla_gradients"),
 )
 """The same of models on which some of `DEFAULT_METHODS` fail that check."""
-RUN_CASES, MOST_CASES = 8, 1000
+RUN_CASES = 8
 _IN_A_PICTURE = 3
 
 
@@ -72,7 +62,7 @@ def chosen_methods(text: str | None, network: ExplainedNetwork) -> list[str]:
         return [name for name in best if name in known]
     wanted = [name.strip() for name in text.split(",")]
     for name in wanted:
-        configs.require_known("method", name, explaining.METHODS)
+        require_known("method", name, explaining.METHODS)
         if name not in known:
             raise ConfigError(
                 f"method {name!r} is not of {network.config.model}, which has: {', '.join(known)}"
@@ -96,7 +86,7 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
     wanted = choose_cases(table.sex, table.age_months, RUN_CASES if count is None else count)
     network = ExplainedNetwork(trained, config)
     names = chosen_methods(methods, network)
-    detector = load_detector(current.exports_dir)
+    detector = load_region_detector(current.exports_dir)
     intervals = interval_table(current)
     cases = []
     aspect = _aspect(config.resize)
@@ -111,73 +101,9 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
             {schema.IMAGE: image[None, ..., None], schema.SEX: np.full((1, 1), sex, np.float32)},
             training=False,
         )
-        cases.append(_explained(_answered(case, outputs, intervals), network, names, detector))
+        cases.append(explained(_answered(case, outputs, intervals), network, names, detector))
     title = f"{config.model} on {current.builder.info.full_name}, {current.parts['test']}"
     return write_explanations(cases, names, current.workdir / "explanations", title)
-
-
-def explain_input(
-    input_path: str,
-    sex: str | None,
-    exports_dir: Path,
-    model: str | None,
-    folder: Path,
-    methods: str | None = None,
-    count: int | None = None,
-    check_films: bool = True,
-) -> bool:
-    """Explains given images with an exported model.
-
-    Args:
-        input_path: an image, a folder or a CSV, see `collect_cases`.
-        sex: female or male for images without one; None for both.
-        exports_dir: the folder with `<model>/<version>/`.
-        model: its name; None for the one that is shipped, or else the newest.
-        folder: takes pictures, gallery and table.
-        methods: see `chosen_methods`.
-        count: the first cases alone; None for all of them.
-        check_films: whether films are refused or put right first.
-
-    Returns:
-        Whether every case has an answer.
-
-    Raises:
-        ConfigError: the export has no Keras model, or there are too many cases.
-        InputError: see `collect_cases`.
-        ModelError: see `Predictor.load`.
-    """
-    listed = collect_cases(input_path, sex)[:count]
-    if len(listed) > MOST_CASES:
-        raise ConfigError(
-            f"{len(listed)} images are more than a page can show; take the first with "
-            f"--count={MOST_CASES} or name fewer"
-        )
-    version = choose_version(exports_dir, model)
-    predictor = Predictor.load(version)
-    network = ExplainedNetwork(*_exported_network(version))
-    names = chosen_methods(methods, network)
-    detector = load_detector(exports_dir)
-    checker = load_checker(exports_dir) if check_films else None
-    cases = []
-    for one in shown(listed, len(listed), "explaining"):
-        for case in _predicted(one, predictor, checker, check_films):
-            if case.status == OK:
-                case = _explained(case, network, names, detector)
-            cases.append(case)
-    title = f"{predictor.name} version {predictor.version} on {Path(input_path).name}"
-    write_explanations(cases, names, folder, title)
-    return all(case.status == OK for case in cases)
-
-
-def _exported_network(version: Path) -> tuple[keras.Model, ml_collections.ConfigDict]:
-    path = version / KERAS_FILE
-    if not path.exists():
-        raise ConfigError(
-            f"{path}: no such file, so that nothing can be looked into; export the run again with: "
-            f"python run.py --mode=export --model={version.absolute().parent.name}"
-        )
-    settings = json.loads((version / METADATA_FILE).read_text())["training"]["config"]
-    return load_network(path), configs.from_flat(settings)
 
 
 def _answered(case: ExplainedCase, outputs: dict, intervals) -> ExplainedCase:
@@ -198,38 +124,48 @@ def _answered(case: ExplainedCase, outputs: dict, intervals) -> ExplainedCase:
     )
 
 
-def _predicted(
-    one: Case, predictor: Predictor, checker: FilmChecker | None, refuse_unfamiliar: bool
+def cases_of(
+    result: Result, prepared: Prepared, known_months: float | None, resize: str
 ) -> list[ExplainedCase]:
-    """Returns the case, twice where the sex is not known, with its answer or why it has none."""
-    look = look_at(predictor, checker, one)
+    """Returns the cases of a result: one, or one for each sex where the sex was not given.
+
+    Args:
+        result: of `Reader.predict`.
+        prepared: the radiograph that it was made from.
+        known_months: the known bone age in months, None where unknown.
+        resize: how its image came to its size, one of `schema.RESIZE_MODES`.
+    """
     case = ExplainedCase(
-        one.image, look.image, None, one.age_months, aspect=_aspect(predictor.resize_mode)
+        result.source,
+        prepared.image,
+        None if result.sex is None else schema.SEX_NAMES.index(result.sex),
+        known_months,
+        status=result.status,
+        reason=result.note,
+        aspect=_aspect(resize),
     )
-    return [_of_row(case, row) for row in read_case(predictor, one, look, refuse_unfamiliar)]
+    if not result.by_sex:
+        return [case]
+    return [
+        dataclasses.replace(
+            case,
+            sex=schema.SEX_NAMES.index(sex),
+            predicted_months=found.age_months,
+            lower_90=found.interval_90_months and found.interval_90_months[0],
+            upper_90=found.interval_90_months and found.interval_90_months[1],
+            distribution=found.distribution,
+        )
+        for sex, found in result.by_sex.items()
+    ]
 
 
-def _of_row(case: ExplainedCase, row: Row) -> ExplainedCase:
-    sex = schema.SEX_NAMES.index(row.sex) if row.sex else None
-    case = dataclasses.replace(case, sex=sex, status=row.status, reason=row.reason)
-    said = row.prediction
-    if said is None:
-        return case
-    return dataclasses.replace(
-        case,
-        predicted_months=said.age_months,
-        lower_90=said.lower_90,
-        upper_90=said.upper_90,
-        distribution=said.distribution,
-    )
-
-
-def _explained(
+def explained(
     case: ExplainedCase,
     network: ExplainedNetwork,
     names: Sequence[str],
     detector: RegionDetector | None,
 ) -> ExplainedCase:
+    """Returns a case with its maps, and with boxes of its regions where there is a detector."""
     assert case.image is not None
     images, sexes = case.image[None, ..., None], np.array([case.sex])
     maps = {name: explaining.make_maps(name, network, images, sexes)[0] for name in names}

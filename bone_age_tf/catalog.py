@@ -1,0 +1,82 @@
+"""Where exported models and networks are found: the user's folder, then those of the package.
+
+Standard library only.
+"""
+
+import functools
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bone_age_tf import schema
+
+SHIPPED_MODEL = "efficientnet_lite0"
+"""The model whose weights come with the package."""
+DEFAULT_EXPORTS_DIR = "exports"
+"""Folder, in the working directory, of the user's own exports."""
+_PACKAGED = "bone_age_exports"
+"""The package, data alone, as which a wheel installs the repository's folder `exports`."""
+
+
+def find_network(name: str, exports_dir: str | Path | None = None) -> Path | None:
+    """Returns the newest version's folder of a network that serves all models, or None.
+
+    Args:
+        name: one of `schema.CHECKERS`.
+        exports_dir: looked in first; then those that come with the package.
+    """
+    for place in dict.fromkeys([*search_path(exports_dir), packaged_exports()]):
+        if folders := exported_versions(place).get(name):
+            return folders[-1]
+    return None
+
+
+def search_path(exports_dir: str | Path | None) -> list[Path]:
+    """Returns the folders of exports that are searched, the first of which wins."""
+    if exports_dir is not None:
+        return [Path(exports_dir)]
+    return [Path(DEFAULT_EXPORTS_DIR), packaged_exports()]
+
+
+@functools.cache
+def packaged_exports() -> Path:
+    """Returns the folder of the exports that come with the package."""
+    found = importlib.util.find_spec(_PACKAGED)
+    if found is not None and found.submodule_search_locations:
+        return Path(next(iter(found.submodule_search_locations)))
+    return Path(__file__).parents[1] / DEFAULT_EXPORTS_DIR  # a clone that is not installed
+
+
+def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:
+    """Returns the version folders of each exported network, the highest version last.
+
+    A version is a folder with a whole number for a name and a metadata.json in it.
+    """
+    versions: dict[str, list[Path]] = {}
+    for path in sorted(Path(exports_dir).glob(f"*/*/{schema.METADATA_FILE}")):
+        if re.fullmatch(r"[0-9]+", path.parent.name):
+            versions.setdefault(path.parent.parent.name, []).append(path.parent)
+    return {
+        model: sorted(folders, key=lambda folder: int(folder.name))
+        for model, folders in versions.items()
+    }
+
+
+def list_exports(exports_dir: str | Path | None = None) -> dict[str, list[int]]:
+    """Returns the versions of each exported model by its name, the highest last."""
+    found: dict[str, set[int]] = {}
+    for place in search_path(exports_dir):
+        for name, folders in exported_versions(place).items():
+            if name not in schema.CHECKERS:
+                found.setdefault(name, set()).update(int(folder.name) for folder in folders)
+    return {name: sorted(numbers) for name, numbers in found.items()}
+
+
+def default_model(known: Mapping[str, Sequence[Path]]) -> str | None:
+    """Returns the shipped model where it is among exports, else the one exported last."""
+    newest = {name: folders[-1] for name, folders in known.items() if name not in schema.CHECKERS}
+    if SHIPPED_MODEL in newest:
+        return SHIPPED_MODEL
+    by_date = {name: (at / schema.METADATA_FILE).stat().st_mtime for name, at in newest.items()}
+    return max(by_date, key=by_date.__getitem__, default=None)

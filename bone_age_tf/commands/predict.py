@@ -1,0 +1,248 @@
+"""`--mode=predict`: reads radiographs with an exported model or on a server; no TensorFlow."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from bone_age_tf.commands import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    RESEARCH_USE,
+    shared_flags,
+)
+from bone_age_tf.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from bone_age_tf.inference.cases import Case
+    from bone_age_tf.inference.result import Result
+    from bone_age_tf.inference.result_table import ResultTable
+
+INPUT_FLAG = "input"
+DEFAULT_OUTPUT = "predictions.csv"
+EXAMPLES = """\
+Read a radiograph, a folder, or a table (columns image,sex and, if known, age_months):
+  {command} --mode=predict --input=hand.png --sex=female
+  {command} --mode=predict --input=FOLDER --sex=male --output=predictions.csv
+  {command} --mode=predict --input=cases.csv
+
+On a server:
+  {command} --mode=predict --input=cases.csv --server=grpc://HOST:8500/MODEL | http://HOST:8501/MODEL
+
+With a site's calibration:
+  {command} --mode=predict --input=hand.png --sex=female --calibration=site_calibration.json
+"""
+_FAILURES_SHOWN = 5
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the mode's flags."""
+    shared_flags.define_input(values)
+    shared_flags.text(
+        values, "output", DEFAULT_OUTPUT, "The table to write; - for standard output."
+    )
+    shared_flags.define_exported_model(values)
+    shared_flags.define_variant(values)
+    shared_flags.define_quality_check(values)
+    shared_flags.text(values, "calibration", None, "A site's calibration, from --mode=calibrate.")
+    shared_flags.switch(
+        values,
+        "resume",
+        False,
+        "Continue the same command after it was interrupted, without reading images again.",
+    )
+    shared_flags.text(
+        values,
+        "server",
+        None,
+        "A TensorFlow Serving that reads the radiographs, grpc://HOST:PORT/MODEL or "
+        "http://HOST:PORT/MODEL (grpcs, https with TLS), followed by /versions/N or /labels/NAME "
+        "where wanted.",
+    )
+    flags.DEFINE_float(
+        "timeout_s",
+        30.0,
+        "With --server: seconds to wait for a response.",
+        lower_bound=0.1,
+        flag_values=values,
+    )
+
+
+def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Reads radiographs, prints the results and writes the table."""
+    from bone_age_tf.inference.cases import collect_cases
+
+    if not values.input:
+        raise ConfigError("--mode=predict needs --input=IMAGE, FOLDER or CSV")
+    if values.server:
+        _refuse_flags_of_the_export(values)
+    elif values["timeout_s"].present:
+        raise ConfigError("--timeout_s has no effect without --server")
+    cases = collect_cases(values.input, values.sex)
+    output = Path(values.output)
+    check_output(output, values.input)
+    if values.server:
+        from bone_age_tf.serving.reader import ServerReader
+
+        server = ServerReader(values.server, values.timeout_s)
+        return read_and_report(cases, server.read_all, server.model, "", output, values.resume)
+    from bone_age_tf.reader import load
+
+    reader = load(
+        values.model,
+        variant=values.variant,
+        exports_dir=values.exports_dir,
+        calibration=values.calibration,
+        quality_check=values.quality_check,
+    )
+    options = f", calibration {values.calibration}, quality check {values.quality_check}"
+    lines = []
+    if reader.quality_checker is None:
+        why = "there is none among the exports" if values.quality_check else "--noquality_check"
+        lines.append(f"Radiographs were not checked: {why}")
+    return read_and_report(
+        cases, reader.read_all, reader.model, options, output, values.resume, lines
+    )
+
+
+def _refuse_flags_of_the_export(values: flags.FlagValues) -> None:
+    """Rejects flags that the server decides itself."""
+    for name in ("model", "exports_dir", "variant", "calibration", "quality_check"):
+        if values[name].present:
+            raise ConfigError(
+                f"--{name} has no effect with --server: the model is used as it was exported; the "
+                "address names the model"
+            )
+
+
+def read_and_report(
+    cases: Sequence["Case"],
+    read: Callable[[Sequence["Case"]], Iterator[tuple["Case", "Result"]]],
+    model: str,
+    options: str,
+    output: Path,
+    resume: bool,
+    lines: Sequence[str] = (),
+) -> int:
+    """Reads cases, writes their table and prints a summary; interrupted work is kept.
+
+    Args:
+        cases: all cases.
+        read: yields cases with their results, in order.
+        model: what reads them.
+        options: other options that change results.
+        output: the table.
+        resume: whether to continue with the results of the same command that was interrupted.
+        lines: more lines of the summary.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: with `resume`, there is nothing to continue.
+        OSError: the table cannot be written.
+    """
+    from bone_age_tf.inference.journal import open_journal
+    from bone_age_tf.inference.result_table import ResultTable
+    from bone_age_tf.progress import shown
+
+    journal = open_journal(output, model + options, resume)
+    try:
+        pairs = shown(journal.read(cases, read), len(cases), "images read", sys.stderr)
+        table = ResultTable.of(pairs)
+        table.to_csv(output)
+    except KeyboardInterrupt:
+        kept = f"{journal.kept} of {len(cases)} images are read"
+        how = "the same command with --resume continues" if journal.kept else "nothing is kept"
+        print(f"\nstopped; {kept}; {how}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    journal.close()
+    return _print_summary(table, [f"Read by {model}", *lines], output)
+
+
+def _print_summary(table: "ResultTable", lines: Sequence[str], output: Path) -> int:
+    from bone_age_tf.files import is_standard_output
+
+    text = [describe(table), *lines]
+    # Where the table itself goes to standard output, nothing else does.
+    stream = sys.stderr if is_standard_output(output) else sys.stdout
+    if stream is sys.stdout:
+        text.append(f"Written to {output}")
+    print("\n".join([*text, RESEARCH_USE]), file=stream)
+    return EXIT_SOME_FAILED if table.failed or table.rejected else EXIT_OK
+
+
+def describe(table: "ResultTable") -> str:
+    """Returns results in words: that of a single image, or counts for several.
+
+    Where bone ages were known, a line with the mean absolute error in months follows.
+    """
+    from bone_age_tf.evaluation.site_doubts import years_warning
+    from bone_age_tf.inference.result_table import CLOSE_MONTHS
+
+    lines = _single(table[0]) if len(table) == 1 else _counts(table)
+    errors = np.abs(table.errors_months)
+    if errors.size:
+        lines.append(
+            f"Mean absolute error {errors.mean():.1f} months, "
+            f"{100 * (errors <= CLOSE_MONTHS).mean():.1f} % within {CLOSE_MONTHS:g} months "
+            f"(n = {errors.size} with a known age and sex)"
+        )
+    if warning := years_warning(table.compared_months):
+        lines.append(warning)
+    return "\n".join(lines)
+
+
+def _single(result: "Result") -> list[str]:
+    from bone_age_tf.inference.result import BOTH_SEXES
+
+    if not result.by_sex:
+        return [f"{result.source}  {result.status}: {result.note}"]
+    lines = []
+    notes = result.note.removeprefix(BOTH_SEXES).removeprefix("; ")
+    for sex, prediction in result.by_sex.items():
+        years, months = divmod(max(0, round(prediction.age_months)), 12)
+        text = f"{result.source}  {sex}  bone age {prediction.age_months:.1f} months "
+        text += f"({years} y {months} m)"
+        if prediction.interval_90_months is not None:
+            lower, upper = prediction.interval_90_months
+            text += f", 90 % interval {lower:.1f} to {upper:.1f}"
+        lines.append(f"{text}; {notes}" if notes else text)
+    if result.sex is None:
+        lines.append(f"{BOTH_SEXES}; --sex=female or --sex=male selects one")
+    return lines
+
+
+def _counts(table: "ResultTable") -> list[str]:
+    predicted = len(table) - table.failed - table.rejected
+    counts = f"{predicted} predicted, {table.failed} failed, {table.rejected} rejected"
+    lines = [f"{len(table)} images: {counts}"]
+    others = [result for result in table if not result.by_sex]
+    lines += [f"  {one.source}: {one.status}: {one.note}" for one in others[:_FAILURES_SHOWN]]
+    if len(others) > _FAILURES_SHOWN:
+        lines.append(f"  and {len(others) - _FAILURES_SHOWN} more, in the table")
+    if table.without_sex:
+        lines.append(f"{table.without_sex} without a sex: the table has a result for both")
+    return lines
+
+
+def check_output(output: Path, input_path: str | Path) -> None:
+    """Checks that the table can be written, before any image is read.
+
+    Raises:
+        InputError: the table would take the place of the input or of a folder.
+        OutputError: it cannot be written there.
+    """
+    from bone_age_tf.files import is_standard_output, require_writable_file
+
+    if is_standard_output(output):
+        return
+    if output.is_dir():
+        raise InputError(f"{output}: this is a folder; name a CSV file for the predictions")
+    if output.exists() and Path(input_path).exists() and output.samefile(input_path):
+        raise InputError(f"{output}: this is the input; name another file for the predictions")
+    require_writable_file(output)

@@ -1,0 +1,124 @@
+"""`--mode=train`: trains a model, then evaluates, exports and explains it."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from bone_age_tf.commands import EXIT_OK, shared_flags
+
+if TYPE_CHECKING:
+    from bone_age_tf.runs import DataOptions, Run
+
+NEEDS_TENSORFLOW = RESUMES = TAKES_CONFIG = True
+EXAMPLES = """\
+Train on generated phantoms, which need no download; then evaluate, export and explain:
+  {command} --model=resnet50
+
+The same on the RSNA 2017 challenge files, or on your own table of images:
+  {command} --model=resnet50 --dataset=rsna_bone_age --manual_dir=FOLDER
+  {command} --model=resnet50 --dataset=radiograph_folder --manual_dir=FOLDER
+
+Continue a run that was interrupted (a finished run is left as it is):
+  {command} --model=resnet50 --workdir=runs/NAME
+
+Start from other weights:
+  {command} --model=resnet50 --config.init=imagenet | runs/NAME | FILE.keras
+"""
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the mode's flags."""
+    shared_flags.define_model(values)
+    shared_flags.define_dataset(values, shared_flags.DEFAULT_DATASET)
+    shared_flags.define_workdir(values, "a new one under runs/")
+    shared_flags.define_exports_dir(values)
+    shared_flags.define_training(values)
+
+
+def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
+    """Trains, evaluates, exports and explains, as far as that is not done yet."""
+    current = begin(values, overrides)
+    if (current.workdir / "explanations" / "cases.json").exists():
+        print(
+            f"{current.workdir} is finished and stays as it is; name another --workdir for a new "
+            "run"
+        )
+    current.train()
+    return finish(current)
+
+
+def begin(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> "Run":
+    """Opens the run that the flags describe."""
+    from bone_age_tf import config as configs
+    from bone_age_tf.runs import begin_run
+
+    dataset = values.dataset or shared_flags.DEFAULT_DATASET
+    config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
+    return begin_run(
+        config,
+        shared_flags.path_or_none(values.workdir),
+        values.seed,
+        dataset,
+        data_options(values),
+        values.precision,
+        Path(values.exports_dir),
+    )
+
+
+def data_options(values: flags.FlagValues) -> "DataOptions":
+    """Returns where the dataset comes from."""
+    from bone_age_tf.runs import DataOptions
+
+    manual_dir = shared_flags.path_or_none(values.manual_dir)
+    return DataOptions(Path(values.data_dir), manual_dir, values.skip_bad_rows)
+
+
+def finish(current: "Run") -> int:
+    """Evaluates, exports and explains a trained run, as far as that is not done yet."""
+    metrics = _once(current.workdir / "evaluation" / "metrics.json", current.evaluate)
+    _once(current.workdir / "export.json", current.export)
+    _once(current.workdir / "explanations" / "cases.json", current.explain)
+    _print_summary(current, metrics)
+    return EXIT_OK
+
+
+def _once(record: Path, make: Callable[[], dict]) -> dict:
+    """Returns what a step of the run has recorded, or runs the step."""
+    return json.loads(record.read_text()) if record.exists() else make()
+
+
+def _print_summary(current: "Run", metrics: dict) -> None:
+    from bone_age_tf.commands.catalog import program
+
+    workdir, overall = current.workdir, metrics["overall"]
+    mae, constant = overall["mae_months"], metrics["constant_median"]
+    exported = json.loads((workdir / "export.json").read_text())["folder"]
+    width = min(shutil.get_terminal_size().columns, 78)
+    print("=" * width)
+    print(f"{current.config.model} on {current.builder.info.full_name}, {current.parts['test']}:")
+    print(
+        f"  MAE {mae['value']:.1f} months (95 % interval {_ends(mae)}), n = {metrics['n']}; "
+        f"a constant {constant['months']:.0f} months: {constant['mae_months']['value']:.1f}"
+    )
+    within = overall["within_12_months"]["value"]
+    print(f"  within 12 months: {within:.0%}; bias {overall['bias_months']['value']:+.1f} months")
+    print(f"run           {workdir}")
+    print(f"report        {workdir / 'evaluation' / 'report.md'}")
+    print(f"explanations  {workdir / 'explanations'}")
+    print(f"export        {exported}")
+    print(
+        f"predict with  {program()} --mode=predict --model={current.config.model} "
+        "--input=hand.png --sex=female"
+    )
+    sys.stdout.flush()
+
+
+def _ends(figure: dict) -> str:
+    if figure["low"] is None:
+        return "not known"
+    return f"{figure['low']:.1f} to {figure['high']:.1f}"

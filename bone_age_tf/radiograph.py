@@ -1,0 +1,128 @@
+"""A radiograph: its pixels and what is known about them. No TensorFlow."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from bone_age_tf import schema
+from bone_age_tf.errors import InputError
+from bone_age_tf.images import decoding, reading
+
+ARRAY = "array"
+"""Source of a radiograph that was given as an array."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Radiograph:
+    """A radiograph of a hand and wrist.
+
+    Attributes:
+        pixels: [H, W] float32, 0 to 255.
+        source: the file as the user wrote it, or another name.
+        sex: female, male, or None where unknown; given as a word or as a code of `schema`.
+        chronological_age_months: the child's age in months, None where unknown.
+        side: left, right, or None where unknown.
+        pixel_spacing_mm: distance between the centres of pixels, rows first, in millimetres; None
+            where unknown.
+        corrections: what was corrected so far, in words.
+    """
+
+    pixels: np.ndarray
+    source: str = ARRAY
+    sex: str | None = None
+    chronological_age_months: float | None = None
+    side: str | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    corrections: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the pixels and writes the sex as a word.
+
+        Raises:
+            InputError: the pixels are not [H, W], or the sex or side is unknown.
+        """
+        pixels = np.asarray(self.pixels, np.float32)
+        if pixels.ndim != 2 or not pixels.size:
+            raise InputError(f"image has shape {pixels.shape}; give [H, W] with at least one pixel")
+        if self.side not in (None, *schema.SIDES):
+            raise InputError(f"side is {self.side!r}; give {' or '.join(schema.SIDES)}")
+        object.__setattr__(self, "pixels", pixels)
+        object.__setattr__(self, "sex", sex_name(self.sex))
+
+    @classmethod
+    def open(
+        cls, source: str | Path | bytes, sex: str | int | None = None, name: str | None = None
+    ) -> "Radiograph":
+        """Reads a radiograph from a PNG or JPEG file; see `images.reading.read_radiograph`.
+
+        Args:
+            source: a path, or the file's bytes.
+            sex: female, male, f, m or a code of `schema`; None where unknown.
+            name: what to call it in results; the path by default.
+
+        Raises:
+            RadiographError: the file is missing, damaged, too large, or no PNG or JPEG.
+            InputError: the sex is unknown.
+        """
+        label = name or (ARRAY if isinstance(source, bytes) else str(source))
+        return cls(reading.read_radiograph(source, label), label, sex_name(sex))
+
+    @classmethod
+    def from_array(
+        cls, array: np.ndarray, sex: str | int | None = None, name: str = ARRAY
+    ) -> "Radiograph":
+        """Takes an array as a radiograph.
+
+        Args:
+            array: [H, W], [H, W, 1], or colour [H, W, 3] in the order red, green, blue. uint8 and
+                floating point: 0 to 255. Other integers are scaled by their own range, as files
+                of 16 bits are.
+            sex: as of `open`.
+            name: what to call it in results.
+
+        Raises:
+            InputError: the array has another shape or type, values outside the range or values that
+                are not finite, or the sex is unknown.
+        """
+        array = np.asarray(array)
+        if array.ndim == 3 and array.shape[-1] in (1, 3):
+            array = array[..., 0] if array.shape[-1] == 1 else array @ np.array(decoding.LUMA)
+        if array.ndim != 2 or not array.size:
+            raise InputError(
+                f"the array has shape {array.shape}; give [H, W], [H, W, 1] or [H, W, 3]"
+            )
+        if array.dtype.kind in "iu" and array.dtype != np.uint8:
+            if array.min() < 0:
+                raise InputError("the array has negative values; shift it to 0 or more")
+            return cls(decoding.scale_sixteen_bit(array.astype(np.float32)), name, sex_name(sex))
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise InputError(f"the array of {array.dtype} holds values that are not finite numbers")
+        if array.min() < 0 or array.max() > 255:
+            raise InputError(
+                f"the array of {array.dtype} holds values from {array.min():g} to "
+                f"{array.max():g}; floating-point pixels must lie between 0 and 255"
+            )
+        return cls(array.astype(np.float32), name, sex_name(sex))
+
+    def replace(self, **changes: object) -> "Radiograph":
+        """Returns a copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def sex_name(sex: str | int | None) -> str | None:
+    """Returns female or male for a word or a code of `schema`, None for None or an empty text.
+
+    Raises:
+        InputError: the sex is unknown.
+    """
+    if sex is None or sex == "":
+        return None
+    if isinstance(sex, str):
+        try:
+            return schema.SEX_NAMES[schema.parse_sex(sex)]
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    if sex not in range(len(schema.SEX_NAMES)):
+        raise InputError(f"sex is {sex!r}; give {' or '.join(schema.SEX_NAMES)}")
+    return schema.SEX_NAMES[int(sex)]

@@ -1,0 +1,9 @@
+"""The names of the recipes. Standard library only, for the command line."""
+
+from typing import Final
+
+RECIPES: Final = {
+    "boxed": "the weights that the project ships, from real radiographs",
+    "quick_phantoms": "three short stages on drawn hands; shows and tests what recipes do",
+}
+"""Recipe name, which is its module's too, to what it trains."""

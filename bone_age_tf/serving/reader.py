@@ -1,0 +1,123 @@
+"""Reads radiographs on a model server, with the same results as `bone_age_tf.reader`."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from bone_age_tf import reasons, schema
+from bone_age_tf.errors import RadiographError, ServerError
+from bone_age_tf.images import reading
+from bone_age_tf.inference.cases import Case
+from bone_age_tf.inference.predictor import Prediction
+from bone_age_tf.inference.result import FAILED, OK, REJECTED, Result
+from bone_age_tf.radiograph import sex_name
+from bone_age_tf.serving.connection import DEFAULT_TIMEOUT_S, Address, connect
+
+_AT_ONCE = 4
+"""Requests on their way, so that the server can put them into one batch."""
+
+
+class ServerReader:
+    """Reads radiographs with a model that TensorFlow Serving serves; files are sent as they are.
+
+    Attributes:
+        model: the address, as what is named in results.
+    """
+
+    def __init__(self, address: str, timeout_s: float = DEFAULT_TIMEOUT_S):
+        """Prepares the connection; nothing is sent yet.
+
+        Args:
+            address: see `Address.parse`.
+            timeout_s: seconds to wait for a response, attempts included.
+
+        Raises:
+            InputError: the address is malformed.
+        """
+        parsed = Address.parse(address)
+        self.model = str(parsed)
+        self._connection = connect(parsed, timeout_s)
+
+    def read_all(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Result]]:
+        """Yields each case with its result, in order; a few requests are sent at the same time.
+
+        Raises:
+            ServerError: the first radiograph gets no response, and no other would.
+        """
+        waiting: deque[tuple[Case, Future[Result]]] = deque()
+        any_response = False
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            cases_left = iter(cases)
+            while True:
+                for case in cases_left:
+                    waiting.append((case, pool.submit(self._read, case)))
+                    if len(waiting) >= 2 * _AT_ONCE:
+                        break
+                if not waiting:
+                    return
+                case, future = waiting.popleft()
+                try:
+                    result = future.result()
+                    any_response = True
+                except ServerError as error:
+                    if error.lasting and not any_response:
+                        for _, other in waiting:
+                            other.cancel()
+                        raise
+                    result = self._failed(case, str(error))
+                yield case, result
+
+    def _read(self, case: Case) -> Result:
+        """Returns the result of a case.
+
+        Raises:
+            ServerError: no usable response.
+        """
+        if case.problem is not None:
+            return self._failed(case, case.problem)
+        try:
+            data = reading.read_file(case.path, case.image)
+        except RadiographError as error:
+            return self._failed(case, error.reason)
+        sexes = list(range(len(schema.SEX_NAMES))) if case.sex is None else [case.sex]
+        outputs = self._connection.ask(data, sexes)
+        try:
+            return self._result(case, sexes, outputs)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ServerError(
+                f"the server's model does not answer as one of this project does "
+                f"({type(error).__name__}: {error})",
+                lasting=True,
+            ) from None
+
+    def _result(self, case: Case, sexes: list[int], outputs: dict[str, np.ndarray]) -> Result:
+        statuses = [text.decode() for text in outputs[reasons.STATUS]]
+        texts = [text.decode() for text in outputs[reasons.REASON]]
+        for status, text in zip(statuses, texts, strict=True):
+            if status != reasons.OK:
+                status = REJECTED if status == reasons.REJECTED else FAILED
+                return self._failed(case, text, status)
+        by_sex = {
+            schema.SEX_NAMES[sex]: _prediction(outputs, place) for place, sex in enumerate(sexes)
+        }
+        prefix = f"{reasons.TEXTS[reasons.Reason.CORRECTED]} "
+        corrections = (texts[0].removeprefix(prefix),) if texts[0] else ()
+        return Result(case.image, sex_name(case.sex), by_sex, OK, (), corrections, True, self.model)
+
+    def _failed(self, case: Case, reason: str, status: str = FAILED) -> Result:
+        return Result(case.image, sex_name(case.sex), {}, status, (reason,), (), True, self.model)
+
+
+def _prediction(outputs: dict[str, np.ndarray], place: int) -> Prediction:
+    interval = outputs.get(schema.INTERVAL_90)
+    distribution = outputs.get(schema.DISTRIBUTION)
+    distance = outputs.get(schema.UNFAMILIARITY)
+    ends = None if interval is None else tuple(map(float, interval[place]))
+    return Prediction(
+        float(outputs[schema.AGE_MONTHS][place].item()),
+        None if ends is None else (ends[0], ends[1]),
+        None if distribution is None else distribution[place],
+        None if distance is None else float(distance[place].item()),
+    )

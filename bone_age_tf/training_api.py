@@ -1,0 +1,105 @@
+"""Training from Python: configs, models and runs. Imports TensorFlow when a function is called."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bone_age_tf.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+    import ml_collections
+
+    from bone_age_tf.runs import Run
+
+
+def get_config(
+    model: str, dataset: str = "hand_phantom", **overrides: Any
+) -> "ml_collections.ConfigDict":
+    """Returns a model's settings for a dataset.
+
+    Args:
+        model: one of `list_models()`.
+        dataset: one of `schema.DATASETS`; settings suit the dataset.
+        **overrides: other values for settings; in names of groups, two underscores stand for the
+            dot, as in `augmentation__policy="films"`.
+
+    Raises:
+        ConfigError: the model, the dataset or a setting is unknown, or a value cannot be used.
+    """
+    from bone_age_tf import config as configs
+
+    settings = [(key.replace("__", "."), str(value)) for key, value in overrides.items()]
+    return configs.load_config(model, dataset, settings)
+
+
+def build_model(model: str, dataset: str = "hand_phantom", **overrides: Any) -> "keras.Model":
+    """Builds an untrained Keras model.
+
+    Args:
+        model: one of `list_models()`.
+        dataset: as of `get_config`.
+        **overrides: as of `get_config`.
+
+    Returns:
+        A functional model with the inputs `image` [B, H, W, 1] float32, 0 to 255, and `sex` [B, 1]
+        (0 female, 1 male) and the outputs that `schema.OUTPUTS` describes.
+
+    Raises:
+        ConfigError: as of `get_config`.
+    """
+    from bone_age_tf.models.build import build_model as build
+
+    return build(get_config(model, dataset, **overrides))
+
+
+def train(
+    config: "ml_collections.ConfigDict",
+    workdir: str | Path | None = None,
+    *,
+    dataset: str | None = None,
+    data_dir: str | Path = "data",
+    manual_dir: str | Path | None = None,
+    skip_bad_rows: bool = False,
+    exports_dir: str | Path = "exports",
+    precision: str = "auto",
+    seed: int = 0,
+) -> "Run":
+    """Trains a model, or continues an interrupted training of the same folder.
+
+    Args:
+        config: from `get_config`.
+        workdir: the run's folder; None for a new one under `runs`.
+        dataset: dataset or dataset/config, such as hand_phantom/tiny; None for the config's.
+        data_dir: where prepared datasets are kept.
+        manual_dir: your own files for the dataset.
+        skip_bad_rows: whether unusable rows are left out instead of being an error.
+        exports_dir: where `Run.export` writes.
+        precision: one of `schema.PRECISIONS`.
+        seed: of every random choice.
+
+    Returns:
+        The run; `evaluate()`, `export()` and `explain()` continue from there.
+
+    Raises:
+        ConfigError: the folder holds another run, or the data cannot be had.
+        DataError: the dataset cannot be used.
+        TrainingDivergedError: the loss is no longer finite.
+    """
+    from bone_age_tf.runs import DataOptions, begin_run
+
+    if dataset is not None and dataset.partition("/")[0] != config.dataset:
+        raise ConfigError(f"dataset is {dataset!r}; the config is for {config.dataset!r}")
+    options = DataOptions(
+        Path(data_dir), None if manual_dir is None else Path(manual_dir), skip_bad_rows
+    )
+    run = begin_run(
+        config,
+        None if workdir is None else Path(workdir),
+        seed,
+        dataset,
+        options,
+        precision,
+        Path(exports_dir),
+    )
+    run.train()
+    return run
