@@ -15,6 +15,7 @@ from bone_age_tf import catalog, schema
 from bone_age_tf.errors import ModelError
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.inference.predictor import Predictor, load_interpreter
+from bone_age_tf.program import program
 from bone_age_tf.quality.checker import QualityChecker
 from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.regions.detector import RegionDetector
@@ -147,7 +148,7 @@ class Bundle:
         except _ResizeModeError as error:
             raise ModelError(
                 f"{path}: {error}. Export again with this version: "
-                "python run.py --mode=export --workdir=runs/NAME"
+                f"{program()} --mode=export --workdir=runs/NAME"
             ) from None
         except KeyError as error:
             raise ModelError(f"{path}: lacks the entry {error}; {remedy(folder)}") from None
@@ -200,7 +201,7 @@ class Bundle:
         if not path.exists():
             raise ModelError(
                 f"{path}: no such file, so that nothing can be looked into; export the run again "
-                f"with: python run.py --mode=export --model={self.name}"
+                f"with: {program()} --mode=export --model={self.name}"
             )
         return path
 
@@ -262,7 +263,7 @@ class Bundle:
             raise ModelError(
                 f"the site calibration was made for {calibration.model} version "
                 f"{calibration.version}, not for {self.name} version {self.version}; make one "
-                f"with: python run.py --mode=calibrate --model={self.name} --input=site.csv"
+                f"with: {program()} --mode=calibrate --model={self.name} --input=site.csv"
             )
 
 
@@ -294,7 +295,7 @@ def load_region_detector(exports_dir: str | Path | None = None) -> RegionDetecto
 
 def remedy(folder: Path) -> str:
     """Returns what helps where an export's folder cannot be used."""
-    return f"make the export again with: python run.py --model={folder.absolute().parent.name}"
+    return f"make the export again with: {program()} --model={folder.absolute().parent.name}"
 
 
 def _not_found(model: str, exports_dir: str | Path | None, version: int | None) -> str:
@@ -306,7 +307,7 @@ def _not_found(model: str, exports_dir: str | Path | None, version: int | None) 
         return f"{place}: no version {version} of {model!r} (exported: {numbers})"
     return (
         f"{place}: no exported model {model!r} (exported: {there}); "
-        f"make it with: python run.py --model={model}"
+        f"make it with: {program()} --model={model}"
     )
 
 

@@ -15,9 +15,11 @@ from absl import flags
 
 import bone_age_tf
 from bone_age_tf.commands import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, shared_flags
-from bone_age_tf.commands.catalog import MODES, load_mode, program
-from bone_age_tf.errors import BoneAgeError, ConfigError, require_known
+from bone_age_tf.commands.catalog import MODES, load_mode
+from bone_age_tf.errors import BoneAgeError, ConfigError, MissingExtraError, require_known
+from bone_age_tf.extras import named_extras
 from bone_age_tf.native_output import native_stderr_held_back
+from bone_age_tf.program import program
 
 DEFAULT_MODE = "train"
 _CONFIG_PREFIX = "--config."
@@ -56,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--config has no effect on --mode={name}: runs and exports keep their settings"
             )
         shared_flags.check(values, name)
-        _prepare_keras(name, mode)
-        return mode.run(values, overrides)
+        with named_extras(f"--mode={name}"):
+            _prepare_keras(name, mode)
+            return mode.run(values, overrides)
     except flags.Error as error:
         print(f"error: {error}\nSee {program()} --help", file=sys.stderr)
     except BrokenPipeError:  # whoever reads the output wants no more of it, as `head` does
@@ -206,8 +209,11 @@ def _help(name: str, mode: ModuleType, values: flags.FlagValues) -> str:
 
 
 def _settings() -> list[str]:
-    from bone_age_tf.config import flat, load_config
-
+    try:
+        with named_extras("the list of settings"):
+            from bone_age_tf.config import flat, load_config
+    except MissingExtraError as error:
+        return ["", str(error)]
     settings = flat(load_config(shared_flags.DEFAULT_MODEL, "rsna_bone_age"))
     return [
         "",

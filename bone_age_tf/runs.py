@@ -35,6 +35,7 @@ from bone_age_tf.evaluation.report import write_report
 from bone_age_tf.files import require_writable_folder, write_json
 from bone_age_tf.models.build import build_features_model, load_network
 from bone_age_tf.prepare import prepare_dataset
+from bone_age_tf.program import program
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training import prediction
 from bone_age_tf.training.initial_weights import require_source
@@ -119,7 +120,7 @@ class Run:
         if not path.exists():
             raise ConfigError(
                 f"{path}: no such file; train first: "
-                f"python run.py --model={self.config.model} --workdir={self.workdir}"
+                f"{program()} --model={self.config.model} --workdir={self.workdir}"
             )
         return _load_network(path, path.stat().st_mtime_ns)
 
@@ -213,7 +214,7 @@ def newest_run(model: str) -> Path:
     if not found:
         raise ConfigError(
             f"no trained run of {model} under {RUNS}/: name one with --workdir, or train first: "
-            f"python run.py --model={model}"
+            f"{program()} --model={model}"
         )
     return found[-1].parents[1]
 
@@ -278,7 +279,7 @@ def evaluate(current: Run) -> dict:
             "split": str(part),
             "training images": str(current.training_images()),
             "model": current.config.model,
-            "command": f"python run.py --mode=evaluate --workdir={current.workdir}",
+            "command": f"{program()} --mode=evaluate --workdir={current.workdir}",
         },
         seed=current.seed,
     )

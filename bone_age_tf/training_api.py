@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.extras import named_extras
 
 if TYPE_CHECKING:
     import keras
@@ -25,9 +26,10 @@ def get_config(
 
     Raises:
         ConfigError: the model, the dataset or a setting is unknown, or a value cannot be used.
+        MissingExtraError: the extra `train` is not installed.
     """
-    from bone_age_tf import config as configs
-
+    with named_extras("get_config"):
+        from bone_age_tf import config as configs
     settings = [(key.replace("__", "."), str(value)) for key, value in overrides.items()]
     return configs.load_config(model, dataset, settings)
 
@@ -47,8 +49,8 @@ def build_model(model: str, dataset: str = "hand_phantom", **overrides: Any) -> 
     Raises:
         ConfigError: as of `get_config`.
     """
-    from bone_age_tf.models.build import build_model as build
-
+    with named_extras("build_model"):
+        from bone_age_tf.models.build import build_model as build
     return build(get_config(model, dataset, **overrides))
 
 
@@ -85,8 +87,8 @@ def train(
         DataError: the dataset cannot be used.
         TrainingDivergedError: the loss is no longer finite.
     """
-    from bone_age_tf.runs import DataOptions, begin_run
-
+    with named_extras("train"):
+        from bone_age_tf.runs import DataOptions, begin_run
     if dataset is not None and dataset.partition("/")[0] != config.dataset:
         raise ConfigError(f"dataset is {dataset!r}; the config is for {config.dataset!r}")
     options = DataOptions(

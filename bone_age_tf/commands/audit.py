@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from bone_age_tf.commands import EXIT_OK, shared_flags, train
-from bone_age_tf.commands.catalog import program
+from bone_age_tf.program import program
 
 NEEDS_TENSORFLOW = RESUMES = TAKES_CONFIG = True
 DEFAULT_MODEL = "cnn"

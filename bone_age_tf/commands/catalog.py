@@ -1,8 +1,6 @@
 """The modes of the command line. Standard library only."""
 
 import importlib
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -32,11 +30,3 @@ def load_mode(name: str) -> ModuleType:
     whether the same command continues an interrupted one.
     """
     return importlib.import_module(f"bone_age_tf.commands.{name}")
-
-
-def program() -> str:
-    """Returns the command as the user typed it, for messages that name a command to run."""
-    name = Path(sys.argv[0]).name
-    if name == "run.py" or not name:
-        return "python run.py"
-    return "python -m bone_age_tf" if name == "__main__.py" else name

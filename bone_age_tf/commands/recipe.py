@@ -8,8 +8,8 @@ from absl import flags
 
 from bone_age_tf import schema
 from bone_age_tf.commands import EXIT_OK, shared_flags, train
-from bone_age_tf.commands.catalog import program
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.program import program
 from bone_age_tf.recipes.names import RECIPES
 
 if TYPE_CHECKING:

@@ -93,7 +93,7 @@ def _once(record: Path, make: Callable[[], dict]) -> dict:
 
 
 def _print_summary(current: "Run", metrics: dict) -> None:
-    from bone_age_tf.commands.catalog import program
+    from bone_age_tf.program import program
 
     workdir, overall = current.workdir, metrics["overall"]
     mae, constant = overall["mae_months"], metrics["constant_median"]

@@ -23,6 +23,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.errors import CalibrationError
 from bone_age_tf.files import replace_file
+from bone_age_tf.program import program
 
 _MIDDLE_MONTHS: Final = 120.0
 """Lines turn about this age."""
@@ -214,7 +215,7 @@ def read_site_calibration(path: Path) -> SiteCalibration:
     Raises:
         CalibrationError: no such file, or not a calibration; the message names it.
     """
-    remedy = "make one with: python run.py --mode=calibrate --input=site.csv"
+    remedy = f"make one with: {program()} --mode=calibrate --input=site.csv"
     try:
         content = json.loads(Path(path).read_text("utf-8"))
         offset_months, slope, cases = (

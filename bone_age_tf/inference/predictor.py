@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Prediction:
 
     age_months: float
     interval_90_months: tuple[float, float] | None
-    distribution: np.ndarray | None = None
+    distribution: np.ndarray | None = field(default=None, repr=False)
     unfamiliarity: float | None = None
 
 

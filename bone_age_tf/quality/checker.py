@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.inference.image_network import load_image_network
+from bone_age_tf.program import program
 from bone_age_tf.reasons import (
     BRIGHT,
     GREYS_INVERTED,
@@ -32,8 +33,6 @@ from bone_age_tf.reasons import (
     Reason,
     correction_text,
 )
-
-_REMEDY = "make it again with: python run.py --mode=train_film_check, or use --nocheck_films"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,9 @@ class QualityChecker:
             found.ask(np.zeros((found.size_px, found.size_px), np.float32))
             return found
 
-        return load_image_network(folder, make, "film check", _REMEDY)
+        again = f"{program()} --mode=train_film_check"
+        remedy = f"make it again with: {again}, or use --noquality_check"
+        return load_image_network(folder, make, "quality check", remedy)
 
     def check(self, image: np.ndarray) -> Checked:
         """Rejects an image or corrects it.

@@ -10,6 +10,7 @@ import numpy as np
 from bone_age_tf import catalog, schema
 from bone_age_tf.errors import ModelError
 from bone_age_tf.export.image_network import publish_image_network
+from bone_age_tf.program import program
 from bone_age_tf.quality.fit import FilmFigures
 from bone_age_tf.quality.graph import FilmCheck
 from bone_age_tf.quality.network import build_film_check
@@ -61,6 +62,6 @@ def load_film_check(exports_dir: Path) -> FilmCheck | None:
         return FilmCheck(network, float(content["hand_threshold"]), int(content["version"]))
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{folder}: not a usable film check ({type(error).__name__}: {error}); make it again "
-            "with: python run.py --mode=train_film_check, or export with --nocheck_films"
+            f"{folder}: not a usable quality check ({type(error).__name__}: {error}); make it "
+            f"again with: {program()} --mode=train_film_check, or export with --noquality_check"
         ) from None

@@ -19,6 +19,7 @@ import ml_collections
 from bone_age_tf import config as configs
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
+from bone_age_tf.program import program
 from bone_age_tf.recipes.recipe import Recipe, Stage
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.initial_weights import IMAGENET, RANDOM
@@ -86,7 +87,7 @@ class StageRun:
         recipe = self.recipe
         lines = [
             f"# Recipe `{recipe.name}`: {recipe.model} on {recipe.dataset}\n",
-            f"`python run.py --mode=recipe --recipe={recipe.name}`; the stages and their settings "
+            f"`{program()} --mode=recipe --recipe={recipe.name}`; the stages and their settings "
             f"stand in `bone_age_tf/recipes/{recipe.name}.py`. The validation images chose the "
             "checkpoint of each stage.\n",
             "| stage | begins from | epochs | seed | validation MAE, months | backend | time |",

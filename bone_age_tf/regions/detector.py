@@ -9,8 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.inference.image_network import load_image_network
-
-_REMEDY = "make it again with: python run.py --mode=train_region_detector, or delete the folder"
+from bone_age_tf.program import program
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,9 @@ class RegionDetector:
             found.find(np.zeros((found._size_px, found._size_px), np.float32))
             return found
 
-        return load_image_network(folder, make, "region detector", _REMEDY)
+        again = f"{program()} --mode=train_region_detector"
+        remedy = f"make it again with: {again}, or delete the folder"
+        return load_image_network(folder, make, "region detector", remedy)
 
     def find(self, image: np.ndarray) -> Regions:
         """Finds the regions of an upright left hand with bright bones.

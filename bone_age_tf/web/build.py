@@ -1,6 +1,7 @@
 """The page as one folder of static files: its sources, LiteRT.js and an exported model."""
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -18,13 +19,13 @@ from bone_age_tf.quality.checker import QualityChecker
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.compression import compress_files, sent_bytes
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "exports" / "web"
-"""Lie in a clone, not in an installed package."""
+SOURCES = catalog.packaged_exports() / "web"
+"""The page's sources, in a clone or in an installed package."""
 
 SETTINGS_FILE, FILES_FILE = "settings.json", "files.js"
 _STATIC = ("index.html", "style.css", "sw.js", "manifest.webmanifest", "icon.svg")
 _RUNTIME = "litert"
+_LICENSE = SOURCES.parents[1] / "LICENSE"
 _MODELS = "models"
 
 MOST_PIXELS = 64_000_000
@@ -76,7 +77,7 @@ def build_page(
         OSError: the folder cannot be written.
     """
     if not (SOURCES / "index.html").is_file():
-        raise PageError(f"{SOURCES}: the page's sources are not there; run this in a clone")
+        raise PageError(f"{SOURCES}: the page's sources are not there; install bone-age-tf again")
     _check_output(output)
     variant = bundle.variant(variant)
     bundle.predictor(variant)  # raises an error where it cannot be used
@@ -117,7 +118,16 @@ def _copy_sources(folder: Path) -> None:
     for name in _STATIC:
         shutil.copyfile(SOURCES / name, folder / name)
     shutil.copytree(SOURCES / "js", folder / "js")
-    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE.txt")
+    (folder / "LICENSE.txt").write_text(_license(), "utf-8")
+
+
+def _license() -> str:
+    """Returns the package's licence, from its metadata or from the clone."""
+    files = importlib.metadata.files("bone-age-tf") or []
+    for path in [*(each.locate() for each in files if each.name == "LICENSE"), _LICENSE]:
+        if Path(str(path)).is_file():
+            return Path(str(path)).read_text("utf-8")
+    raise PageError(f"{_LICENSE}: the licence is not there; install bone-age-tf again")
 
 
 def _copy_model(source: Path, variant: str, page: Path) -> dict:

@@ -1,6 +1,7 @@
 """LiteRT.js from the npm registry: installed as the lock file says, copied for the page."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,7 +30,9 @@ def install(sources: Path, with_tests: bool = False) -> Path:
 
     Raises:
         PageError: npm is missing or fails.
+        OSError: the cache cannot be written.
     """
+    sources = _writable(sources)
     modules = sources / "node_modules"
     package = json.loads((sources / "package.json").read_text("utf-8"))
     wanted = package["dependencies"] | (package["devDependencies"] if with_tests else {})
@@ -61,6 +64,21 @@ def install(sources: Path, with_tests: bool = False) -> Path:
             "the npm registry, or a node_modules made elsewhere with the same lock file"
         )
     return modules
+
+
+def _writable(sources: Path) -> Path:
+    """Returns a folder with the lock file in which npm can write: the sources, or a cache.
+
+    An installed package is left as it was installed.
+    """
+    if "site-packages" not in sources.parts and os.access(sources, os.W_OK):
+        return sources
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "bone-age-tf" / "page"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(sources / name, folder / name)
+    return folder
 
 
 def _installed(modules: Path, name: str) -> str | None:

@@ -287,4 +287,4 @@ def test_an_older_export_is_refused_with_its_file_and_the_remedy(exports, tmp_pa
     assert cli.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {path}: preprocessing.resize is 'portrait'")
-    assert line.endswith("python run.py --mode=export --workdir=runs/NAME")
+    assert line.endswith("bone-age --mode=export --workdir=runs/NAME")

@@ -219,7 +219,7 @@ def test_missing_model_lists_what_there_is(tmp_path, found):
     with pytest.raises(ModelError) as error:
         found("vgg")
     assert "no exported model 'vgg' (exported: cnn, resnet50)" in str(error.value)
-    assert "python run.py --model=vgg" in str(error.value)
+    assert "bone-age --model=vgg" in str(error.value)
 
 
 def test_without_a_name_the_shipped_model_is_chosen_or_else_the_newest(tmp_path, found):

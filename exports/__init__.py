@@ -1,0 +1,1 @@
+"""Data alone: the exported models that the package ships, and the sources of its page."""
