@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_collections
@@ -16,8 +17,6 @@ from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
 
-_UNIT_PIXELS = ("efficientnet_lite0",)
-"""Models whose ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
 _REMOVED = (("", "served_resize"), ("augmentation", "frame_aspect"))
 """Settings of earlier versions, by group and name; they are ignored in saved configs."""
 
@@ -161,7 +160,7 @@ def load_config(
     for key, text in overrides:
         _override(config, key, text)
     if config.init == "imagenet":  # what those weights were trained with
-        config.pixels = "unit" if model in _UNIT_PIXELS else "imagenet"
+        config.pixels = getattr(_model_module(model), "IMAGENET_PIXELS", "imagenet")
         if "batch_norm" in config:
             config.batch_norm = False
     _check_resize(config)
@@ -267,7 +266,11 @@ def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigD
 
 
 def _model_config(model: str, dataset: str) -> ml_collections.ConfigDict:
-    return importlib.import_module(f"bone_age_tf.configs.{model}").get_config(dataset)
+    return _model_module(model).get_config(dataset)
+
+
+def _model_module(model: str) -> ModuleType:
+    return importlib.import_module(f"bone_age_tf.configs.{model}")
 
 
 def _override(config: ml_collections.ConfigDict, key: str, text: str) -> None:

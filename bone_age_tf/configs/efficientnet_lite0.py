@@ -10,6 +10,9 @@ import ml_collections
 
 from bone_age_tf.config import base_config, minutes_on_two_cores
 
+IMAGENET_PIXELS = "unit"
+"""Its ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
+
 
 def get_config(dataset: str) -> ml_collections.ConfigDict:
     """Returns the settings for a dataset."""

@@ -24,6 +24,7 @@ from bone_age_tf.explain.regions import shares_table, trusted
 from bone_age_tf.export.exporting import numbered_cases
 from bone_age_tf.files import replace_file
 from bone_age_tf.inference.result import Result
+from bone_age_tf.models.build import model_traits
 from bone_age_tf.progress import shown
 from bone_age_tf.reader import Prepared
 from bone_age_tf.regions.detector import RegionDetector
@@ -34,14 +35,6 @@ DEFAULT_METHODS = ("smoothgrad", "saliency", "path_cam")
 """Where brightness makes the hand look older or younger, where the answer rests, and what places
 are worth in months: of those that pass the sanity check of benchmarks/explanations.py the best, see
 benchmarks/RESULTS.md."""
-_OF_MODELS = {
-    "prsnet": ("relation", "vanilla_gradients", "path_cam"),
-    "vgg_residual": ("smoothgrad", "vanilla_gradients", "path_cam"),
-} | dict.fromkeys(
-    ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-    ("smoothgrad", "saliency", "vanilla_gradients"),
-)
-"""The same of models on which some of `DEFAULT_METHODS` fail that check."""
 RUN_CASES = 8
 _IN_A_PICTURE = 3
 
@@ -58,7 +51,7 @@ def chosen_methods(text: str | None, network: ExplainedNetwork) -> list[str]:
     if text == "all":
         return known
     if not text:
-        best = _OF_MODELS.get(network.config.model, DEFAULT_METHODS)
+        best = model_traits(network.config.model).explanations or DEFAULT_METHODS
         return [name for name in best if name in known]
     wanted = [name.strip() for name in text.split(",")]
     for name in wanted:

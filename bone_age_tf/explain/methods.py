@@ -15,6 +15,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.explain import gradients, own_maps, places
 from bone_age_tf.explain.network import ExplainedNetwork
+from bone_age_tf.models.build import model_traits
 
 MapsFn = Callable[[ExplainedNetwork, np.ndarray, int], np.ndarray]
 """From a network, stretched images [B, S, S, 1], 0 to 255, and a sex to maps [B, h, w]."""
@@ -31,7 +32,7 @@ class Method:
         unit: of the values: `months`, or empty for shares of the map's maximum.
         fine: whether there is a value for every pixel; such maps are smoothed, since single pixels
             say nothing.
-        only: the one model that has it; empty for every model.
+        own: whether only models whose file declares it have it, see `ModelTraits.own_maps`.
     """
 
     title: str
@@ -39,7 +40,7 @@ class Method:
     signed: bool = False
     unit: str = ""
     fine: bool = False
-    only: str = ""
+    own: bool = False
 
 
 METHODS: Final = {
@@ -63,9 +64,9 @@ METHODS: Final = {
     "hires_cam": Method("HiResCAM, fine", places.hires_cam, True, "months"),
     "path_cam": Method("Path CAM, fine", places.path_cam, True, "months"),
     # What the networks themselves say
-    "attention": Method("Attention", own_maps.attention, only="attention_vgg"),
-    "relation": Method("Relation map", own_maps.relation, only="prsnet"),
-    "parts": Method("Parts by score", own_maps.parts, only="prsnet"),
+    "attention": Method("Attention", own_maps.attention, own=True),
+    "relation": Method("Relation map", own_maps.relation, own=True),
+    "parts": Method("Parts by score", own_maps.parts, own=True),
 }
 """By name, as `--methods` takes them."""
 
@@ -76,12 +77,13 @@ than half a finger's joint."""
 
 def available(network: ExplainedNetwork) -> list[str]:
     """Returns the names of the methods that a network has."""
-    model = network.config.model
+    own = model_traits(network.config.model).own_maps
     outputs = network.whole.output
     return [
         name
         for name, method in METHODS.items()
-        if method.only in ("", model) and own_maps.NEEDED.get(name, schema.AGE_MONTHS) in outputs
+        if (name in own or not method.own)
+        and own_maps.NEEDED.get(name, schema.AGE_MONTHS) in outputs
     ]
 
 

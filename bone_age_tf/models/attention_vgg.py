@@ -21,9 +21,27 @@ from bone_age_tf import schema
 from bone_age_tf.errors import require_known
 from bone_age_tf.models import heads, vgg
 from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.removal import WITHOUT_PLACE, PlacesLayer
+from bone_age_tf.models.traits import ModelTraits
 
 COMPATIBILITIES = ("dot", "parametrised")
 FIRST_ATTENDED = 3
+
+
+def traits(name: str) -> ModelTraits:
+    """Declares the attention maps, and the map of the second depth as the one that is pooled."""
+
+    def without_place(model, places, features):
+        attention = model.get_layer("attend_2").output[1]
+        start = model.get_layer("image_features").input[0].shape[-1]
+        layer = AttendedWithoutPlace(start, name=WITHOUT_PLACE)
+        return layer([places, attention, features])
+
+    return ModelTraits(
+        own_maps=("attention",),
+        pooled_map=lambda model: model.get_layer("attend_2").input[0],
+        without_place=without_place,
+    )
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:
@@ -109,3 +127,32 @@ class SpatialAttention(kl.Layer):
 
     def get_config(self):
         return {**super().get_config(), "compatibility": self.compatibility}
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class AttendedWithoutPlace(PlacesLayer):
+    """Features of several attended means when one place of one of them gives nothing.
+
+    Args:
+        start: where that mean begins in the features.
+    """
+
+    def __init__(self, start, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+
+    def call(self, inputs):
+        """Maps [B, H, W, C], its attention [B, H, W] and features [B, F] to [B * H * W, F]."""
+        local, attention, features = inputs
+        height, width, channels = local.shape[1:]
+        given = ops.cast(local, "float32") * attention[..., None]
+        given = ops.reshape(given, (-1, height * width, channels))
+        after = features.shape[-1] - self.start - channels
+        given = ops.pad(given, [[0, 0], [0, 0], [self.start, after]])
+        return ops.reshape(features[:, None] - given, (-1, features.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, input_shape[2][-1])
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}

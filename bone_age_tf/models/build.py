@@ -12,6 +12,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.models import answer_layers, layers
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.models.traits import ModelTraits
 
 FEATURES_LAYER = "image_features"
 """Of every model: what it knows of the image before the sex joins, [B, C]."""
@@ -20,6 +21,14 @@ FEATURES_LAYER = "image_features"
 def model_module(name: str) -> ModuleType:
     """Returns the module of a model: its `build_network` and `explained_layer`."""
     return importlib.import_module(MODELS[name])
+
+
+def model_traits(name: str) -> ModelTraits:
+    """Returns what a model's file declares about it, the defaults where it declares nothing."""
+    if name not in MODELS:
+        return ModelTraits()
+    declared = getattr(model_module(name), "traits", None)
+    return ModelTraits() if declared is None else declared(name)
 
 
 def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -> keras.Model:
@@ -61,7 +70,7 @@ def build_served_model(
     line_by_sex: tuple[Sequence[float], Sequence[float]] | None = None,
     known_features: Sequence | None = None,
 ) -> keras.Model:
-    """Puts behind a trained model what was learned after the training.
+    """Adds interval, calibration and familiarity layers to a trained model.
 
     Args:
         model: made by `build_model`; its weights are shared.
@@ -77,7 +86,8 @@ def build_served_model(
         `schema.UNFAMILIARITY` may come to them.
     """
     outputs, sex = dict(model.output), model.input[schema.SEX]
-    outputs.pop(schema.PART_RANKING, None)  # for the training alone
+    for name in model_traits(model.name).training_outputs:
+        outputs.pop(name, None)
     limits = (schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
     months = outputs[schema.AGE_MONTHS]
     if interval is not None:
@@ -131,7 +141,7 @@ def build_single_input_model(
     whole = keras.Model(image, outputs)
     layers.subsample_before_convolving(whole)
     answer = whole.get_layer(output_layer).output
-    single = keras.Model(image, answer, name=f"{config.model}_one_input")
+    single = keras.Model(image, answer, name=config.model)
     for layer in single.layers:
         if layer.weights:
             layer.set_weights(trained.get_layer(layer.name).get_weights())

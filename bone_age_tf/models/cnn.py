@@ -6,15 +6,30 @@ connected layers. Ours: a batch norm behind each convolution; five turns of 32 t
 that the fully connected layer keeps where things are and any size fits.
 """
 
+import keras
 import ml_collections
 from keras import layers as kl
+from keras import ops
 
 from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.removal import WITHOUT_PLACE, PlacesLayer
+from bone_age_tf.models.traits import ModelTraits
 
 TURNS = 5
 PLACES = 3
 """Sides of the grid that the fully connected layer sees."""
+
+
+def traits(name: str) -> ModelTraits:
+    """Declares that the map is pooled to a grid, not to one mean."""
+
+    def without_place(model, places, features):
+        return GridWithoutPlace(PLACES, name=WITHOUT_PLACE)([places, features])
+
+    return ModelTraits(
+        pooled_map=lambda model: model.get_layer("grid_means").input, without_place=without_place
+    )
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:
@@ -44,3 +59,35 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     x = layers.GridMeans(PLACES, name="grid_means")(x)
     features = kl.Flatten(name="image_features")(x)
     return heads.build_head(features, sex, config)
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
+class GridWithoutPlace(PlacesLayer):
+    """The means of `layers.GridMeans`, flattened, when one place gives nothing.
+
+    Args:
+        side: cells a side.
+    """
+
+    def __init__(self, side, **kwargs):
+        super().__init__(**kwargs)
+        self.side = side
+
+    def call(self, inputs):
+        """Maps a map [B, H, W, C] and features [B, side * side * C] to [B * H * W, ...]."""
+        places, features = inputs
+        height, width, channels = places.shape[1:]
+        weights = layers.GridMeans(self.side, dtype="float32").weights_of
+        rows, columns = (ops.transpose(weights(count)) for count in (height, width))
+        shares = rows[:, None, :, None] * columns[None, :, None, :]
+        shares = ops.reshape(shares, (1, height * width, self.side**2, 1))
+        given = shares * ops.reshape(places, (-1, height * width, 1, channels))
+        count = self.side**2 * channels
+        given = ops.reshape(given, (-1, height * width, count))
+        return ops.reshape(features[:, None] - given, (-1, count))
+
+    def compute_output_shape(self, input_shape):
+        return (None, input_shape[1][-1])
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side}

@@ -18,6 +18,7 @@ from keras import layers as kl
 from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BATCH_NORM_MOMENTUM
+from bone_age_tf.models.traits import ModelTraits
 
 STAGES = (
     # repeats, kernel, stride, expansion, filters
@@ -31,6 +32,11 @@ STAGES = (
 )
 """Table 1 of the paper."""
 STEM_FILTERS, TOP_FILTERS = 32, 1280
+
+
+def traits(name: str) -> ModelTraits:
+    """Declares where the published ImageNet weights are read."""
+    return ModelTraits(imagenet="bone_age_tf.training.efficientnet_weights")
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:

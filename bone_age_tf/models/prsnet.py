@@ -29,9 +29,10 @@ import ml_collections
 from keras import layers as kl
 
 from bone_age_tf import schema
-from bone_age_tf.models import heads, part_layers
+from bone_age_tf.models import heads, part_layers, part_losses
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
+from bone_age_tf.models.traits import ModelTraits
 
 BLOCKS = (2, 2, 2, 2)
 STRIDES = (2, 2, 2, 1)
@@ -47,6 +48,22 @@ smaller ones."""
 MAX_OVERLAP = 0.25
 PART_PREFIX = "part_"
 GLOBAL_PREFIX = "global_"
+
+
+JOINED = "whole_and_parts"
+"""Name of the layer in which features of parts join those of the whole image."""
+
+
+def traits(name: str) -> ModelTraits:
+    """Declares the losses of parts, outputs for the loss alone, and explanations of its own."""
+    return ModelTraits(
+        explanations=("relation", "vanilla_gradients", "path_cam"),
+        own_maps=("relation", "parts"),
+        training_outputs=(schema.PART_RANKING,),
+        joined_layer=JOINED,
+        add_losses=part_losses.add_losses,
+        part_weights=part_losses.part_weights,
+    )
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:
@@ -132,7 +149,7 @@ def read_parts(grey, whole, boxes, kept, sex, backbone, config: ml_collections.C
     column = kl.Reshape((config.parts, 1), name="part_kept_column")(kept)
     used = kl.Multiply(name="kept_parts")([vectors, column])
     used = kl.Flatten(name="kept_part_features")(used)
-    features = kl.Concatenate(name="whole_and_parts")([whole, used])
+    features = kl.Concatenate(name=JOINED)([whole, used])
     return heads.build_head(features, sex, config) | outputs
 
 

@@ -16,17 +16,16 @@ import keras
 from keras import ops
 
 from bone_age_tf import schema
-from bone_age_tf.models import layers
-from bone_age_tf.models.build import FEATURES_LAYER
+from bone_age_tf.models.build import FEATURES_LAYER, model_traits
 
 MONTHS_MAP = "months_map"
 """[B, H, W], the age with a place less the age without it."""
 RELEVANCE = "relevance"
 """[B, H, W], CRM on the age distribution; on a regression the square of `MONTHS_MAP`."""
+WITHOUT_PLACE = "without_place"
+"""Name of the layer that removes each place."""
 _NOTHING = 0.02
 """Months; what a place changes below this can be mere rounding."""
-_JOINED = "whole_and_parts"
-"""The layer of `prsnet` in which features of parts join those of the whole image."""
 
 
 def build_removal_model(model: keras.Model) -> keras.Model:
@@ -44,8 +43,9 @@ def build_removal_model(model: keras.Model) -> keras.Model:
     places = pooled_map(model)
     again = RepeatedForPlaces(places.shape[1] * places.shape[2], name="for_each_place")
     beside = [model.input[schema.SEX]]
-    if _has_layer(model, _JOINED):
-        beside += [one for one in model.get_layer(_JOINED).input if one is not features]
+    joined = model_traits(model.name).joined_layer
+    if joined:
+        beside += [one for one in model.get_layer(joined).input if one is not features]
     inputs = [features, *beside]
     repeated = [_without_each_place(model, places, features), *map(again, beside)]
     wanted = {schema.AGE_MONTHS: model.output[schema.AGE_MONTHS]}
@@ -75,22 +75,16 @@ def build_mapped_model(served: keras.Model) -> keras.Model:
     """
     names = (schema.AGE_MONTHS, schema.DISTRIBUTION)
     own = {name: served.get_layer(name).output for name in names if _has_layer(served, name)}
-    months = build_removal_model(keras.Model(served.input, own)).output[MONTHS_MAP]
+    model = keras.Model(served.input, own, name=served.name)
+    months = build_removal_model(model).output[MONTHS_MAP]
     outputs = dict(served.output) | {schema.MAP: ShareOfMaximum(name=schema.MAP)(months)}
     return keras.Model(served.input, outputs, name=served.name)
 
 
 def pooled_map(model: keras.Model):
-    """Returns the map [B, H, W, C] that is averaged to the features.
-
-    Of `attention_vgg`, the projected map of its second depth, as fine as a bone.
-    """
-    pooling = model.get_layer(FEATURES_LAYER)
-    if isinstance(pooling, keras.layers.Flatten):
-        return model.get_layer("grid_means").input
-    if isinstance(pooling, keras.layers.Concatenate):
-        return model.get_layer("attend_2").input[0]
-    return pooling.input
+    """Returns the map [B, H, W, C] that is pooled to the features."""
+    declared = model_traits(model.name).pooled_map
+    return model.get_layer(FEATURES_LAYER).input if declared is None else declared(model)
 
 
 def _has_layer(model: keras.Model, name: str) -> bool:
@@ -112,18 +106,13 @@ def _head_of(inputs: list, wanted: dict) -> keras.Model:
 
 def _without_each_place(model: keras.Model, places, features):
     """Returns the features [B * H * W, C] without each place of the pooled map."""
-    pooling, name = model.get_layer(FEATURES_LAYER), "without_place"
-    if isinstance(pooling, keras.layers.Flatten):
-        side = model.get_layer("grid_means").side
-        return GridWithoutPlace(side, name=name)([places, features])
-    if isinstance(pooling, keras.layers.Concatenate):
-        attention = model.get_layer("attend_2").output[1]
-        start = pooling.input[0].shape[-1]
-        return AttendedWithoutPlace(start, name=name)([places, attention, features])
-    return MeanWithoutPlace(name=name)([places, features])
+    declared = model_traits(model.name).without_place
+    if declared is not None:
+        return declared(model, places, features)
+    return MeanWithoutPlace(name=WITHOUT_PLACE)([places, features])
 
 
-class _OfPlaces(keras.layers.Layer):
+class PlacesLayer(keras.layers.Layer):
     """Layers of float32 without weights."""
 
     def __init__(self, **kwargs):
@@ -132,7 +121,7 @@ class _OfPlaces(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class MeanWithoutPlace(_OfPlaces):
+class MeanWithoutPlace(PlacesLayer):
     """The mean over all places when one of them gives nothing."""
 
     def call(self, inputs):
@@ -147,68 +136,7 @@ class MeanWithoutPlace(_OfPlaces):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class GridWithoutPlace(_OfPlaces):
-    """The means of `layers.GridMeans`, flattened, when one place gives nothing.
-
-    Args:
-        side: cells a side.
-    """
-
-    def __init__(self, side, **kwargs):
-        super().__init__(**kwargs)
-        self.side = side
-
-    def call(self, inputs):
-        """Maps a map [B, H, W, C] and features [B, side * side * C] to [B * H * W, ...]."""
-        places, features = inputs
-        height, width, channels = places.shape[1:]
-        weights = layers.GridMeans(self.side, dtype="float32").weights_of
-        rows, columns = (ops.transpose(weights(count)) for count in (height, width))
-        shares = rows[:, None, :, None] * columns[None, :, None, :]
-        shares = ops.reshape(shares, (1, height * width, self.side**2, 1))
-        given = shares * ops.reshape(places, (-1, height * width, 1, channels))
-        count = self.side**2 * channels
-        given = ops.reshape(given, (-1, height * width, count))
-        return ops.reshape(features[:, None] - given, (-1, count))
-
-    def compute_output_shape(self, input_shape):
-        return (None, input_shape[1][-1])
-
-    def get_config(self):
-        return {**super().get_config(), "side": self.side}
-
-
-@keras.saving.register_keras_serializable("bone_age_tf")
-class AttendedWithoutPlace(_OfPlaces):
-    """Features of several attended means when one place of one of them gives nothing.
-
-    Args:
-        start: where that mean begins in the features.
-    """
-
-    def __init__(self, start, **kwargs):
-        super().__init__(**kwargs)
-        self.start = start
-
-    def call(self, inputs):
-        """Maps [B, H, W, C], its attention [B, H, W] and features [B, F] to [B * H * W, F]."""
-        local, attention, features = inputs
-        height, width, channels = local.shape[1:]
-        given = ops.cast(local, "float32") * attention[..., None]
-        given = ops.reshape(given, (-1, height * width, channels))
-        after = features.shape[-1] - self.start - channels
-        given = ops.pad(given, [[0, 0], [0, 0], [self.start, after]])
-        return ops.reshape(features[:, None] - given, (-1, features.shape[-1]))
-
-    def compute_output_shape(self, input_shape):
-        return (None, input_shape[2][-1])
-
-    def get_config(self):
-        return {**super().get_config(), "start": self.start}
-
-
-@keras.saving.register_keras_serializable("bone_age_tf")
-class RepeatedForPlaces(_OfPlaces):
+class RepeatedForPlaces(PlacesLayer):
     """Each row as often as there are places.
 
     Args:
@@ -232,7 +160,7 @@ class RepeatedForPlaces(_OfPlaces):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class RemovalMaps(_OfPlaces):
+class RemovalMaps(PlacesLayer):
     """What changed, on the places of a map.
 
     Args:
@@ -268,7 +196,7 @@ class RemovalMaps(_OfPlaces):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class ShareOfMaximum(_OfPlaces):
+class ShareOfMaximum(PlacesLayer):
     """The size of each place as a share of the largest, or of `_NOTHING` where that is less."""
 
     def call(self, maps):

@@ -20,6 +20,7 @@ from keras import layers as kl
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.traits import ModelTraits
 
 BATCH_NORM_MOMENTUM = 0.9
 RESIDUAL_GAMMA = 0.1
@@ -37,6 +38,23 @@ _LAST_OF_STRIDE_16 = {
     "resnet152": "conv4_block36_out",
 }
 _BLOCKS_OF_STRIDE_8 = {"resnet18": 2, "resnet34": 4, "resnet50": 4, "resnet101": 4, "resnet152": 8}
+
+
+_APPLICATIONS = {
+    "resnet50": keras.applications.ResNet50,
+    "resnet101": keras.applications.ResNet101,
+    "resnet152": keras.applications.ResNet152,
+}
+"""Models whose ImageNet weights Keras distributes."""
+
+
+def traits(name: str) -> ModelTraits:
+    """Declares ImageNet weights where there are any, and explanations that pass the sanity check.
+
+    See `benchmarks/explanations.py`.
+    """
+    explanations = ("smoothgrad", "saliency", "vanilla_gradients")
+    return ModelTraits(imagenet=_APPLICATIONS.get(name), explanations=explanations)
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:

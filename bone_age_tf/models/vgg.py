@@ -17,12 +17,23 @@ from keras import layers as kl
 
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
+from bone_age_tf.models.traits import ModelTraits
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """In each block; configuration D."""
 WIDTHS = (1, 2, 4, 8, 8)
 """Filters of each block, as multiples of `base_filters`."""
 BATCH_NORM_MOMENTUM = 0.9
+
+
+def traits(name: str) -> ModelTraits:
+    """Declares ImageNet weights and explanations that pass the sanity check.
+
+    See `benchmarks/explanations.py`.
+    """
+    if name == "vgg_residual":
+        return ModelTraits(explanations=("smoothgrad", "vanilla_gradients", "path_cam"))
+    return ModelTraits(imagenet=keras.applications.VGG16)
 
 
 def explained_layer(config: ml_collections.ConfigDict) -> str:

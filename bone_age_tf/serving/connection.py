@@ -191,6 +191,8 @@ class RestServer:
 
     def _post(self, body: bytes) -> bytes:
         """Posts until there is an answer, the attempts are used up, or the time is."""
+        # A loop of our own: urllib3's Retry counts attempts, but no time for all of them together,
+        # which --timeout_s is; and it would be one more dependency.
         end = time.monotonic() + self._timeout_s
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self._url, body, headers)

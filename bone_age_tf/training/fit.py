@@ -11,7 +11,7 @@ from bone_age_tf import schema
 from bone_age_tf.data import augmentation
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
-from bone_age_tf.models.build import build_model
+from bone_age_tf.models.build import build_model, model_traits
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel, PartWeights
 from bone_age_tf.training.fused_norm import fuse_batch_norms
@@ -157,6 +157,8 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
         seed: of the augmentation; the weights follow Keras' own seed.
     """
     losses, weights = build_losses(config)
+    declared = model_traits(config.model).part_weights
+    part_weights = None if declared is None else declared(config)
     network = build_model(config)
     fuse_batch_norms(network)
     model = AugmentedModel(
@@ -164,9 +166,7 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
         augmentation.build_augmentation(config.augmentation, seed),
         tuple(losses),
         augmentation.build_mixing(config.augmentation, seed),
-        PartWeights(config.second_view_weight, config.apart_weight)
-        if config.get("selection", False)
-        else None,
+        None if part_weights is None else PartWeights(*part_weights),
         seed,
     )
     model.build()

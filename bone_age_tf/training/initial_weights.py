@@ -1,9 +1,11 @@
 """Where the weights of a new run come from: random, ImageNet, another run, a file."""
 
 import dataclasses
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import ml_collections
@@ -11,18 +13,11 @@ import numpy as np
 
 from bone_age_tf.config import read_config
 from bone_age_tf.errors import ConfigError
-from bone_age_tf.models.build import load_network
-from bone_age_tf.training import efficientnet_weights
+from bone_age_tf.models.build import load_network, model_traits
+from bone_age_tf.models.catalog import MODELS
 
 RANDOM, IMAGENET = "random", "imagenet"
 BEST = Path("checkpoints") / "best.keras"
-_APPLICATIONS: dict[str, Callable[..., keras.Model]] = {
-    "resnet50": keras.applications.ResNet50,
-    "resnet101": keras.applications.ResNet101,
-    "resnet152": keras.applications.ResNet152,
-    "vgg16": keras.applications.VGG16,
-}
-"""Models whose ImageNet weights Keras distributes, without their tops."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +88,9 @@ def require_source(config: ml_collections.ConfigDict) -> None:
         ConfigError: as `initialise`, but for what only shows when the weights are read.
     """
     if config.init == IMAGENET:
-        if config.model == efficientnet_weights.NAME:
-            efficientnet_weights.find_file()
-        else:
-            _application(config.model)
+        published = _published(config.model)
+        if isinstance(published, ModuleType):
+            published.find_file()
     elif config.init != RANDOM:
         _files(config)
 
@@ -174,20 +168,37 @@ def _file(config: ml_collections.ConfigDict, name: str) -> Path:
     return path
 
 
+def _published(name: str) -> Callable[..., keras.Model] | ModuleType:
+    """Returns what has the ImageNet weights of a model: Keras' function, or a module.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    imagenet = model_traits(name).imagenet
+    if imagenet is None:
+        known = ", ".join(each for each in MODELS if model_traits(each).imagenet is not None)
+        raise ConfigError(f"there are no ImageNet weights for {name}; there are for {known}")
+    return importlib.import_module(imagenet) if isinstance(imagenet, str) else imagenet
+
+
 def _application(name: str) -> Callable[..., keras.Model]:
-    if name not in _APPLICATIONS:
-        raise ConfigError(
-            f"there are no ImageNet weights for {name}; there are for "
-            f"{', '.join(sorted([efficientnet_weights.NAME, *_APPLICATIONS]))}"
-        )
-    return _APPLICATIONS[name]
+    """Returns Keras' function that builds a model's backbone with ImageNet weights.
+
+    Raises:
+        ConfigError: Keras distributes none.
+    """
+    published = _published(name)
+    if isinstance(published, ModuleType):
+        raise ConfigError(f"Keras distributes no ImageNet weights for {name}")
+    return published
 
 
 def _imagenet(name: str) -> keras.Model:
-    if name == efficientnet_weights.NAME:
-        return efficientnet_weights.load_imagenet()
+    published = _published(name)
+    if isinstance(published, ModuleType):
+        return published.load_imagenet()
     try:
-        return _application(name)(include_top=False, weights="imagenet")
+        return published(include_top=False, weights="imagenet")
     except ConfigError:
         raise
     # What a failed download raises is not documented and differs by cause.

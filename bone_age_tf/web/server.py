@@ -1,9 +1,11 @@
 """The page's folder over HTTP on this machine, with the headers that it needs."""
 
+import os
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from bone_age_tf.errors import PageError
@@ -57,69 +59,63 @@ def make_server(folder: Path, port: int) -> ThreadingHTTPServer:
         PageError: the port is taken or not allowed.
     """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve()))
+        return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder.resolve())))
     except OSError as error:
         raise PageError(f"port {port}: {error.strerror}; name another --port, or 0") from None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
+    """Serves a folder with the page's headers, compressed where a browser takes that."""
+
     protocol_version = "HTTP/1.1"
-
-    def __init__(self, folder: Path, *arguments):
-        self._folder = folder
-        super().__init__(*arguments)
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
+    extensions_map: ClassVar[dict[str, str]] = TYPES | {"": "application/octet-stream"}
+    _encoding = ""
+    _status = HTTPStatus.OK
 
     def log_message(self, *_) -> None:
-        """A visitor's requests are nobody's business."""
+        """Keeps no log: a visitor's requests are private."""
 
-    def _answer(self, with_body: bool) -> None:
-        path = self._file()
-        if path is None:
-            self._begin(HTTPStatus.NOT_FOUND, {"Content-Length": "0"})
-            return
-        encoding, sent = self._encoded(path)
-        state = sent.stat()
-        headers = {"ETag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"'}
-        if self.headers.get("If-None-Match") == headers["ETag"]:
-            self._begin(HTTPStatus.NOT_MODIFIED, headers)
-            return
-        headers["Content-Type"] = TYPES.get(path.suffix, "application/octet-stream")
-        headers["Content-Length"] = str(state.st_size)
-        if encoding:
-            headers["Content-Encoding"] = encoding
-        self._begin(HTTPStatus.OK, headers)
-        if with_body:
-            self.wfile.write(sent.read_bytes())
-
-    def _file(self) -> Path | None:
-        name = unquote(urlsplit(self.path).path).lstrip("/")
+    def translate_path(self, path: str) -> str:
+        """Returns the file of a request, or one that does not exist outside the folder."""
+        folder = Path(self.directory)
+        name = unquote(urlsplit(path).path).lstrip("/")
+        self._encoding = ""
         try:
-            path = (self._folder / name).resolve()
-            path = path / "index.html" if path.is_dir() else path
-            return path if path.is_relative_to(self._folder) and path.is_file() else None
+            found = (folder / name).resolve()
+            found = found / "index.html" if found.is_dir() else found
+            if not (found.is_relative_to(folder) and found.is_file()):
+                return str(folder / "no such file")
         except (OSError, ValueError):  # a name too long, or with a NUL
-            return None
+            return str(folder / "no such file")
+        for encoding, ending in ENCODINGS.items():
+            compressed = found.with_name(found.name + ending)
+            if encoding in self._accepted() and compressed.is_file():
+                self._encoding = encoding
+                return str(compressed)
+        return str(found)
 
-    def _encoded(self, path: Path) -> tuple[str, Path]:
-        accepted = {
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """Returns the type of a file, of a compressed one that of what it holds."""
+        name = str(path)
+        ending = ENCODINGS.get(self._encoding, "")
+        return super().guess_type(name.removesuffix(ending) if ending else name)
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Begins a response, and remembers its status for the headers."""
+        self._status = HTTPStatus(code)
+        super().send_response(code, message)
+
+    def end_headers(self) -> None:
+        """Adds the page's headers."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        if self._encoding and self._status == HTTPStatus.OK:
+            self.send_header("Content-Encoding", self._encoding)
+        super().end_headers()
+
+    def _accepted(self) -> set[str]:
+        return {
             each.split(";")[0].strip()
             for each in self.headers.get("Accept-Encoding", "").split(",")
             if not each.replace(" ", "").endswith(";q=0")
         }
-        for encoding, ending in ENCODINGS.items():
-            compressed = path.with_name(path.name + ending)
-            if encoding in accepted and compressed.is_file():
-                return encoding, compressed
-        return "", path
-
-    def _begin(self, status: HTTPStatus, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (HEADERS | headers).items():
-            self.send_header(name, value)
-        self.end_headers()

@@ -65,7 +65,7 @@ def test_no_map_is_constant_or_nan(eager, monkeypatch, name, head, sex_mode):
     network = ExplainedNetwork(build_model(config), config)
     names = methods.available(network)
     own = {"attention_vgg": {"attention"}, "prsnet": {"relation", "parts"}}
-    everyone = {name for name, method in methods.METHODS.items() if not method.only}
+    everyone = {name for name, method in methods.METHODS.items() if not method.own}
     assert set(names) == everyone | own.get(name, set())
     check_maps(network, names, 1)
 

@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from bone_age_tf import config as configs
 from bone_age_tf.errors import ConfigError
-from bone_age_tf.training.losses import BinLoss, DistributionLoss, RankingLoss, build_losses
+from bone_age_tf.models.part_losses import RankingLoss
+from bone_age_tf.training.losses import BinLoss, DistributionLoss, build_losses
 
 
 def gaussian(age, sd, bin_months=2.0):
