@@ -5,7 +5,6 @@ from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from bone_age_tf.errors import PageError
@@ -68,7 +67,7 @@ class _Handler(SimpleHTTPRequestHandler):
     """Serves a folder with the page's headers, compressed where a browser takes that."""
 
     protocol_version = "HTTP/1.1"
-    extensions_map: ClassVar[dict[str, str]] = TYPES | {"": "application/octet-stream"}
+    extensions_map = TYPES | {"": "application/octet-stream"}
     _encoding = ""
     _status = HTTPStatus.OK
 
