@@ -1,7 +1,6 @@
-"""Why a film was put right, refused or not read: one table for prediction here and on a server.
+"""Reason codes, messages and limits for corrected, rejected and unreadable radiographs.
 
-Standard library only. The codes are part of what a SavedModel answers: a code is never given
-another meaning.
+The one table of them, for the reader here, the SavedModel and the page. Standard library only.
 """
 
 import enum
@@ -17,35 +16,38 @@ REASON: Final = "reason"
 REASON_CODE: Final = "reason_code"
 
 LEAST_SIDE_PX: Final = 64
-"""Of the shorter side of a film; below it no reader sees a growth plate."""
+"""Minimum length of the shorter image side in pixels; growth plates are not visible below it."""
 LEAST_RANGE: Final = 8.0
-"""Between the darkest and the brightest percent of a film, of 255."""
+"""Minimum difference between the 1st and 99th grey percentiles (0 to 255)."""
 LEVELS_SIDE_PX: Final = 64
-"""Enough pixels a side to tell the grey levels of a film."""
+"""Length of the shorter side, in pixels, to which an image is sampled before grey levels are
+counted."""
 LEAST_LEVELS: Final = 13
-"""Grey levels that a film needs, each of at least `LEVEL_SHARE` of its pixels. With fewer, ages of
-real radiographs move by more than a year (`benchmarks/film_limits.py`)."""
+"""Minimum number of grey levels, each with at least 1 / `LEVEL_SHARE` of the pixels. With fewer,
+predictions on real radiographs change by more than a year (`benchmarks/film_limits.py`)."""
 LEVEL_SHARE: Final = 1000
-"""The reciprocal of that share; a marker or broken pixels do not make a level."""
+"""Reciprocal of the share of pixels that a grey level needs to be counted, so that a marker or
+defective pixels are not counted."""
 WIDE: Final = 2
-"""Area of a film as a multiple of what is left of it without its margins; above, it is reported."""
+"""Ratio of the whole area to the area within the margins above which cropping is reported."""
 SURE_TURNED: Final = 0.5
 SURE_MIRRORED: Final = 0.9
 SURE_INVERTED: Final = 0.9
-"""Minimum probability at which a turn, a mirroring or an inversion is corrected; a radiograph that
-is less clear stays as it is. Chosen by wrong and missed corrections of real radiographs
-(`benchmarks/corrections.py`): turns are hardly ever taken for others, mirrorings are."""
+"""Minimum probability at which a rotation, a mirroring or an inversion is corrected; less clear
+radiographs are left unchanged. Chosen by the rates of wrong and missed corrections on real
+radiographs (`benchmarks/corrections.py`): rotations are rarely confused, mirrorings often are."""
 BRIGHT: Final = 128
 PAINTED_PERCENT: Final = 20
-"""Least grey, and least percentage of a film, of a background that may be painted."""
+"""Minimum grey value, and minimum percentage of the pixels, of a background that may have been
+painted."""
 RIM_PX: Final = 3
-"""Width of a hand's rim where the shorter side of the film has `LEVELS_SIDE_PX`."""
+"""Width of a hand's rim, in pixels of an image sampled to `LEVELS_SIDE_PX`."""
 MOST_PIXELS: Final = 80_000_000
-"""A film of 35 x 43 cm scanned at 50 um has 60 million; above is no radiograph."""
+"""Maximum number of pixels; a film of 35 x 43 cm scanned at 50 um has 60 million."""
 
 
 class Reason(enum.IntEnum):
-    """Codes: below 10 the film was read, below 20 it was refused, from 20 on it could not be."""
+    """Reason codes: below 10 predicted, from 10 rejected by a check, from 20 not readable."""
 
     NONE = 0
     CORRECTED = 1
@@ -69,21 +71,21 @@ TEXTS: Final = {
     Reason.NONE: "",
     Reason.CORRECTED: "corrected:",
     Reason.TOO_SMALL: "too small",
-    Reason.BLANK: "blank: there is no contrast in it",
-    Reason.NOT_WHOLE: "not clearly a whole hand",
-    Reason.CUT: "only a part of a hand; send the whole hand with the wrist",
-    Reason.TWO_HANDS: "two hands; send the left hand alone",
+    Reason.BLANK: "blank image: no contrast",
+    Reason.NOT_WHOLE: "no complete hand recognised",
+    Reason.CUT: "incomplete hand: the radiograph must show the whole hand and wrist",
+    Reason.TWO_HANDS: "two hands: the radiograph must show the left hand alone",
     Reason.NO_HAND: "not a radiograph of a hand",
-    Reason.FEW_LEVELS: "too few grey levels to show bone; send the film with all its greys",
-    Reason.UNFAMILIAR: "unlike the images that the model was trained on",
+    Reason.FEW_LEVELS: "too few grey levels to show bone: the full range of grey levels is needed",
+    Reason.UNFAMILIAR: "outside the training distribution",
     Reason.EMPTY_FILE: "the file is empty",
     Reason.NO_IMAGE: "not a PNG or JPEG image",
     Reason.DAMAGED: "the image is damaged",
     Reason.TOO_LARGE: "pixels is too large; reduce it first",
     Reason.SEX: "sex is neither 0 (female) nor 1 (male)",
-    Reason.NO_NUMBER: "the model's answer is not a finite number",
+    Reason.NO_NUMBER: "the model's prediction is not a finite number",
 }
-"""Each is the reason, or its part that is always the same."""
+"""Message of each reason, or its constant part."""
 
 POSE_CORRECTIONS: Final = (
     "",
@@ -103,7 +105,7 @@ SEPARATOR: Final = ", "
 """Stands between corrections."""
 
 TRIMMED: Final = " without its margins"
-"""Stands behind the size of a film that is too small."""
+"""Follows the size of an image that is too small."""
 
 OF_KINDS: Final = {
     "hand": Reason.NOT_WHOLE,
@@ -111,7 +113,7 @@ OF_KINDS: Final = {
     "two": Reason.TWO_HANDS,
     "other": Reason.NO_HAND,
 }
-"""Of a refused film by its likeliest kind, one of `schema.FILM_KINDS`."""
+"""Reason for rejecting an image by its most probable kind, one of `schema.FILM_KINDS`."""
 
 
 def correction_text(corrections: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 Sites differ in films and in readers, and a model that was trained elsewhere may be off by months in
 all of their cases. A line for each sex puts that right (Deeplasia's external error falls from 6.57
 to 5.69 months so; Rassmann et al. 2023). A line through five cases does harm, though, where there
-is nothing to put right. So four corrections are weighed against each other by how well they
+is nothing to correct. So four corrections are weighed against each other by how well they
 explain the cases: none, one offset, an offset for each sex, a line for each sex. Each is a linear
 regression of the error with a normal prior, which shrinks it by its own standard error; the answer
 is the mean over all, weighted by their posterior probabilities (Bayesian model averaging; Hoeting

@@ -29,7 +29,7 @@ def write_saved_model(
     `explain`, where the model has an output `map`, takes the same and adds that map and
     `overlay_bytes` [B] string, the map over the film as the model sees it, a PNG file, empty where
     there is no answer. `tensors` takes `image` [B, size_px, size_px, 1] float32, 0 to 255, already
-    put right and resized, and `sex`, and answers with all outputs of the model but the map, so that
+    corrected and resized, and `sex`, and answers with all outputs of the model but the map, so that
     only who asks for a map waits for it.
 
     Args:

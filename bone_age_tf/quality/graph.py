@@ -55,7 +55,7 @@ class FilmCheck:
 def look_at_files(
     files: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck | None
 ) -> dict[str, tf.Tensor]:
-    """Decodes, checks, puts right and resizes each file.
+    """Decodes, checks, corrects and resizes each file.
 
     Args:
         files: [B] string.

@@ -1,7 +1,7 @@
 """A small network that looks at a film before its bone age is read.
 
 Is it one whole hand, and how does it lie: turned by quarters, mirrored, inverted? It says so for
-any image, so that a wrong film is put right or refused rather than read. Ours; the percentile
+any image, so that a wrong image is corrected or rejected rather than read. Ours; the percentile
 stretch in front is that of the other models.
 """
 

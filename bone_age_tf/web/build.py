@@ -67,7 +67,7 @@ def build_page(
         bundle: the model's export.
         output: folder of the page; folders above it are made.
         variant: which of the export's files; None for the most exact.
-        check_films: whether the page refuses films and puts them right, where there is a network
+        check_films: whether the page rejects and corrects radiographs, where there is a network
             for it.
         compress: whether each file is written compressed too.
 

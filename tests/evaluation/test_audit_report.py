@@ -74,7 +74,7 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         months=months,
         deviation=np.array([0, 5.0, 0, 0, 0, 0]),
         twins=[Twins(0, 2, "mirrored", 0.99)],
-        films=["", "", "", "two hands; send the left hand alone", "", ""],
+        films=["", "", "", "two hands: the radiograph must show the left hand alone", "", ""],
         poses=["put right: the film was mirrored", "", "", "", "", ""],
         hands=[HandFacts(0.7, 0.8)] * 4 + [HandFacts(0.33, 0.8), HandFacts(0.7, 0.2)],
     )

@@ -132,7 +132,7 @@ def test_what_is_outside_the_training_distribution_is_rejected(exports, tmp_path
     known, strange = summary
     assert known.prediction.unfamiliarity == pytest.approx(0.9)
     assert strange.rows()[0][:6] == ("150", "", "", "", "", "rejected")
-    assert "trained on (distance 1.50, limit 1.00)" in strange.note
+    assert "outside the training distribution (distance 1.50, limit 1.00)" in strange.note
     assert (summary.rejected, summary.failed, summary.without_sex) == (1, 0, 0)
 
 

@@ -140,7 +140,7 @@ def test_putting_right_undoes_a_pose(pose, inverted):
     ("image", "reason"),
     [
         (abs(np.tile([0.0, 255.0], (80, 40)) - abs(grain(80))), "not a radiograph of a hand"),
-        (np.vstack([film()[:40], 8 + grain(80, 8)[:40]]), "only a part of a hand"),
+        (np.vstack([film()[:40], 8 + grain(80, 8)[:40]]), "incomplete hand"),
         (np.vstack([film()[:40], np.zeros((40, 80))]), "80 x 40 px without its margins"),
         (np.vstack([film()[:40], np.full((40, 80), 99)]), "80 x 40 px without its margins"),
         (np.rint((grain(80, 127) + 127) / 51) * 51, "too few grey levels"),

@@ -134,7 +134,7 @@ async function read(item) {
     if (film.status === "ok") {
       for (const sex of sexes) predictions.push(await reader.predict(film.fitted, sex));
     }
-    item.verdict = judge(film, predictions, model.settings.refuses_unfamiliar);
+    item.verdict = judge(film, predictions, model.settings);
   } catch (error) {
     item.verdict = { status: "failed", reason: error.message };
   }

@@ -20,7 +20,7 @@ export class ImageError extends Error {}
 export async function decode(bytes, settings) {
   if (!bytes.length) throw new ImageError("the file is empty");
   const read = isPng(bytes) ? decodePng : isJpeg(bytes) ? decodeJpeg : null;
-  if (!read) throw new ImageError(`not a PNG or JPEG image${otherKind(bytes, settings)}`);
+  if (!read) throw new ImageError(settings.texts.no_image + otherKind(bytes, settings));
   try {
     return await read(bytes, settings);
   } catch (error) {
@@ -50,7 +50,7 @@ function otherKind(bytes, settings) {
 
 function checkPixels(width, height, settings) {
   if (width * height > settings.most_pixels) {
-    throw new ImageError(`${width} x ${height} pixels is too large; reduce it first`);
+    throw new ImageError(`${width} x ${height} ${settings.texts.too_large}`);
   }
 }
 

@@ -3,11 +3,11 @@
 import { fit, roundedEven, trimMargins, turned } from "./image.js";
 
 /**
- * Refuses a film or puts it right.
+ * Rejects a radiograph or corrects it.
  *
  * ask takes the pixels of a square and returns { film_kind, film_pose, film_inverted }; where it is
  * null, films are not checked. Returns { image, reason }: the film, null where it is refused, and
- * why, or what was put right.
+ * why, or what was corrected.
  */
 export async function look(film, check, settings, ask) {
   const image = trimMargins(film, settings);
@@ -42,11 +42,11 @@ export async function look(film, check, settings, ask) {
   ];
   if (!words.length) return { image, reason: "" };
   const reason = `${settings.texts.corrected} ${words.join(settings.separator)}`;
-  return { image: putRight(image, pose, inverted), reason };
+  return { image: corrected(image, pose, inverted), reason };
 }
 
 /** Returns the image upright, a left hand and with bright bones. */
-export function putRight(image, pose, inverted) {
+export function corrected(image, pose, inverted) {
   const quarter = pose % 4;
   const transpose = quarter === 1 || quarter === 3;
   const mirror = quarter === 1 || quarter === 2;

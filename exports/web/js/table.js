@@ -18,15 +18,15 @@ export function inYears(months) {
 }
 
 /**
- * Returns the status and reason of predictions, refused where the image is unlike all that the model
- * has learned from. film: { status, reason } of what was read; predictions: by sex code.
+ * Returns the status and reason of predictions, rejected where the image is outside the distribution
+ * of the training images. film: { status, reason } of what was read; predictions: by sex code.
  */
-export function judge(film, predictions, refusesUnfamiliar) {
+export function judge(film, predictions, settings) {
   if (film.status !== "ok") return { status: film.status, reason: film.reason };
   const far = Math.max(0, ...predictions.map(({ unfamiliarity }) => unfamiliarity ?? 0));
-  if (refusesUnfamiliar && far > 1) {
+  if (settings.refuses_unfamiliar && far > 1) {
     const distance = `(distance ${rounded(far, 2)}, limit 1.00)`;
-    const reason = `unlike the images that the model was trained on ${distance}`;
+    const reason = `${settings.texts.unfamiliar} ${distance}`;
     return { status: "rejected", reason };
   }
   return { status: "ok", reason: film.reason };
