@@ -11,6 +11,7 @@ import ml_collections
 
 from bone_age_tf.data import augmentation_layers as film_layers
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.tensors import Tensor
 
 POLICIES = ("none", "standard", "strong", "films")
 _PIXELS = (0.0, 255.0)
@@ -85,7 +86,7 @@ def _check_share(key: str, value: float) -> None:
         raise ConfigError(f"augmentation.{key}={value}: a share from 0 to 1 is needed")
 
 
-def _clip(image):
+def _clip(image: Tensor) -> Tensor:
     return keras.ops.clip(image, *_PIXELS)
 
 

@@ -1,9 +1,12 @@
 """Random layers made for radiographs: how a hand lies on the film, and how the film came out."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
+
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 
 class RandomPose(keras.layers.Layer):
@@ -25,16 +28,16 @@ class RandomPose(keras.layers.Layer):
 
     def __init__(
         self,
-        degrees=0.0,
-        zoom=0.0,
-        aspect=0.0,
-        shear=0.0,
-        shift=0.0,
-        flip=False,
-        shrink=None,
-        seed=0,
-        **kwargs,
-    ):
+        degrees: float = 0.0,
+        zoom: float = 0.0,
+        aspect: float = 0.0,
+        shear: float = 0.0,
+        shift: float = 0.0,
+        flip: bool = False,
+        shrink: Any = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.degrees, self.zoom, self.aspect = degrees, zoom, aspect
@@ -42,7 +45,7 @@ class RandomPose(keras.layers.Layer):
         self.shear, self.shift, self.flip = shear, shift, flip
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> Tensor:
         """Maps [B, H, W, 1] to the same."""
         if not training:
             return image
@@ -58,10 +61,10 @@ class RandomPose(keras.layers.Layer):
             data_format="channels_last",
         )
 
-    def _transforms(self, count, height, width):
+    def _transforms(self, count: Tensor, height: Tensor, width: Tensor) -> Tensor:
         """Returns [B, 8]: where each pixel of the result comes from."""
 
-        def uniform(limit, low=None):
+        def uniform(limit: Tensor, low: Any = None) -> Tensor:
             low = -limit if low is None else low
             return keras.random.uniform((count,), low, limit, seed=self._random)
 
@@ -78,7 +81,7 @@ class RandomPose(keras.layers.Layer):
         zero = ops.zeros_like(scale)
         return ops.stack([x_of_x, x_of_y, x0, y_of_x, y_of_y, y0, zero, zero], axis=1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -99,13 +102,21 @@ class RandomExposure(keras.layers.Layer):
         seed: of every random choice.
     """
 
-    def __init__(self, tone=0.0, sharpness=0.0, crush=0.0, grain=0.0, seed=0, **kwargs):
+    def __init__(
+        self,
+        tone: float = 0.0,
+        sharpness: float = 0.0,
+        crush: float = 0.0,
+        grain: float = 0.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.tone, self.sharpness, self.crush, self.grain = tone, sharpness, crush, grain
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> Tensor:
         """Maps [B, H, W, 1] to the same, in the range of each image."""
         if not training:
             return image
@@ -126,7 +137,7 @@ class RandomExposure(keras.layers.Layer):
         bend = ops.exp(_each(image, -curve, curve, self._random))
         return low + span * grey / (grey + bend * (1.0 - grey))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -142,13 +153,13 @@ class RandomCover(keras.layers.Layer):
         seed: of every random choice.
     """
 
-    def __init__(self, rate=0.5, area=0.08, seed=0, **kwargs):
+    def __init__(self, rate: float = 0.5, area: float = 0.08, seed: int = 0, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.rate, self.area = rate, area
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> Tensor:
         """Maps [B, H, W, 1] to the same."""
         if not training:
             return image
@@ -158,7 +169,7 @@ class RandomCover(keras.layers.Layer):
         chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
         return image * (1.0 - covered * chosen)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -171,13 +182,15 @@ class RandomMarks(keras.layers.Layer):
         seed: of every random choice.
     """
 
-    def __init__(self, rate=0.5, length=0.5, seed=0, **kwargs):
+    def __init__(
+        self, rate: float = 0.5, length: float = 0.5, seed: int = 0, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.rate, self.length = rate, length
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> Tensor:
         """Maps [B, H, W, 1] to the same."""
         if not training:
             return image
@@ -194,7 +207,7 @@ class RandomMarks(keras.layers.Layer):
         chosen = ops.cast(_each(image, 0.0, 1.0, self._random) < self.rate, "float32")
         return ops.maximum(image, white * box * specks * chosen)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -210,13 +223,13 @@ class RandomGreys(keras.layers.Layer):
 
     QUANTILES = 17
 
-    def __init__(self, rate=0.5, seed=0, **kwargs):
+    def __init__(self, rate: float = 0.5, seed: int = 0, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.rate = rate
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> Tensor:
         """Maps [B, H, W, 1] to the same."""
         if not training:
             return image
@@ -233,7 +246,7 @@ class RandomGreys(keras.layers.Layer):
         chosen = _each(image, 0.0, 1.0, self._random) < self.rate
         return ops.where(chosen, matched, image)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -250,13 +263,15 @@ class RandomPairing(keras.layers.Layer):
         seed: of every random choice.
     """
 
-    def __init__(self, rate=0.5, months=6.0, seed=0, **kwargs):
+    def __init__(
+        self, rate: float = 0.5, months: float = 6.0, seed: int = 0, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.rate, self.months = rate, months
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps images [B, H, W, 1], sexes [B, 1] and ages in months [B, 1] to images and ages."""
         image, sex, age = inputs
         near = ops.abs(age - ops.transpose(age)) <= self.months
@@ -265,7 +280,7 @@ class RandomPairing(keras.layers.Layer):
         share = 0.5 * chosen * paired[:, None, None, None]
         return (1.0 - share) * image + share * ops.take(image, partner, axis=0), age
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0], input_shape[2]
 
 
@@ -278,13 +293,13 @@ class RandomMixUp(keras.layers.Layer):
         seed: of every random choice.
     """
 
-    def __init__(self, alpha=0.2, seed=0, **kwargs):
+    def __init__(self, alpha: float = 0.2, seed: int = 0, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.alpha = alpha
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps images [B, H, W, 1], sexes [B, 1] and ages in months [B, 1] to images and ages."""
         image, sex, age = inputs
         partner, paired = _partners(_same(sex), self._random)
@@ -294,16 +309,16 @@ class RandomMixUp(keras.layers.Layer):
         mixed = (1.0 - of_image) * image + of_image * ops.take(image, partner, axis=0)
         return mixed, (1.0 - share) * age + share * ops.take(age, partner, axis=0)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0], input_shape[2]
 
 
-def _same(values):
+def _same(values: Tensor) -> Tensor:
     """Returns [B, B] bool from [B, 1]."""
     return ops.equal(values, ops.transpose(values))
 
 
-def _partners(possible, seed):
+def _partners(possible: Tensor, seed: int) -> tuple[Any, ...]:
     """Returns for each image the place [B] of a random other that is possible [B, B], and whether.
 
     Whether there is one is [B] float32, 1 or 0.
@@ -315,14 +330,14 @@ def _partners(possible, seed):
     return ops.argmax(luck, axis=1), ops.max(others, axis=1)
 
 
-def _box(image, height, width, seed):
+def _box(image: Tensor, height: Tensor, width: Tensor, seed: int) -> Tensor:
     """Returns [B, H, W, 1], 1 in a box at a random place, sides in parts of the image's."""
     shape = ops.shape(image)
     rows, columns = _piece(image, shape[1], height, seed), _piece(image, shape[2], width, seed)
     return rows * ops.transpose(columns, (0, 2, 1, 3))
 
 
-def _piece(image, size, length, seed):
+def _piece(image: Tensor, size: Tensor, length: Tensor, seed: int) -> Tensor:
     """Returns [B, size, 1, 1], 1 along a random piece of a line, lengths in parts of it."""
     places = (ops.arange(size, dtype="float32")[None, :, None, None] + 0.5) / ops.cast(
         size, "float32"
@@ -330,12 +345,12 @@ def _piece(image, size, length, seed):
     return ops.cast(ops.abs(places - _each(image, 0.0, 1.0, seed)) < length / 2, "float32")
 
 
-def _each(image, low, high, seed):
+def _each(image: Tensor, low: Tensor, high: Tensor, seed: int) -> Tensor:
     """Returns [B, 1, 1, 1], a uniform number for each image."""
     return keras.random.uniform((ops.shape(image)[0], 1, 1, 1), low, high, seed=seed)
 
 
-def _neighbourhood(image):
+def _neighbourhood(image: Tensor) -> Tensor:
     """Returns the 3 x 3 means of [B, H, W, 1]; sums of shifted lines are faster than pooling."""
     for axis in (1, 2):
         size = image.shape[axis] or ops.shape(image)[axis]
@@ -346,5 +361,5 @@ def _neighbourhood(image):
     return image
 
 
-def _cut(image, axis, start, size):
+def _cut(image: Tensor, axis: Tensor, start: Tensor, size: Tensor) -> Tensor:
     return image[:, start : start + size] if axis == 1 else image[:, :, start : start + size]

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -182,7 +182,7 @@ def _as_dataset(batches: _TrainingBatches) -> Any:
         shape = (None, None, None, 1) if np.ndim(array) == 4 else (None, *np.shape(array)[1:])
         return tf.TensorSpec(shape, tf.as_dtype(array.dtype))
 
-    def generate():
+    def generate() -> Iterator[Any]:
         index = 0
         while True:
             yield batches[index]

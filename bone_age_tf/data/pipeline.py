@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ import tensorflow_datasets as tfds
 from bone_age_tf import schema
 from bone_age_tf.errors import DataError
 from bone_age_tf.images import graph_reading
+from bone_age_tf.tensors import Tensor, Tensors
 
 _HASH_BUCKETS = 10_000
 _CACHE_BYTES = 2_000_000_000
@@ -244,7 +246,7 @@ def _read(
     if part.holdout_fraction:
         limit = round(part.holdout_fraction * _HASH_BUCKETS)
 
-        def on_this_side(row):
+        def on_this_side(row: Any) -> Tensor:
             bucket = tf.strings.to_hash_bucket_fast(row[schema.IMAGE_ID], _HASH_BUCKETS)
             return tf.equal(bucket < limit, part.held_out)
 
@@ -252,7 +254,7 @@ def _read(
     return dataset
 
 
-def _resized(size_px: int, mode: str):
+def _resized(size_px: int, mode: str) -> Callable[..., Any]:
     image_fn = traced_decoding(size_px, mode)
     return lambda row: {**row, schema.IMAGE: image_fn(row[schema.IMAGE])}
 
@@ -274,11 +276,11 @@ def traced_decoding(
     return traced.get_concrete_function(tf.TensorSpec([], tf.string))
 
 
-def _rounded(row):
+def _rounded(row: Any) -> dict[str, Any]:
     return {**row, schema.IMAGE: tf.saturate_cast(tf.round(row[schema.IMAGE]), tf.uint8)}
 
 
-def _inputs_and_age(row):
+def _inputs_and_age(row: Any) -> tuple[Any, ...]:
     inputs = {
         schema.IMAGE: tf.cast(row[schema.IMAGE], tf.float32),
         schema.SEX: tf.cast(row[schema.SEX], tf.float32)[None],
@@ -286,11 +288,11 @@ def _inputs_and_age(row):
     return inputs, row[schema.AGE_MONTHS][None]
 
 
-def _inputs_age_and_weight(row):
+def _inputs_age_and_weight(row: Any) -> tuple[Any, ...]:
     return *_inputs_and_age(row), row[_WEIGHT]
 
 
-def _weighed(trust: Mapping[str, float]):
+def _weighed(trust: Mapping[str, float]) -> Callable[..., Any]:
     weights = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
             tf.constant(list(trust), tf.string), tf.constant(list(trust.values()), tf.float32)
@@ -300,11 +302,11 @@ def _weighed(trust: Mapping[str, float]):
     return lambda row: {**row, _WEIGHT: weights.lookup(row[schema.IMAGE_ID])}
 
 
-def _shrunk(stages: Sequence[tuple[int, int]], size_px: int):
+def _shrunk(stages: Sequence[tuple[int, int]], size_px: int) -> Callable[..., Any]:
     first_steps = tf.constant([first for first, _ in stages], tf.int64)
     sides = tf.constant([side for _, side in stages], tf.int32)
 
-    def shrink_fn(step, batch):
+    def shrink_fn(step: Tensor, batch: Tensors) -> tuple[Any, ...]:
         inputs, *others = batch
         stage = tf.reduce_sum(tf.cast(step >= first_steps, tf.int32)) - 1
         side = sides[stage]

@@ -4,7 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -68,7 +68,9 @@ def write_audit(folder: Path, audited: Audited, images: np.ndarray, command: str
     return doubted
 
 
-def _pictures(audited: Audited, suspects: list[Suspect], images) -> list[tuple[str, str, bytes]]:
+def _pictures(
+    audited: Audited, suspects: list[Suspect], images: Any
+) -> list[tuple[str, str, bytes]]:
     """Returns name, title and PNG of each picture that there is something for."""
     ages, sex = audited.age_months, audited.sex
     found = [
@@ -157,7 +159,7 @@ def _trust_csv(audited: Audited) -> str:
     return format_csv(rows)
 
 
-def _page(audited: Audited, suspects, pictures, command: str) -> str:
+def _page(audited: Audited, suspects: Any, pictures: Any, command: str) -> str:
     counts = Counter(one.kind for one in suspects)
     sections = [
         f"# Audit of {one_line(audited.name)}",

@@ -1,6 +1,7 @@
 """Looks at every image and label of a dataset. Imports TensorFlow."""
 
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -99,7 +100,9 @@ def audit_dataset(
 _USES = {"train": "trains", "validation": "validates", "test": "tests"}
 
 
-def _uses(builder, parts: dict[str, pipeline.Part], split: str, table: pipeline.Table) -> list[str]:
+def _uses(
+    builder: Any, parts: dict[str, pipeline.Part], split: str, table: pipeline.Table
+) -> list[str]:
     """Says what each image of a split is for, such as `trains (train)`."""
     uses: dict[str, list[str]] = {image_id: [] for image_id in table.image_id}
     for name, word in _USES.items():
@@ -129,6 +132,6 @@ def _look(
     return refused, corrected, hand
 
 
-def _twins(facts: list[ImageFacts]):
+def _twins(facts: list[ImageFacts]) -> Any:
     print(f"comparing {len(facts):,} images with each other")
     return find_twins(facts)

@@ -153,11 +153,11 @@ def cross_fitted_interval(
     return low, high
 
 
-def _half_widths(months, lower, upper):
+def _half_widths(months: Any, lower: Any, upper: Any) -> tuple[Any, ...]:
     return np.maximum(months - lower, _FLOOR_MONTHS), np.maximum(upper - months, _FLOOR_MONTHS)
 
 
-def _furthest_age(months, half_width, factors, knots) -> np.ndarray:
+def _furthest_age(months: Any, half_width: Any, factors: Any, knots: Any) -> np.ndarray:
     """Returns [N], the last age after the predicted one that is no further off than it may be.
 
     Args:
@@ -174,7 +174,7 @@ def _furthest_age(months, half_width, factors, knots) -> np.ndarray:
     return ends.max(axis=1)
 
 
-def _local_quantile(scores, age_months, same_sex, knot: float) -> float:
+def _local_quantile(scores: Any, age_months: Any, same_sex: Any, knot: float) -> float:
     near = _NEAR_MONTHS
     while True:
         weights = same_sex * np.exp(-0.5 * ((age_months - knot) / near) ** 2)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
     return write_explanations(cases, names, current.workdir / "explanations", title)
 
 
-def _answered(case: ExplainedCase, outputs: dict, intervals) -> ExplainedCase:
+def _answered(case: ExplainedCase, outputs: dict, intervals: Any) -> ExplainedCase:
     months = float(np.ravel(outputs[schema.AGE_MONTHS])[0])
     own = outputs.get(schema.INTERVAL_90)
     lower, upper = (months, months) if own is None else map(float, np.ravel(own))

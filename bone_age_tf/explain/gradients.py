@@ -25,6 +25,7 @@ from tf_explain.core.vanilla_gradients import VanillaGradients
 
 from bone_age_tf import schema
 from bone_age_tf.explain.network import ExplainedNetwork, OneInputNetwork, as_tensor
+from bone_age_tf.tensors import Tensor
 
 OLDER = 0
 SAMPLES, NOISE = 8, 20.0
@@ -49,7 +50,7 @@ def grad_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
     return np.maximum(np.where(for_it, heats, -heats), 0.0)
 
 
-def _grad_cam(one: OneInputNetwork, image):
+def _grad_cam(one: OneInputNetwork, image: Tensor) -> np.ndarray:
     with warnings.catch_warnings():
         # tf-explain wraps the list of inputs in another one, and Keras says so.
         warnings.filterwarnings("ignore", message="The structure of `inputs`")
@@ -85,12 +86,12 @@ class _Quiet:
     def __init__(self, one: OneInputNetwork):
         self._one = one
 
-    def predict(self, images, batch_size=64):
+    def predict(self, images: Tensor, batch_size: int = 64) -> Tensor:
         parts = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
         ask = functools.partial(self._one.run, "shares", self._shares)
         return np.concatenate([ask(part) for part in parts])
 
-    def _shares(self, images):
+    def _shares(self, images: Tensor) -> Tensor:
         return self._one.shares(images - PATCH_GREY, training=False)
 
 
@@ -155,7 +156,7 @@ def activations(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.n
         one.activations = ExtractActivations.generate_activations_graph(one.months, [one.map_layer])
     graph = one.activations
 
-    def run(x):
+    def run(x: Tensor) -> Tensor:
         return tf.reduce_mean(tf.abs(tf.cast(graph(x, training=False), tf.float32)), axis=-1)
 
     return one.run("activations", run, images)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import ml_collections
@@ -12,6 +13,7 @@ from bone_age_tf import schema
 from bone_age_tf.models import layers
 from bone_age_tf.models.build import build_model, build_single_input_model, model_module
 from bone_age_tf.models.removal import build_removal_model, pooled_map
+from bone_age_tf.tensors import Shape, Tensor
 
 _SURE = 1e-6
 
@@ -157,7 +159,7 @@ class OneInputNetwork:
         features = self.months.get_layer(layer).output
         return keras.Model([features, *self.months.inputs], self.months.outputs[0])
 
-    def run(self, name: str, call: Callable, images: np.ndarray, *others) -> np.ndarray:
+    def run(self, name: str, call: Callable, images: np.ndarray, *others: Any) -> np.ndarray:
         """Runs a function of tensors as a graph, which is kept under its name.
 
         Args:
@@ -187,7 +189,7 @@ def _measure_batch_norms(
 def _behind_the_stretch(model: keras.Model) -> keras.Model:
     """Returns a copy that takes the stretched image, 0 to 255."""
 
-    def copy(layer):
+    def copy(layer: Any) -> Any:
         if isinstance(layer, layers.PercentileStretch):
             return keras.layers.Rescaling(1 / 255, name=layer.name, dtype="float32")
         if isinstance(layer, layers.ConstantSex):
@@ -204,27 +206,27 @@ def _behind_the_stretch(model: keras.Model) -> keras.Model:
 class _VariableSex(keras.layers.Layer):
     """Gives every image of a batch the sex that its variable says."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.sex = self.add_weight((1, 1), "zeros", trainable=False, name="sex")
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensor:
         return keras.ops.zeros_like(image[:, 0, 0, :]) + self.sex
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], 1)
 
 
 class _Largest(keras.layers.Layer):
     """From logits [B, K] to the largest [B, 1]."""
 
-    def call(self, logits):
+    def call(self, logits: Tensor) -> Tensor:
         return keras.ops.max(logits, axis=1, keepdims=True)
 
 
 class _TwoLogits(keras.layers.Layer):
     """From a share [B, 1] to logits [B, 2] whose softmax is the share and the rest."""
 
-    def call(self, share):
+    def call(self, share: Tensor) -> Tensor:
         sure = keras.ops.clip(share, _SURE, 1 - _SURE)
         half = 0.5 * (keras.ops.log(sure) - keras.ops.log(1 - sure))
         return keras.ops.concatenate([half, -half], axis=1)

@@ -4,6 +4,8 @@ Each function takes a network, stretched images [B, S, S, 1], 0 to 255, and a se
 [B, h, w].
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,7 @@ import tensorflow as tf
 from bone_age_tf import schema
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.models.removal import MONTHS_MAP, RELEVANCE
+from bone_age_tf.tensors import Tensor
 
 PATH_STEPS = 4
 
@@ -35,7 +38,7 @@ def grad_cam_fine(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np
     """Grad-CAM of the age at a map of stride 8, without its rectifier: the sign is kept."""
     one = network.of_sex(sex)
 
-    def run(x):
+    def run(x: Tensor) -> Tensor:
         features, gradients = _features_and_gradients(one.with_map(one.fine_layer), x)
         mean = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         return tf.reduce_sum(mean * features, axis=-1)
@@ -53,7 +56,7 @@ def path_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
     one = network.of_sex(sex)
     steps = (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS
 
-    def run(x):
+    def run(x: Tensor) -> Tensor:
         model, behind = one.with_map(one.fine_layer), one.behind(one.fine_layer)
         features = tf.cast(model(x, training=False)[0], tf.float32)
         total = tf.zeros_like(features)
@@ -73,14 +76,14 @@ def _first_order(
 ) -> np.ndarray:
     one = network.of_sex(sex)
 
-    def run(x):  # what it builds is built once, while it is compiled
+    def run(x: Tensor) -> Tensor:  # what it builds is built once, while it is compiled
         features, gradients = _features_and_gradients(one.with_map(layer), x)
         return tf.reduce_sum(features * gradients, axis=-1)
 
     return one.run(f"first order {layer}", run, images)
 
 
-def _features_and_gradients(model, images):
+def _features_and_gradients(model: Tensor, images: Tensor) -> tuple[Any, ...]:
     with tf.GradientTape() as tape:
         features, age = model(images, training=False)
     gradients = tape.gradient(age, features)
@@ -98,7 +101,7 @@ def crm_months(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.nd
 
 
 def _removal(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    def run(x):
+    def run(x: Tensor) -> Tensor:
         sexes = tf.fill([tf.shape(x)[0], 1], float(sex))
         found = network.removal({schema.IMAGE: x, schema.SEX: sexes}, training=False)
         return tf.stack([found[MONTHS_MAP], found[RELEVANCE]])

@@ -1,8 +1,9 @@
 """From a run to its exports: which cases calibrate and compare, what metadata says."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -98,7 +99,9 @@ def _require_made_with(current: Run, calibration: SiteCalibration) -> None:
         )
 
 
-def _cases(current: Run, part: str, count: int, choose, trim: bool = False) -> list[parity.Case]:
+def _cases(
+    current: Run, part: str, count: int, choose: Callable[..., Any], trim: bool = False
+) -> list[parity.Case]:
     table = pipeline.read_table(current.builder, current.parts[part])
     wanted = choose(table.sex, table.age_months, min(count, len(table)))
     return [case for _, case in numbered_cases(current, part, wanted, trim)]

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema_py
@@ -182,7 +183,7 @@ def _backbone(float32: bytes) -> list[_Operation]:
     return found
 
 
-def _is_computed(tensor, model) -> bool:
+def _is_computed(tensor: Any, model: Any) -> bool:
     """Says whether a tensor is computed, and no constant of the file."""
     return model.buffers[tensor.buffer].data is None
 
@@ -249,7 +250,7 @@ def months_of(data: bytes, cases: Sequence[Case]) -> np.ndarray:
     return np.array([ask(runner, case)[schema.AGE_MONTHS].item() for case in cases], float)
 
 
-def ask(runner, case: Case) -> dict[str, np.ndarray]:
+def ask(runner: Any, case: Case) -> dict[str, np.ndarray]:
     """Returns what a LiteRT file answers; the image as its file takes it, float32 or uint8."""
     image, sex = case
     dtype = np.dtype(runner.get_input_details()[schema.IMAGE]["dtype"])

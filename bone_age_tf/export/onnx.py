@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.errors import MissingExtraError
+from bone_age_tf.tensors import Tensor
 
 _OPSET = 18
 
@@ -30,7 +31,7 @@ def write_onnx(model: keras.Model, metadata: dict, path: Path) -> None:
     tf2onnx, onnx = _require("tf2onnx"), _require("onnx")
     size_px = model.input[schema.IMAGE].shape[1]
 
-    def serve(image, sex):
+    def serve(image: Tensor, sex: Tensor) -> Tensor:
         return model({schema.IMAGE: image, schema.SEX: sex}, training=False)
 
     written, _ = tf2onnx.convert.from_function(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import ml_collections
@@ -12,6 +13,7 @@ from bone_age_tf import schema
 from bone_age_tf.export import answers
 from bone_age_tf.export.overlay import overlay_png
 from bone_age_tf.quality.graph import FilmCheck, look_at_files
+from bone_age_tf.tensors import Tensor
 
 
 def write_saved_model(
@@ -54,7 +56,7 @@ def write_saved_model(
         autograph=False,
     ).get_concrete_function(tf.TensorSpec([None], tf.string, name=schema.IMAGE_BYTES))
 
-    def from_bytes(network_fn, image_bytes, sex):
+    def from_bytes(network_fn: Callable[..., Any], image_bytes: Tensor, sex: Tensor) -> Tensor:
         tf.debugging.assert_equal(
             tf.shape(image_bytes)[0],
             tf.shape(sex)[0],
@@ -136,7 +138,7 @@ def _describe(folder: Path) -> dict[str, dict]:
     proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     signatures = proto.meta_graphs[0].signature_def
 
-    def tensors(described):
+    def tensors(described: Any) -> Tensor:
         return {
             name: {
                 "shape": [dim.size for dim in info.tensor_shape.dim],
@@ -152,5 +154,5 @@ def _describe(folder: Path) -> dict[str, dict]:
     }
 
 
-def _pixels(batch: int | None, size_px: int, dtype=tf.float32) -> tf.TensorSpec:
+def _pixels(batch: int | None, size_px: int, dtype: Any = tf.float32) -> tf.TensorSpec:
     return tf.TensorSpec([batch, size_px, size_px, 1], dtype, name=schema.IMAGE)

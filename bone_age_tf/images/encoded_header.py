@@ -4,9 +4,12 @@ Kind, size and orientation are known before anything is decoded. Nothing here ra
 bytes are: reading beyond their end gives 0.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from bone_age_tf.images.encoded_pieces import GREY, GREY_ALPHA, PALETTE, RGB
+from bone_age_tf.tensors import Tensor
 
 NO_IMAGE, GREY_PNG, PNG, CLEAR_PNG, JPEG, INK_JPEG = range(6)
 """Kinds of files: neither PNG nor JPEG; PNG of 8 bits grey without transparency, which nearly all
@@ -44,7 +47,14 @@ def read_header(data: tf.Tensor) -> dict[str, tf.Tensor]:
     )
 
 
-def _header(kind, height=0, width=0, white=255.0, exif=None, content=None):
+def _header(
+    kind: Tensor,
+    height: Tensor = 0,
+    width: Tensor = 0,
+    white: Tensor = 255.0,
+    exif: Tensor = None,
+    content: Any = None,
+) -> dict[str, Tensor]:
     orientation = tf.ones([], tf.int64)
     if exif is not None:
         orientation = tf.cond(
@@ -59,7 +69,7 @@ def _header(kind, height=0, width=0, white=255.0, exif=None, content=None):
     }
 
 
-def _read_png(content: "_Bytes"):
+def _read_png(content: "_Bytes") -> dict[str, Tensor]:
     depth, colour_type = content.number(24, 1), content.number(25, 1)
     transparent, exif = _png_chunks(content)
     length = content.number(transparent - 8, 4)  # other lengths than these are left aside
@@ -72,7 +82,7 @@ def _read_png(content: "_Bytes"):
     return _header(kind, content.number(20, 4), content.number(16, 4), white, exif, content)
 
 
-def _read_jpeg(content: "_Bytes"):
+def _read_jpeg(content: "_Bytes") -> dict[str, Tensor]:
     exif, frame, adobe = _jpeg_segments(content)
     sides = [tf.where(frame > 0, content.number(frame + at, 2), 0) for at in (5, 7)]
     has_inks = (frame > 0) & (content.at(frame + 9) == 4)
@@ -99,7 +109,7 @@ class _Bytes:
             inside, tf.cast(tf.gather(self.raw, tf.where(inside, places, 0)), tf.int64), 0
         )
 
-    def number(self, place, count: int, little=False) -> tf.Tensor:
+    def number(self, place: Tensor, count: int, little: bool = False) -> tf.Tensor:
         """Returns the number of `count` bytes at `place` [...], big-endian unless `little`."""
         places = tf.cast(place, tf.int64)[..., None] + tf.range(count, dtype=tf.int64)
         big = tf.constant([256**power for power in reversed(range(count))], tf.int64)
@@ -113,12 +123,12 @@ def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
     """
     name = tf.constant(list(_EXIF), tf.int64)
 
-    def more(place, *found):
+    def more(place: Tensor, *found: Any) -> Tensor:
         marker = content.at(place + 1)
         inside = (place + 4 < content.size) & (content.at(place) == 0xFF)
         return inside & (marker != 0xDA) & (marker != 0xD9)
 
-    def step(place, exif, frame, adobe):
+    def step(place: Tensor, exif: Tensor, frame: Tensor, adobe: Tensor) -> tuple[Any, ...]:
         marker = content.at(place + 1)
         names_exif = tf.reduce_all(content.at(place + 4 + tf.range(6, dtype=tf.int64)) == name)
         is_exif = (exif == 0) & (marker == 0xE1) & names_exif
@@ -141,10 +151,12 @@ def _png_chunks(content: _Bytes) -> tuple[tf.Tensor, ...]:
     """Returns where a PNG's tRNS, before its pixels, and its eXIf begin; 0 for none."""
     transparency, exif, pixels = (int.from_bytes(name, "big") for name in _PNG_CHUNKS)
 
-    def more(place, *found):
+    def more(place: Tensor, *found: Any) -> Tensor:
         return place + 12 <= content.size
 
-    def step(place, clear_at, exif_at, pixels_at):
+    def step(
+        place: Tensor, clear_at: Tensor, exif_at: Tensor, pixels_at: Tensor
+    ) -> tuple[Any, ...]:
         kind = content.number(place + 4, 4)
         return (
             place + 12 + content.number(place, 4),
@@ -156,7 +168,7 @@ def _png_chunks(content: _Bytes) -> tuple[tf.Tensor, ...]:
     return _walk(more, step, 8, 3)[:2]
 
 
-def _walk(more, step, start: int, wanted: int) -> tuple[tf.Tensor, ...]:
+def _walk(more: Tensor, step: Tensor, start: int, wanted: int) -> tuple[tf.Tensor, ...]:
     """Goes from piece to piece of a file; returns what was found, 0 for nothing."""
     first = (tf.constant(start, tf.int64), *([tf.zeros([], tf.int64)] * wanted))
     return tf.while_loop(more, step, first, maximum_iterations=_MOST_PIECES)[1:]
@@ -179,7 +191,7 @@ def _tiff_orientation(content: _Bytes, start: tf.Tensor) -> tf.Tensor:
 def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Undoes orientations 2 to 8: first rows for columns, from 5 on, then the flips."""
 
-    def one_of(*codes):
+    def one_of(*codes: Any) -> Tensor:
         return tf.reduce_any(orientation == tf.constant(codes, tf.int64))
 
     crossed = tf.cond(one_of(5, 6, 7, 8), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)

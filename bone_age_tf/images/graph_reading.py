@@ -4,6 +4,8 @@ For tf.data pipelines and for the SavedModel that takes encoded files. `decode_r
 EXIF orientation alone; `encoded_header.upright` follows it.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from bone_age_tf import schema
@@ -18,6 +20,7 @@ from bone_age_tf.images.resizing import (
     STEP_PERCENT,
     THIN_EDGE,
 )
+from bone_age_tf.tensors import Tensor
 
 _ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
@@ -54,20 +57,20 @@ def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
     """
 
-    def png():
+    def png() -> Tensor:
         return tf.io.decode_png(data, channels=3, dtype=tf.uint16)
 
-    def clear_png():
+    def clear_png() -> Tensor:
         return tf.io.decode_png(data, channels=4, dtype=tf.uint16)
 
-    def grey_png():
+    def grey_png() -> Tensor:
         return tf.cast(tf.io.decode_png(data, channels=1), tf.uint16)
 
-    def jpeg(encoded=data):
+    def jpeg(encoded: Any = data) -> Tensor:
         rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         return tf.cast(rgb, tf.uint16)
 
-    def ink_jpeg():
+    def ink_jpeg() -> Tensor:
         # Pillow and browsers take such inks for inverted, as Adobe's are; TensorFlow does not.
         rest = tf.strings.substr(data, 2, tf.strings.length(data))
         return jpeg(tf.strings.join([b"\xff\xd8", _ADOBE_INKS, rest]))
@@ -89,17 +92,17 @@ def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
     """
     values = tf.cast(pixels, tf.float32)
 
-    def png(alpha=1.0):
+    def png(alpha: float = 1.0) -> Tensor:
         grey = _grey(values[..., :3]) * alpha
         return tf.cond(white > 0, lambda: grey * (255 / white), lambda: _scale_by_range(grey))
 
-    def clear_png():
+    def clear_png() -> Tensor:
         return png(values[..., 3:] / 65535)
 
-    def grey_png():
+    def grey_png() -> Tensor:
         return values[..., :1]
 
-    def jpeg():
+    def jpeg() -> Tensor:
         return _grey(values[..., :3])
 
     return tf.switch_case(kind, [grey_png, grey_png, png, clear_png, jpeg, jpeg])
@@ -168,10 +171,10 @@ def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
     """
     shape = tf.shape(greys)
 
-    def more(_, is_cut):
+    def more(_: Any, is_cut: Tensor) -> Tensor:
         return is_cut
 
-    def cut(box, _):
+    def cut(box: Tensor, _: Any) -> tuple[Any, ...]:
         top, bottom, left, right = tf.unstack(box)
         inside = greys[top:bottom, left:right], black[top:bottom, left:right]
         rows, columns = (_inside(*inside, axis) for axis in (0, 1))

@@ -3,9 +3,13 @@
 Pure Keras, any backend, convertible to LiteRT built-ins.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
@@ -16,20 +20,20 @@ class ExpectedAge(keras.layers.Layer):
         bin_months: width of a bin; the first begins at 0 months.
     """
 
-    def __init__(self, bin_months, **kwargs):
+    def __init__(self, bin_months: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.bin_months = bin_months
 
-    def call(self, distribution):
+    def call(self, distribution: Tensor) -> Tensor:
         """Maps probabilities [B, ..., K] to months [B, ..., 1]."""
         bins = ops.arange(distribution.shape[-1], dtype="float32")
         return ops.sum(distribution * (bins + 0.5) * self.bin_months, axis=-1, keepdims=True)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bin_months": self.bin_months}
 
 
@@ -47,14 +51,16 @@ class ConformalInterval(keras.layers.Layer):
         least_half_width: what a narrower half of the interval is taken as, in months.
     """
 
-    def __init__(self, knots_months, factors, least_half_width, **kwargs):
+    def __init__(
+        self, knots_months: Any, factors: Any, least_half_width: Any, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.knots_months = tuple(knots_months)
         self.factors = tuple(tuple(of_sex) for of_sex in factors)
         self.least_half_width = least_half_width
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps months [B, 1], its own interval [B, 2] and sex [B, 1] to an interval [B, 2]."""
         months, interval, sex = inputs
         return ops.concatenate(
@@ -65,7 +71,7 @@ class ConformalInterval(keras.layers.Layer):
             axis=1,
         )
 
-    def _furthest(self, months, half_width, sex, turned):
+    def _furthest(self, months: Tensor, half_width: Tensor, sex: Tensor, turned: Tensor) -> Tensor:
         """Returns [B, 1], the last age after the predicted one that is not too far off."""
         knots = np.array(self.knots_months, np.float32)
         female, male = np.array(self.factors, np.float32)
@@ -81,10 +87,10 @@ class ConformalInterval(keras.layers.Layer):
         ends = within * ends + (1.0 - within) * float(knots[0])
         return ops.max(ends, axis=1, keepdims=True)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0][0], 2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "knots_months": self.knots_months,
@@ -103,13 +109,13 @@ class LineBySex(keras.layers.Layer):
         limits: lowest and highest age in months.
     """
 
-    def __init__(self, offset_months, slope, limits, **kwargs):
+    def __init__(self, offset_months: Any, slope: Any, limits: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.offset_months, self.slope = tuple(offset_months), tuple(slope)
         self.limits = tuple(limits)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps months [B, K] and sex [B, 1] to months [B, K]."""
         months, sex = inputs
         offset, slope = (
@@ -117,10 +123,10 @@ class LineBySex(keras.layers.Layer):
         )
         return ops.clip(offset + slope * months, *self.limits)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "offset_months": self.offset_months,
@@ -139,13 +145,13 @@ class Unfamiliarity(keras.layers.Layer):
         directions: how many.
     """
 
-    def __init__(self, directions, **kwargs):
+    def __init__(self, directions: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("trainable", False)
         super().__init__(**kwargs)
         self.directions = directions
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         shapes = {
             "mean": (channels,),
@@ -157,7 +163,7 @@ class Unfamiliarity(keras.layers.Layer):
         for name, shape in shapes.items():
             setattr(self, f"known_{name}", self.add_weight(shape, "ones", name=name))
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         """Maps [B, C], 0 or more, to [B, 1]."""
         features = ops.maximum(features, 0.0)
         total = ops.maximum(ops.sum(features, axis=1, keepdims=True), 1e-6)
@@ -169,10 +175,10 @@ class Unfamiliarity(keras.layers.Layer):
         squared = squared + across / ops.square(self.known_rest)
         return ops.sqrt(ops.maximum(squared, 1e-12)) / self.known_limit
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "directions": self.directions}
 
 
@@ -185,13 +191,13 @@ class DistributionQuantiles(keras.layers.Layer):
         quantiles: shares, each between 0 and 1.
     """
 
-    def __init__(self, bin_months, quantiles=(0.05, 0.95), **kwargs):
+    def __init__(self, bin_months: Any, quantiles: Any = (0.05, 0.95), **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.bin_months = bin_months
         self.quantiles = tuple(quantiles)
 
-    def call(self, distribution):
+    def call(self, distribution: Tensor) -> Tensor:
         """Maps probabilities [B, ..., K] to months [B, ..., len(quantiles)]."""
         before = ops.cumsum(distribution, axis=-1) - distribution
         months = [
@@ -205,10 +211,10 @@ class DistributionQuantiles(keras.layers.Layer):
         ]
         return ops.concatenate(months, axis=-1) * self.bin_months
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], len(self.quantiles))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "bin_months": self.bin_months,

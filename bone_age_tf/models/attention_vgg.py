@@ -12,6 +12,8 @@ same at every place, so that the softmax takes it away again: with the parametri
 nothing. The dot product is therefore the default here.
 """
 
+from typing import Any
+
 import keras
 import ml_collections
 from keras import layers as kl
@@ -23,6 +25,7 @@ from bone_age_tf.models import heads, vgg
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.removal import WITHOUT_PLACE, PlacesLayer
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 COMPATIBILITIES = ("dot", "parametrised")
 FIRST_ATTENDED = 3
@@ -31,7 +34,7 @@ FIRST_ATTENDED = 3
 def traits(name: str) -> ModelTraits:
     """Declares the attention maps, and the map of the second depth as the one that is pooled."""
 
-    def without_place(model, places, features):
+    def without_place(model: keras.Model, places: Tensor, features: Tensor) -> Tensor:
         attention = model.get_layer("attend_2").output[1]
         start = model.get_layer("image_features").input[0].shape[-1]
         layer = AttendedWithoutPlace(start, name=WITHOUT_PLACE)
@@ -49,7 +52,7 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return "block4_out"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """VGG with attention from Keras tensors to Keras tensors.
 
     Args:
@@ -93,17 +96,17 @@ class SpatialAttention(kl.Layer):
         compatibility: `dot` or `parametrised`.
     """
 
-    def __init__(self, compatibility, **kwargs):
+    def __init__(self, compatibility: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.compatibility = compatibility
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if self.compatibility == "parametrised":
             channels = input_shape[0][-1]
             normal = keras.initializers.RandomNormal(stddev=channels**-0.5)
             self.direction = self.add_weight((channels,), normal, name="direction")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps local features [B, H, W, C] and a vector [B, C] to [B, C] and the map [B, H, W]."""
         local, query = inputs
         query = query[:, None, None, :]
@@ -118,14 +121,14 @@ class SpatialAttention(kl.Layer):
         weights = ops.cast(attention, self.compute_dtype)[..., None]
         return ops.sum(local * weights, axis=(1, 2)), attention
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensors) -> Any:
         local, query = inputs
         return (
             keras.KerasTensor(query.shape, self.compute_dtype),
             keras.KerasTensor(local.shape[:3], "float32"),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "compatibility": self.compatibility}
 
 
@@ -137,11 +140,11 @@ class AttendedWithoutPlace(PlacesLayer):
         start: where that mean begins in the features.
     """
 
-    def __init__(self, start, **kwargs):
+    def __init__(self, start: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.start = start
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps [B, H, W, C], its attention [B, H, W] and features [B, F] to [B * H * W, F]."""
         local, attention, features = inputs
         height, width, channels = local.shape[1:]
@@ -151,8 +154,8 @@ class AttendedWithoutPlace(PlacesLayer):
         given = ops.pad(given, [[0, 0], [0, 0], [self.start, after]])
         return ops.reshape(features[:, None] - given, (-1, features.shape[-1]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (None, input_shape[2][-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "start": self.start}

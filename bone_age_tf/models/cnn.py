@@ -6,6 +6,8 @@ connected layers. Ours: a batch norm behind each convolution; five turns of 32 t
 that the fully connected layer keeps where things are and any size fits.
 """
 
+from typing import Any
+
 import keras
 import ml_collections
 from keras import layers as kl
@@ -15,6 +17,7 @@ from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.removal import WITHOUT_PLACE, PlacesLayer
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 TURNS = 5
 PLACES = 3
@@ -24,7 +27,7 @@ PLACES = 3
 def traits(name: str) -> ModelTraits:
     """Declares that the map is pooled to a grid, not to one mean."""
 
-    def without_place(model, places, features):
+    def without_place(model: keras.Model, places: Tensor, features: Tensor) -> Tensor:
         return GridWithoutPlace(PLACES, name=WITHOUT_PLACE)([places, features])
 
     return ModelTraits(
@@ -37,7 +40,7 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return "block4_out"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """The plain network from Keras tensors to Keras tensors.
 
     Args:
@@ -69,11 +72,11 @@ class GridWithoutPlace(PlacesLayer):
         side: cells a side.
     """
 
-    def __init__(self, side, **kwargs):
+    def __init__(self, side: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.side = side
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps a map [B, H, W, C] and features [B, side * side * C] to [B * H * W, ...]."""
         places, features = inputs
         height, width, channels = places.shape[1:]
@@ -86,8 +89,8 @@ class GridWithoutPlace(PlacesLayer):
         given = ops.reshape(given, (-1, height * width, count))
         return ops.reshape(features[:, None] - given, (-1, count))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (None, input_shape[1][-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "side": self.side}

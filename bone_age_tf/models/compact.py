@@ -11,6 +11,7 @@ from keras import layers as kl
 from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
+from bone_age_tf.tensors import Tensor
 
 BLOCKS = (2, 2, 2, 2)
 STRIDES = (1, 2, 2, 2)
@@ -21,7 +22,7 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return "conv4_block2_out"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """The network from Keras tensors to Keras tensors.
 
     Args:

@@ -19,6 +19,7 @@ from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BATCH_NORM_MOMENTUM
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.tensors import Tensor
 
 STAGES = (
     # repeats, kernel, stride, expansion, filters
@@ -49,7 +50,7 @@ def fine_layer(config: ml_collections.ConfigDict) -> str:
     return "block3b_add"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """The network from Keras tensors to Keras tensors.
 
     Args:
@@ -76,7 +77,7 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     return heads.build_head(features, sex, config)
 
 
-def _block(x, name: str, kernel: int, stride: int, expansion: int, filters: int):
+def _block(x: Tensor, name: str, kernel: int, stride: int, expansion: int, filters: int) -> Tensor:
     y = x
     if expansion > 1:
         y = _convolve(y, f"{name}_expand", x.shape[-1] * expansion, 1)
@@ -95,7 +96,9 @@ def _block(x, name: str, kernel: int, stride: int, expansion: int, filters: int)
     return y
 
 
-def _convolve(x, name: str, filters: int, kernel: int, stride: int = 1, active: bool = True):
+def _convolve(
+    x: Tensor, name: str, filters: int, kernel: int, stride: int = 1, active: bool = True
+) -> Tensor:
     x = kl.Conv2D(
         filters,
         kernel,
@@ -108,7 +111,7 @@ def _convolve(x, name: str, filters: int, kernel: int, stride: int = 1, active: 
     return _normalised(x, f"{name}_bn", f"{name}_activation" if active else None)
 
 
-def _normalised(x, name: str, activation: str | None):
+def _normalised(x: Tensor, name: str, activation: str | None) -> Tensor:
     x = kl.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-3, name=name)(x)
     return x if activation is None else kl.ReLU(6.0, name=activation)(x)
 

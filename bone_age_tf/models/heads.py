@@ -6,12 +6,15 @@ import ml_collections
 from bone_age_tf import schema
 from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.models import answer_layers
+from bone_age_tf.tensors import Tensor
 
 HEADS = ("distribution", "classification", "regression")
 SEX_MODES = ("concat", "modulate", "off")
 
 
-def build_head(features, sex, config: ml_collections.ConfigDict, prefix: str = "") -> dict:
+def build_head(
+    features: Tensor, sex: Tensor, config: ml_collections.ConfigDict, prefix: str = ""
+) -> dict:
     """Joins the sex to the image features and estimates the age.
 
     `distribution` and `classification` give a probability to each age bin and report the expected
@@ -41,7 +44,9 @@ def build_head(features, sex, config: ml_collections.ConfigDict, prefix: str = "
     return _distribution(hidden, config.bin_months, prefix)
 
 
-def _join_sex(features, sex, config: ml_collections.ConfigDict, prefix: str = ""):
+def _join_sex(
+    features: Tensor, sex: Tensor, config: ml_collections.ConfigDict, prefix: str = ""
+) -> Tensor:
     """Returns [B, `dense_units`], or [B, K, `dense_units`], from image features and sex.
 
     `concat` puts an embedding of the sex beside the features. `modulate` scales and shifts each
@@ -58,7 +63,7 @@ def _join_sex(features, sex, config: ml_collections.ConfigDict, prefix: str = ""
     return keras.layers.Dense(config.dense_units, "relu", name=f"{prefix}head_dense")(features)
 
 
-def _concatenated(features, embedding, prefix: str):
+def _concatenated(features: Tensor, embedding: Tensor, prefix: str) -> Tensor:
     if len(features.shape) == 3:
         repeat = keras.layers.RepeatVector(features.shape[1], name=f"{prefix}repeated_sex")
         embedding = repeat(embedding)
@@ -66,10 +71,10 @@ def _concatenated(features, embedding, prefix: str):
     return keras.layers.Concatenate(name=name)([features, embedding])
 
 
-def _modulated(features, embedding, prefix: str):
+def _modulated(features: Tensor, embedding: Tensor, prefix: str) -> Tensor:
     channels = features.shape[-1]
 
-    def amounts(what: str):
+    def amounts(what: str) -> Tensor:
         small = keras.initializers.RandomNormal(stddev=0.01)
         dense = keras.layers.Dense(channels, kernel_initializer=small, name=f"{prefix}sex_{what}")
         found = dense(embedding)
@@ -84,7 +89,7 @@ def _modulated(features, embedding, prefix: str):
 _JOINS = {"concat": _concatenated, "modulate": _modulated}
 
 
-def _age(hidden, prefix: str = ""):
+def _age(hidden: Tensor, prefix: str = "") -> Tensor:
     """Returns months [B, 1], or [B, K, 1], from a hidden layer."""
     single = {"dtype": "float32"}
     share = keras.layers.Dense(1, "sigmoid", name=f"{prefix}age_share", **single)(hidden)
@@ -94,7 +99,7 @@ def _age(hidden, prefix: str = ""):
     return months(share)
 
 
-def _distribution(hidden, bin_months: float, prefix: str) -> dict:
+def _distribution(hidden: Tensor, bin_months: float, prefix: str) -> dict:
     bins = schema.MAX_AGE_MONTHS / bin_months
     if bins != int(bins):
         raise ConfigError(

@@ -1,7 +1,11 @@
 """Keras layers that the models share; pure Keras, any backend, convertible to LiteRT built-ins."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 # 2^-10 of the range of pixels: a quarter of a grey level.
 _BISECTIONS = 10
@@ -25,12 +29,19 @@ class PercentileStretch(keras.layers.Layer):
         name: of the layer.
     """
 
-    def __init__(self, low=0.01, high=0.99, border=8.0, name="percentile_stretch", **kwargs):
+    def __init__(
+        self,
+        low: float = 0.01,
+        high: float = 0.99,
+        border: float = 8.0,
+        name: str = "percentile_stretch",
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(name=name, **kwargs)
         self.low, self.high, self.border = low, high, border
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensor:
         """Maps [B, H, W, 1], 0 to 255, to [B, H, W, 1] float32, 0 to 1."""
         counted = image > self.border
         total = ops.sum(ops.cast(counted, "float32"), axis=(1, 2, 3), keepdims=True) + 1e-3
@@ -39,7 +50,7 @@ class PercentileStretch(keras.layers.Layer):
         high = ops.stop_gradient(self._percentile(seen, total, self.high))
         return ops.clip((image - low) / ops.maximum(high - low, 1.0), 0.0, 1.0)
 
-    def _percentile(self, seen, total, share):
+    def _percentile(self, seen: Tensor, total: Tensor, share: Tensor) -> Tensor:
         value = ops.full_like(total, 128.0)
         step = 64.0
         for _ in range(_BISECTIONS):
@@ -50,10 +61,10 @@ class PercentileStretch(keras.layers.Layer):
             step /= 2
         return value
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "low": self.low, "high": self.high, "border": self.border}
 
 
@@ -66,13 +77,13 @@ class SubsampledConv2D(keras.layers.Conv2D):
     memory (seen: "double free or corruption"; not with `DNNL_MAX_CPU_ISA=AVX2`).
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensors, kernel: int) -> Tensor:
         """Maps [B, H, W, C] to [B, H / strides, W / strides, filters], rounded up."""
         rows, columns = self.strides
         return ops.conv(inputs[:, ::rows, ::columns], kernel, padding=self.padding)
 
 
-def subsample_before_convolving(model):
+def subsample_before_convolving(model: keras.Model) -> None:
     """Turns every strided convolution of one pixel in a model into a `SubsampledConv2D`.
 
     In place, since layers that Keras' own backbones make cannot be chosen beforehand.
@@ -90,7 +101,7 @@ def subsample_before_convolving(model):
             layer.__class__ = SubsampledConv2D
 
 
-def convolve_strided(model):
+def convolve_strided(model: keras.Model) -> None:
     """Undoes `subsample_before_convolving` in a model that is only asked, never trained.
 
     LiteRT has fast kernels for the strided form and none for taking every second pixel.
@@ -116,19 +127,21 @@ class LocalContrast(keras.layers.Layer):
         limit: results beyond this many SD are cut.
     """
 
-    def __init__(self, reach=0.07, floor=0.02, limit=3.0, **kwargs):
+    def __init__(
+        self, reach: float = 0.07, floor: float = 0.02, limit: float = 3.0, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.reach, self.floor, self.limit = reach, floor, limit
 
-    def call(self, grey):
+    def call(self, grey: Tensor) -> Tensor:
         """Maps [B, H, W, 1], 0 (black) to 1, to [B, H, W, 1], -1 to 1; black becomes 0."""
         shape = ops.shape(grey)
         rows, columns = self._weights(shape[1]), self._weights(shape[2])
         flat = ops.reshape(grey, (-1, shape[1], shape[2]))
         seen = ops.cast(flat > 0.0, "float32")
 
-        def around(x):
+        def around(x: Tensor) -> Tensor:
             return ops.matmul(ops.matmul(rows, x), columns)
 
         share = around(seen) + 1e-6
@@ -138,16 +151,16 @@ class LocalContrast(keras.layers.Layer):
         standing_out = ops.clip((flat - mean) / deviation, -self.limit, self.limit) / self.limit
         return ops.reshape(standing_out * seen, (-1, shape[1], shape[2], 1))
 
-    def _weights(self, count):
+    def _weights(self, count: Tensor) -> Tensor:
         """Returns [count, count], how much each place of a line counts at each; symmetric."""
         places = ops.arange(count, dtype="float32")
         reach = self.reach * ops.cast(count, "float32")
         return ops.exp(-0.5 * ops.square((places[:, None] - places[None, :]) / reach))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "reach": self.reach,
@@ -163,11 +176,11 @@ class _Square(keras.layers.Layer):
         side: of the square.
     """
 
-    def __init__(self, side, **kwargs):
+    def __init__(self, side: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.side = side
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         """Maps [B, H, W, C] to [B, `side`, `side`, C]."""
         shape = ops.shape(features)
         height, width, channels = shape[1], shape[2], features.shape[-1]
@@ -177,14 +190,14 @@ class _Square(keras.layers.Layer):
         square = ops.matmul(self.weights_of(width), columns)
         return ops.reshape(square, (-1, self.side, self.side, channels))
 
-    def weights_of(self, count):
+    def weights_of(self, count: Tensor) -> Tensor:
         """Returns [`side`, count], how much each place of a line counts; a sum of 1 each."""
         raise NotImplementedError
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.side, self.side, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "side": self.side}
 
 
@@ -199,7 +212,7 @@ class GridMeans(_Square):
         side: cells a side.
     """
 
-    def weights_of(self, count):
+    def weights_of(self, count: Tensor) -> Tensor:
         size = ops.cast(count, "float32") / self.side
         low = ops.arange(self.side, dtype="float32")[:, None] * size
         places = ops.arange(count, dtype="float32")
@@ -215,7 +228,7 @@ class BilinearSquare(_Square):
         side: of the square.
     """
 
-    def weights_of(self, count):
+    def weights_of(self, count: Tensor) -> Tensor:
         size = ops.cast(count, "float32")
         wanted = (ops.arange(self.side, dtype="float32")[:, None] + 0.5) * size / self.side - 0.5
         distance = ops.abs(ops.clip(wanted, 0.0, size - 1.0) - ops.arange(count, dtype="float32"))
@@ -230,16 +243,16 @@ class ConstantSex(keras.layers.Layer):
         sex: 0 female, 1 male.
     """
 
-    def __init__(self, sex, **kwargs):
+    def __init__(self, sex: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sex = sex
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensor:
         """Maps [B, H, W, 1] to [B, 1]."""
         return ops.zeros_like(image[:, 0, 0, :]) + float(self.sex)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sex": self.sex}

@@ -1,8 +1,12 @@
 """Layers of the part relation and selection network: relations, anchors, boxes, crops."""
 
+from typing import Any
+
 import keras
 from keras import layers as kl
 from keras import ops
+
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 _UNSELECTABLE = -1e9
 
@@ -19,11 +23,11 @@ class PartRelation(kl.Layer):
         scales: sides of the windows in places; the first is 1.
     """
 
-    def __init__(self, units, scales=(1, 2, 4), **kwargs):
+    def __init__(self, units: Any, scales: Any = (1, 2, 4), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.scales = units, tuple(scales)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         glorot = keras.initializers.GlorotUniform
         self.queries = self.add_weight((channels, self.units), glorot(), name="queries")
@@ -33,7 +37,7 @@ class PartRelation(kl.Layer):
         tenth = keras.initializers.Constant(0.1)
         self.strength = self.add_weight((channels,), tenth, name="strength")
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensors:
         """Maps [B, H, W, C] to features [B, H, W, C] in context and to relations [B, H, W]."""
         shape = ops.shape(features)
         places = self._flat(features)
@@ -52,17 +56,17 @@ class PartRelation(kl.Layer):
         received = received / ops.sum(received, axis=1, keepdims=True)
         return found, ops.reshape(received, (-1, shape[1], shape[2]))
 
-    def _flat(self, x):
+    def _flat(self, x: Tensor) -> Tensor:
         shape = ops.shape(x)
         return ops.reshape(x, (-1, shape[1] * shape[2], x.shape[-1]))
 
-    def compute_output_spec(self, features):
+    def compute_output_spec(self, features: Tensor) -> Any:
         return (
             keras.KerasTensor(features.shape, self.compute_dtype),
             keras.KerasTensor(features.shape[:3], "float32"),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "scales": self.scales}
 
 
@@ -73,14 +77,14 @@ class JoinMaps(kl.Layer):
     Unlike upsampling it takes odd sizes: what reaches beyond the fine map is cut off.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps [B, H, W, C] and [B, (H + 1) // 2, (W + 1) // 2, D] to [B, H, W, C + D]."""
         fine, coarse = inputs
         shape = ops.shape(fine)
         raised = ops.repeat(ops.repeat(coarse, 2, axis=1), 2, axis=2)
         return ops.concatenate([fine, raised[:, : shape[1], : shape[2]]], axis=-1)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensors) -> Any:
         fine, coarse = inputs
         shape = (*fine.shape[:3], fine.shape[3] + coarse.shape[3])
         return keras.KerasTensor(shape, self.compute_dtype)
@@ -95,13 +99,13 @@ class Anchors(kl.Layer):
         ratios: height over width; the area stays.
     """
 
-    def __init__(self, sides, ratios=(2 / 3, 1.0, 1.5), **kwargs):
+    def __init__(self, sides: Any, ratios: Any = (2 / 3, 1.0, 1.5), **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.sides, self.ratios = tuple(sides), tuple(ratios)
         self.count = len(self.sides) * len(self.ratios)
 
-    def call(self, scores):
+    def call(self, scores: Tensor) -> Tensor:
         """Maps scores [B, H, W, `count`] to boxes [1, H * W * `count`, 4].
 
         A box is ymin, xmin, ymax, xmax; it may reach beyond the image. The order is that of the
@@ -118,12 +122,12 @@ class Anchors(kl.Layer):
         boxes = ops.concatenate([centres - half, centres + half], axis=-1)
         return ops.reshape(boxes, (1, height * width * self.count, 4))
 
-    def compute_output_spec(self, scores):
+    def compute_output_spec(self, scores: Tensor) -> Any:
         _, height, width, _ = scores.shape
         places = None if height is None or width is None else height * width * self.count
         return keras.KerasTensor((1, places, 4), "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sides": self.sides, "ratios": self.ratios}
 
 
@@ -143,12 +147,12 @@ class PartBoxes(kl.Layer):
             are multiplied with.
     """
 
-    def __init__(self, reach=0.2, **kwargs):
+    def __init__(self, reach: float = 0.2, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.reach = reach
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         kinds = input_shape[0][-1]
         rows = (kinds + 1) // 2
         places = [
@@ -156,12 +160,12 @@ class PartBoxes(kl.Layer):
             for kind in range(kinds)
         ]
 
-        def begin(shape, dtype=None):
+        def begin(shape: Shape, dtype: Any = None) -> Tensor:
             return ops.convert_to_tensor(places, dtype)
 
         self.places = self.add_weight((kinds, 2), begin, name="places")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps scores [B, N, K] and anchors [1, N, 4] to scores [B, K] and boxes [B, K, 4].
 
         A kind's score is the mean of its anchors' scores, weighed as they are; its gradient does
@@ -181,14 +185,14 @@ class PartBoxes(kl.Layer):
         boxes = ops.concatenate([middle - half, middle + half], axis=-1)
         return ops.sum(ops.stop_gradient(weights) * scores, axis=1), boxes
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensors) -> Any:
         batch, _, kinds = inputs[0].shape
         return (
             keras.KerasTensor((batch, kinds), "float32"),
             keras.KerasTensor((batch, kinds, 4), "float32"),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "reach": self.reach}
 
 
@@ -205,12 +209,12 @@ class KeepParts(kl.Layer):
             kept before. Of the union, a part could be kept again as a piece of itself.
     """
 
-    def __init__(self, count, max_overlap=0.25, **kwargs):
+    def __init__(self, count: Any, max_overlap: float = 0.25, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.count, self.max_overlap = count, max_overlap
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps scores [B, K] and boxes [B, K, 4] to [B, K]: 1 for what is kept, 0 for the rest."""
         scores, boxes = (ops.stop_gradient(one) for one in inputs)
         fallen = kept = ops.zeros_like(scores)
@@ -225,21 +229,21 @@ class KeepParts(kl.Layer):
             fallen = ops.maximum(fallen, ops.maximum(best, overlap))
         return kept
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count, "max_overlap": self.max_overlap}
 
 
-def _overlaps(first, second):
+def _overlaps(first: Any, second: Tensor) -> Tensor:
     """Returns what boxes [B, 1, 4] share with [B, K, 4], as a share of the smaller, [B, K]."""
     low = ops.maximum(first[..., :2], second[..., :2])
     high = ops.minimum(first[..., 2:], second[..., 2:])
     sides = ops.maximum(high - low, 0.0)
     shared = sides[..., 0] * sides[..., 1]
 
-    def area(box):
+    def area(box: Tensor) -> Tensor:
         return (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
 
     return shared / ops.maximum(ops.minimum(area(first), area(second)), 1e-9)
@@ -256,12 +260,12 @@ class CropParts(kl.Layer):
         size_px: side of each crop.
     """
 
-    def __init__(self, size_px, **kwargs):
+    def __init__(self, size_px: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.size_px = size_px
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps images [B, H, W, 1] and boxes [B, K, 4] to crops [B * K, S, S, 1]."""
         image, boxes = inputs
         shape = ops.shape(image)
@@ -271,7 +275,7 @@ class CropParts(kl.Layer):
         crops = ops.matmul(ops.matmul(rows, grey), ops.transpose(columns, (0, 1, 3, 2)))
         return ops.reshape(crops, (-1, self.size_px, self.size_px, 1))
 
-    def _weights(self, low, high, pixels):
+    def _weights(self, low: Tensor, high: Tensor, pixels: Tensor) -> Tensor:
         """Returns [B, K, S, pixels]: how much each pixel of a line counts for each of a crop."""
         size = self.size_px
         steps = (ops.arange(size, dtype="float32") + 0.5) / size
@@ -280,10 +284,10 @@ class CropParts(kl.Layer):
         distance = ops.abs(places[..., None] - ops.arange(pixels, dtype="float32"))
         return ops.maximum(1.0 - distance, 0.0)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensors) -> Any:
         return keras.KerasTensor((None, self.size_px, self.size_px, 1), "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size_px": self.size_px}
 
 
@@ -295,16 +299,16 @@ class GroupParts(kl.Layer):
         count: parts an image.
     """
 
-    def __init__(self, count, **kwargs):
+    def __init__(self, count: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.count = count
 
-    def call(self, vectors):
+    def call(self, vectors: Tensor) -> Tensor:
         """Maps [B * K, C] to [B, K, C]."""
         return ops.reshape(vectors, (-1, self.count, vectors.shape[-1]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (None, self.count, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count}

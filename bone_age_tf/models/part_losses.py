@@ -7,6 +7,7 @@ import ml_collections
 from keras import ops
 
 from bone_age_tf import schema
+from bone_age_tf.tensors import Tensor
 
 _OF_PARTS = {
     schema.AGE_MONTHS: (schema.PART_AGES, schema.GLOBAL_AGE),
@@ -52,11 +53,11 @@ class RankingLoss(keras.losses.Loss):
         of_part: loss of what a part says.
     """
 
-    def __init__(self, of_part: keras.losses.Loss, name="ranking_loss"):
+    def __init__(self, of_part: keras.losses.Loss, name: str = "ranking_loss") -> None:
         super().__init__(name=name, dtype="float32")
         self.of_part = of_part
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """From ages [B, 1] and `part_ranking` [B, K, 1 + C], scores and what is said, to [B]."""
         scores, said = y_pred[..., 0], ops.stop_gradient(y_pred[..., 1:])
         lost = self.of_part.call(beside(y_true, said), said)
@@ -66,6 +67,6 @@ class RankingLoss(keras.losses.Loss):
         return ops.sum(worse * hinges, axis=(1, 2)) / pairs
 
 
-def beside(y_true, y_pred):
+def beside(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Returns ages [B, 1] with as many axes as the probabilities, all others of length 1."""
     return ops.reshape(ops.cast(y_true, "float32"), (-1, *[1] * (len(y_pred.shape) - 1)))

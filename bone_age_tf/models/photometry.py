@@ -5,6 +5,7 @@ import ml_collections
 
 from bone_age_tf.errors import require_known
 from bone_age_tf.models import layers
+from bone_age_tf.tensors import Tensor
 
 PIXELS = ("unit", "imagenet")
 _IMAGENET_MEANS = (103.939, 116.779, 123.68)
@@ -12,7 +13,7 @@ _IMAGENET_MEANS = (103.939, 116.779, 123.68)
 subtracted (`keras.applications.imagenet_utils`, mode `caffe`)."""
 
 
-def build_photometry(image, config: ml_collections.ConfigDict, channels: int = 3):
+def build_photometry(image: Tensor, config: ml_collections.ConfigDict, channels: int = 3) -> Tensor:
     """Stretches an image between its percentiles and scales it for the network.
 
     Args:

@@ -24,6 +24,8 @@ the others; batch norms of their own for crops; parts and whole answer through t
 head, with the same loss; the sex before each of the three heads.
 """
 
+from typing import Any
+
 import keras
 import ml_collections
 from keras import layers as kl
@@ -33,6 +35,7 @@ from bone_age_tf.models import heads, part_layers, part_losses
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.tensors import Tensor
 
 BLOCKS = (2, 2, 2, 2)
 STRIDES = (2, 2, 2, 1)
@@ -76,7 +79,7 @@ def fine_layer(config: ml_collections.ConfigDict) -> str:
     return "conv3_block2_out"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """The network from Keras tensors to Keras tensors.
 
     Args:
@@ -115,7 +118,15 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     return outputs
 
 
-def read_parts(grey, whole, boxes, kept, sex, backbone, config: ml_collections.ConfigDict) -> dict:
+def read_parts(
+    grey: Tensor,
+    whole: Tensor,
+    boxes: Tensor,
+    kept: Tensor,
+    sex: Tensor,
+    backbone: Any,
+    config: ml_collections.ConfigDict,
+) -> dict:
     """Reads the parts in boxes [B, K, 4] beside the vector of the whole image [B, C].
 
     Args:
@@ -153,7 +164,7 @@ def read_parts(grey, whole, boxes, kept, sex, backbone, config: ml_collections.C
     return heads.build_head(features, sex, config) | outputs
 
 
-def _propose(fine, coarse, config: ml_collections.ConfigDict):
+def _propose(fine: Tensor, coarse: Tensor, config: ml_collections.ConfigDict) -> Tensor:
     """Returns scores [B, K] and boxes [B, K, 4] of the kinds of parts."""
     x = part_layers.JoinMaps(name="proposal_maps")([fine, coarse])
     scores, anchors = [], []
@@ -182,7 +193,7 @@ def _propose(fine, coarse, config: ml_collections.ConfigDict):
     return part_layers.PartBoxes(name=schema.PART_BOXES)([scores, anchors])
 
 
-def _beside(scores, said):
+def _beside(scores: Tensor, said: Tensor) -> Tensor:
     """Returns [B, K, 1 + C]: scores [B, K] in front of what each part says, [B, K, C] or [B, K]."""
     if len(said.shape) == 2:
         said = kl.Reshape((said.shape[1], 1), name="part_ages_column", dtype="float32")(said)

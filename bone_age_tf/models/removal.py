@@ -12,11 +12,14 @@ Ours: beside the squares on the age distribution the change of the age itself, w
 months: above 0 the place makes the hand look older, below 0 younger.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from bone_age_tf import schema
 from bone_age_tf.models.build import FEATURES_LAYER, model_traits
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 MONTHS_MAP = "months_map"
 """[B, H, W], the age with a place less the age without it."""
@@ -81,7 +84,7 @@ def build_mapped_model(served: keras.Model) -> keras.Model:
     return keras.Model(served.input, outputs, name=served.name)
 
 
-def pooled_map(model: keras.Model):
+def pooled_map(model: keras.Model) -> Tensor:
     """Returns the map [B, H, W, C] that is pooled to the features."""
     declared = model_traits(model.name).pooled_map
     return model.get_layer(FEATURES_LAYER).input if declared is None else declared(model)
@@ -104,7 +107,7 @@ def _head_of(inputs: list, wanted: dict) -> keras.Model:
     return head
 
 
-def _without_each_place(model: keras.Model, places, features):
+def _without_each_place(model: keras.Model, places: Tensor, features: Tensor) -> Tensor:
     """Returns the features [B * H * W, C] without each place of the pooled map."""
     declared = model_traits(model.name).without_place
     if declared is not None:
@@ -115,7 +118,7 @@ def _without_each_place(model: keras.Model, places, features):
 class PlacesLayer(keras.layers.Layer):
     """Layers of float32 without weights."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
@@ -124,14 +127,14 @@ class PlacesLayer(keras.layers.Layer):
 class MeanWithoutPlace(PlacesLayer):
     """The mean over all places when one of them gives nothing."""
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensor:
         """Maps a map [B, H, W, C] and its mean [B, C] to [B * H * W, C]."""
         places, mean = inputs
         height, width, channels = places.shape[1:]
         flat = ops.reshape(places, (-1, height * width, channels))
         return ops.reshape(mean[:, None] - flat / (height * width), (-1, channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (None, input_shape[1][-1])
 
 
@@ -143,19 +146,19 @@ class RepeatedForPlaces(PlacesLayer):
         count: of places.
     """
 
-    def __init__(self, count, **kwargs):
+    def __init__(self, count: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.count = count
 
-    def call(self, rows):
+    def call(self, rows: Any) -> Tensor:
         """Maps [B, C] to [B * count, C]."""
         many = ops.broadcast_to(rows[:, None], (ops.shape(rows)[0], self.count, rows.shape[-1]))
         return ops.reshape(many, (-1, rows.shape[-1]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (None, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count}
 
 
@@ -168,11 +171,11 @@ class RemovalMaps(PlacesLayer):
         width: of the map.
     """
 
-    def __init__(self, height, width, **kwargs):
+    def __init__(self, height: Any, width: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.height, self.width = height, width
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps [age, distribution, ages without, distributions without] to [B, H, W] twice.
 
         The distributions are left out for a regression.
@@ -187,11 +190,11 @@ class RemovalMaps(PlacesLayer):
         shape = (-1, self.height, self.width)
         return ops.reshape(months, shape), ops.reshape(relevance, shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = (input_shape[0][0], self.height, self.width)
         return shape, shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "height": self.height, "width": self.width}
 
 
@@ -199,10 +202,10 @@ class RemovalMaps(PlacesLayer):
 class ShareOfMaximum(PlacesLayer):
     """The size of each place as a share of the largest, or of `_NOTHING` where that is less."""
 
-    def call(self, maps):
+    def call(self, maps: Tensor) -> Tensor:
         """Maps [B, H, W] in months to the same, 0 to 1."""
         maps = ops.abs(maps)
         return maps / ops.maximum(ops.max(maps, axis=(1, 2), keepdims=True), _NOTHING)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -13,6 +13,8 @@ start them at 0; a tenth leaves every weight a gradient). `base_filters` makes t
 narrower than the paper's 64.
 """
 
+from typing import Any
+
 import keras
 import ml_collections
 from keras import layers as kl
@@ -21,6 +23,7 @@ from bone_age_tf.errors import ConfigError
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.tensors import Tensor
 
 BATCH_NORM_MOMENTUM = 0.9
 RESIDUAL_GAMMA = 0.1
@@ -70,7 +73,7 @@ def fine_layer(config: ml_collections.ConfigDict) -> str:
     return f"conv3_block{_BLOCKS_OF_STRIDE_8[config.model]}_out"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """A residual network from Keras tensors to Keras tensors.
 
     Args:
@@ -93,7 +96,7 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     return heads.build_head(features, sex, config)
 
 
-def _keras_backbone(x, config: ml_collections.ConfigDict):
+def _keras_backbone(x: Tensor, config: ml_collections.ConfigDict) -> Tensor:
     if config.base_filters != 64:
         raise ConfigError(
             f"base_filters is {config.base_filters}; {config.model} has 64, so that published "
@@ -134,7 +137,7 @@ class BasicResidualNetwork:
         self.pooled = pooled
         self._convolutions: dict[str, kl.Conv2D] = {}
 
-    def __call__(self, x, prefix: str = ""):
+    def __call__(self, x: Tensor, prefix: str = "") -> Tensor:
         """Maps [B, H, W, C] to the feature maps at the end of each stage.
 
         Args:
@@ -154,7 +157,7 @@ class BasicResidualNetwork:
             stages.append(x)
         return stages
 
-    def _block(self, x, name: str, prefix: str, filters: int, stride: int):
+    def _block(self, x: Tensor, name: str, prefix: str, filters: int, stride: int) -> Tensor:
         short = x
         if stride != 1 or x.shape[-1] != filters:
             short = self._convolve(x, f"{name}_0", prefix, filters, 1, stride)
@@ -164,7 +167,16 @@ class BasicResidualNetwork:
         y = kl.Add(name=f"{prefix}{name}_add")([short, y])
         return kl.ReLU(name=f"{prefix}{name}_out")(y)
 
-    def _convolve(self, x, name, prefix, filters, kernel, stride, gamma=1.0):
+    def _convolve(
+        self,
+        x: Tensor,
+        name: Any,
+        prefix: str,
+        filters: int,
+        kernel: int,
+        stride: int,
+        gamma: float = 1.0,
+    ) -> Tensor:
         if name not in self._convolutions:
             self._convolutions[name] = kl.Conv2D(
                 filters,

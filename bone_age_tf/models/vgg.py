@@ -18,6 +18,7 @@ from keras import layers as kl
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.tensors import Tensor
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """In each block; configuration D."""
@@ -41,7 +42,7 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return "block4_out"
 
 
-def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
     """VGG16 from Keras tensors to Keras tensors, with or without shortcuts.
 
     Args:
@@ -61,7 +62,9 @@ def build_network(image, sex, config: ml_collections.ConfigDict) -> dict:
     return heads.build_head(features, sex, config)
 
 
-def build_block(x, number: int, config: ml_collections.ConfigDict, shortcut: bool):
+def build_block(
+    x: Tensor, number: int, config: ml_collections.ConfigDict, shortcut: bool
+) -> Tensor:
     """Returns the feature map of a block, [B, H, W, C], before its pooling.
 
     Args:
@@ -83,7 +86,9 @@ def build_block(x, number: int, config: ml_collections.ConfigDict, shortcut: boo
     return x
 
 
-def _convolve(x, filters: int, kernel: int, name: str, config: ml_collections.ConfigDict):
+def _convolve(
+    x: Tensor, filters: int, kernel: int, name: str, config: ml_collections.ConfigDict
+) -> Tensor:
     x = kl.Conv2D(
         filters,
         kernel,

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.quality.network import SIZE_PX, build_film_check
 from bone_age_tf.quality.samples import FilmSamples, make_film_samples
+from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 64
@@ -31,10 +33,10 @@ class FilmBatches(keras.utils.PyDataset):
         super().__init__()
         self.hands, self.batches, self.seed = hands, batches, seed
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.batches
 
-    def __getitem__(self, place):
+    def __getitem__(self, place: Tensor) -> tuple[Any, ...]:
         random = np.random.default_rng([self.seed, place])
         samples = make_film_samples(self.hands, BATCH, SIZE_PX, random)
         targets = {

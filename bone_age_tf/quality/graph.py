@@ -7,6 +7,7 @@ is outside that pipeline, where TensorFlow optimises the graph once and not for 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -32,6 +33,7 @@ from bone_age_tf.reasons import (
     WIDE,
     Reason,
 )
+from bone_age_tf.tensors import Tensor
 
 _AT_ONCE = 8
 """Films of a batch that are worked on at the same time, where there are as many processors."""
@@ -73,7 +75,7 @@ def look_at_files(
     headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
     pixels, decoded = _decode_files(files, headers)
 
-    def look(case):
+    def look(case: Any) -> Tensor:
         film = _film(pixels, case)
         if film_check is None:
             return _look(tf.constant(0), graph_reading.resize(film, size_px, resize))
@@ -141,7 +143,7 @@ def _decode_files(
     count = tf.shape(files)[0]
     kinds = tf.where(_is_too_large(headers), encoded_header.NO_IMAGE, headers["kind"])
 
-    def decode(place, data, kind):
+    def decode(place: Tensor, data: Any, kind: Tensor) -> tuple[Any, ...]:
         image = graph_reading.decode_pixels(data, kind)
         return place, tf.reshape(image, [-1]), tf.shape(image)
 
@@ -172,7 +174,7 @@ def _film(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
     """Returns one film [H, W, 1], upright as its file says; a black pixel where there is none."""
     start, size = case["start"], case["size"]
 
-    def decoded():
+    def decoded() -> Tensor:
         image = tf.reshape(pixels[start : start + size], case["shape"])
         grey = graph_reading.to_grey(image, case["kind"], case["white"])
         return encoded_header.turn_upright(grey, case["orientation"])
@@ -180,7 +182,16 @@ def _film(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.cond(size > 0, decoded, lambda: tf.zeros([1, 1, 1]))
 
 
-def _look(reason, image, pose=0, inverted=False, height=0, width=0, trimmed=False, wide=False):
+def _look(
+    reason: Tensor,
+    image: Tensor,
+    pose: Tensor = 0,
+    inverted: Tensor = False,
+    height: Tensor = 0,
+    width: Tensor = 0,
+    trimmed: Tensor = False,
+    wide: Tensor = False,
+) -> dict[str, Tensor]:
     return {
         "image": image,
         "reason": reason,
@@ -193,7 +204,7 @@ def _look(reason, image, pose=0, inverted=False, height=0, width=0, trimmed=Fals
     }
 
 
-def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck):
+def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck) -> Tensor:
     """Looks at one film without branches, which cost more than they save."""
     image = graph_reading.trim_margins(whole)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
@@ -277,7 +288,7 @@ def _range(greys: tf.Tensor) -> tf.Tensor:
     below = tf.cast(tf.floor(place), tf.int32)
     share = tf.cast(place - tf.floor(place), tf.float32)
 
-    def from_end(values):
+    def from_end(values: Tensor) -> Tensor:
         ends = tf.math.top_k(values, tf.minimum(below + 1, last) + 1).values
         return ends[below] + (ends[-1] - ends[below]) * share
 

@@ -48,7 +48,7 @@ class Recipe:
     pack_px: int = 0
     pack_quality: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks that stages have names of their own and follow earlier ones."""
         known: set[str] = set()
         for stage in self.stages:

@@ -6,6 +6,7 @@ from the first, and what films are like, and how large annotators draw, from the
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from bone_age_tf import schema
 from bone_age_tf.regions.boxes import RegionImages
 from bone_age_tf.regions.network import HEATMAPS, SIZE_PX, STRIDE, build_region_detector
 from bone_age_tf.regions.samples import make_region_samples
+from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 32
@@ -35,16 +37,21 @@ class RegionBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, hands: list[RegionImages], shares: list[float], batches: int, seed: int, first=0
-    ):
+        self,
+        hands: list[RegionImages],
+        shares: list[float],
+        batches: int,
+        seed: int,
+        first: int = 0,
+    ) -> None:
         super().__init__()
         self.hands, self.batches, self.seed, self.first = hands, batches, seed, first
         self.counts = np.diff(np.rint(np.cumsum([0.0, *shares]) * BATCH)).astype(int)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.batches
 
-    def __getitem__(self, place):
+    def __getitem__(self, place: Tensor) -> Tensor:
         random = np.random.default_rng([self.seed, self.first + place])
         found = [
             make_region_samples(some, random.integers(0, len(some), count), random)
@@ -62,21 +69,28 @@ class DetectorInTraining(keras.Model):
         network: made by `build_region_detector`.
     """
 
-    def __init__(self, network, **kwargs):
+    def __init__(self, network: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.network = network
 
-    def call(self, image, training=None):
+    def call(self, image: Tensor, training: Any = None) -> Tensor:
         """Maps [B, S, S, 1] to the outputs of the network."""
         return self.network(image, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """Returns the sum of `detection_losses` for true boxes [B, 17, 4]."""
         parts = detection_losses(y, y_pred)
         return sum(_WEIGHTS[name] * value for name, value in parts.items())
 
 
-def detection_losses(truth, said: dict) -> dict:
+def detection_losses(truth: Tensor, said: dict) -> dict:
     """Returns the parts of the loss by name, each a mean over the regions that are there.
 
     `heat` is the cross-entropy of the heatmap with a Gaussian; `centre` and `side` are absolute
@@ -93,7 +107,7 @@ def detection_losses(truth, said: dict) -> dict:
     boxes = said[schema.REGION_BOXES]
     total = ops.sum(there) + 1e-6
 
-    def mean(values):
+    def mean(values: Tensor) -> Tensor:
         return ops.sum(values * there) / total
 
     centre, sides = (true[..., :2] + true[..., 2:]) / 2, true[..., 2:] - true[..., :2]
@@ -116,7 +130,7 @@ def detection_losses(truth, said: dict) -> dict:
     }
 
 
-def _overlap(boxes, others):
+def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
     """Returns intersections over unions [B, R] of boxes [B, R, 4], pair by pair."""
     low = ops.maximum(boxes[..., :2], others[..., :2])
     high = ops.minimum(boxes[..., 2:], others[..., 2:])
@@ -125,7 +139,7 @@ def _overlap(boxes, others):
     return shared / ops.maximum(areas[0] + areas[1] - shared, 1e-6)
 
 
-def _gaussians(centres, side: int):
+def _gaussians(centres: Tensor, side: int) -> Tensor:
     """Returns [B, R, side * side], a sum of 1 each, about centres [B, R, 2] (y, x)."""
     line = (ops.arange(side, dtype="float32") + 0.5) / side
     y, x = (

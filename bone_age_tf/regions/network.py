@@ -11,12 +11,15 @@ an anchor grid would hit it by half, and what is there just once needs no suppre
 Built of convolutions and matrix products alone, so that LiteRT runs it with built-in operators.
 """
 
+from typing import Any
+
 import keras
 from keras import layers as kl
 from keras import ops
 
 from bone_age_tf import schema
 from bone_age_tf.models.layers import PercentileStretch
+from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 SIZE_PX = 128
 HEATMAPS = "region_heatmaps"
@@ -74,7 +77,7 @@ def build_served_detector(trained: keras.Model) -> keras.Model:
     return keras.Model(trained.input, outputs, name=schema.REGION_DETECTOR)
 
 
-def _convolve(x, name: str, filters: int, stride: int = 1):
+def _convolve(x: Tensor, name: str, filters: int, stride: int = 1) -> Tensor:
     x = kl.Conv2D(
         filters,
         3,
@@ -96,12 +99,12 @@ class ExpectedPlaces(kl.Layer):
         side: of the square map that was flattened.
     """
 
-    def __init__(self, side, **kwargs):
+    def __init__(self, side: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.side = side
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps logits [B, P, R] and features [B, P, C] to [B, R, 2] (y, x) and [B, R, C]."""
         logits, features = inputs
         shares = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)
@@ -109,11 +112,11 @@ class ExpectedPlaces(kl.Layer):
         y, x = ops.repeat(line, self.side), ops.tile(line, self.side)
         return ops.matmul(shares, ops.stack([y, x], axis=1)), ops.matmul(shares, features)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, _, regions = input_shape[0]
         return (batch, regions, 2), (batch, regions, input_shape[1][-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "side": self.side}
 
 
@@ -121,11 +124,11 @@ class ExpectedPlaces(kl.Layer):
 class SizedBoxes(kl.Layer):
     """Boxes within the image from centres and what the network says of their sizes."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         """Maps centres [B, R, 2] and [B, R, 3] to boxes [B, R, 4] and scores [B, R].
 
         Of the three, the first two are logarithms of height and width over `MEAN_SIDES`.
@@ -135,6 +138,6 @@ class SizedBoxes(kl.Layer):
         boxes = ops.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
         return ops.clip(boxes, 0.0, 1.0), ops.sigmoid(told[..., 2])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, regions, _ = input_shape[0]
         return (batch, regions, 4), (batch, regions)

@@ -3,6 +3,8 @@
 NumPy and OpenCV only; every choice comes from the generator that is given.
 """
 
+from typing import Any
+
 import numpy as np
 
 from bone_age_tf import schema
@@ -52,7 +54,7 @@ def on_film(boxes: np.ndarray) -> np.ndarray:
     """Cuts boxes [R, 4] off at the image's edges; NaN where too little is left."""
     cut = np.clip(boxes, 0.0, 1.0)
 
-    def area(some):
+    def area(some: Any) -> Any:
         return np.prod(some[:, 2:] - some[:, :2], axis=1)
 
     with np.errstate(invalid="ignore"):

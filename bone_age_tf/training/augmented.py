@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
 from bone_age_tf import schema
+from bone_age_tf.tensors import Tensor, Tensors
 from bone_age_tf.training.second_view import SecondView, apart_loss, view_loss
 
 _MIXED_AGE = "mixed_age"
@@ -61,7 +63,7 @@ class AugmentedModel(keras.Model):
             # The convolutions that find the parts, without the crops
             self.locator = keras.Model(network.input, network.output[schema.PART_BOXES])
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Builds the augmentation, so that its random state is part of every checkpoint."""
         if self.augmentation is not None and not self.augmentation.built:
             self.augmentation.build((None, None, None, 1))
@@ -71,14 +73,14 @@ class AugmentedModel(keras.Model):
         """Makes the first steps of the next `fit` pass without training, to resume in an epoch."""
         self._steps_to_skip = steps
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         """As Keras' own, with the steps before it that are to be skipped."""
         super().make_train_function(force)
         train_step: Callable = self.train_function  # type: ignore[has-type]
         if not self._steps_to_skip:
             return
 
-        def skipping_train_function(*arguments):
+        def skipping_train_function(*arguments: Any) -> Tensor:
             if self._steps_to_skip:
                 self._steps_to_skip -= 1
                 # JAX's trainer passes its state through the function, the others do not.
@@ -87,7 +89,7 @@ class AugmentedModel(keras.Model):
 
         self.train_function = skipping_train_function
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensors, training: bool = False) -> Tensor:
         """Maps `{"image": [B, H, W, 1], "sex": [B, 1]}` to the trained outputs.
 
         With a mixing, training steps take `age_months` [B, 1] too, and return what it became.
@@ -107,7 +109,14 @@ class AugmentedModel(keras.Model):
             self._ask_of_parts(image, inputs[schema.SEX], boxes, self.part_weights)
         return {name: outputs[name] for name in self.trained_outputs} | mixed
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """As Keras' own, with the ages of mixed images where these are mixed.
 
         Metrics compare with the ages of the first images.
@@ -117,7 +126,9 @@ class AugmentedModel(keras.Model):
             y = dict.fromkeys(y, mixed)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def _ask_of_parts(self, image, sex, boxes, weights: PartWeights):
+    def _ask_of_parts(
+        self, image: Tensor, sex: Tensor, boxes: Tensor, weights: PartWeights
+    ) -> None:
         copy, moves = self.second_view(image)
         in_copy = self.locator({schema.IMAGE: copy, schema.SEX: sex}, training=True)
         self.add_loss(weights.second_view * view_loss(boxes, in_copy, moves))

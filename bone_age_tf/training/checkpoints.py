@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -84,7 +85,7 @@ class ResumePoints(keras.callbacks.Callback):
         """Returns the callback that moves the point of an epoch's end into place."""
         return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._commit(epoch))
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Sets random states to those of the epoch, or of the place in it that was restored."""
         self._epoch, model = epoch, self.model
         inside = self._restored - epoch * self.steps_per_epoch
@@ -96,7 +97,7 @@ class ResumePoints(keras.callbacks.Callback):
             seed = keras.ops.convert_to_numpy(variable)[0]
             variable.assign(np.array([seed, epoch << 20], variable.dtype))
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Writes a point between two steps when it is time to."""
         step, now = self._epoch * self.steps_per_epoch + batch, time.monotonic()
         if step <= max(self._restored, 0):
@@ -119,7 +120,7 @@ class ResumePoints(keras.callbacks.Callback):
         for variable, earlier in zip(_figures(self.model), self._states[_FIGURES], strict=True):
             variable.assign(variable + earlier)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the point of the epoch's end beside its place."""
         self._write()
 
@@ -190,7 +191,7 @@ class KeepNetworks(keras.callbacks.Callback):
         if self._record.exists():
             self.best = json.loads(self._record.read_text())["val_mae_months"]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves what the epoch earned."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._save("last.keras")
@@ -225,7 +226,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     async_safe = True  # the JAX trainer need not wait for each step's loss
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the running mean of the loss, which keeps a NaN."""
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):

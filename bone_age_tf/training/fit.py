@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import ml_collections
@@ -12,6 +14,7 @@ from bone_age_tf.data import augmentation
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.build import build_model, model_traits
+from bone_age_tf.tensors import Tensor, Tensors
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel, PartWeights
 from bone_age_tf.training.fused_norm import fuse_batch_norms
@@ -201,10 +204,10 @@ def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -
     return model
 
 
-def with_targets(names: tuple[str, ...], with_ages: bool = False):
+def with_targets(names: tuple[str, ...], with_ages: bool = False) -> Callable[..., Any]:
     """Returns what gives each output with a loss its target, and the augmentation the ages."""
 
-    def targets_fn(inputs, age, *weight):
+    def targets_fn(inputs: Tensors, age: Tensor, *weight: Any) -> tuple[Any, ...]:
         if with_ages:
             inputs = {**inputs, schema.AGE_MONTHS: age}
         return inputs, dict.fromkeys(names, age), *weight

@@ -5,7 +5,11 @@ TensorFlow has one for it, with kernels of oneDNN and cuDNN. It makes training f
 maps are large, and tracing where layers are many (`benchmarks/training_speed.py`).
 """
 
+from typing import Any
+
 import keras
+
+from bone_age_tf.tensors import Tensor, Tensors
 
 
 def fuse_batch_norms(network: keras.Model) -> None:
@@ -34,7 +38,7 @@ class _FusedCall:
     def __init__(self, layer: keras.layers.BatchNormalization):
         self.layer, self.call = layer, layer.call
 
-    def __call__(self, inputs, training=None, mask=None):
+    def __call__(self, inputs: Tensors, training: Any = None, mask: Any = None) -> Tensor:
         layer = self.layer
         if not training or not layer.trainable or mask is not None:
             return self.call(inputs, training=training, mask=mask)

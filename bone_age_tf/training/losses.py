@@ -8,6 +8,7 @@ from bone_age_tf import schema
 from bone_age_tf.errors import require_known
 from bone_age_tf.models.build import model_traits
 from bone_age_tf.models.part_losses import beside
+from bone_age_tf.tensors import Tensor
 
 REGRESSION_LOSSES = ("l1", "l2", "huber")
 _SAME_PULL_MONTHS = 12.0
@@ -25,12 +26,14 @@ class DistributionLoss(keras.losses.Loss):
         label_sd_months: standard deviation of the Gaussian.
     """
 
-    def __init__(self, bin_months: float, label_sd_months: float, name="distribution_loss"):
+    def __init__(
+        self, bin_months: float, label_sd_months: float, name: str = "distribution_loss"
+    ) -> None:
         super().__init__(name=name, dtype="float32")
         self.bin_months = bin_months
         self.label_sd_months = label_sd_months
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """From ages [B, 1] in months and probabilities [B, ..., K] to [B, ...], in nats."""
         y_true = beside(y_true, y_pred)
         centres = (ops.arange(y_pred.shape[-1], dtype="float32") + 0.5) * self.bin_months
@@ -48,11 +51,11 @@ class BinLoss(keras.losses.Loss):
         bin_months: width of a bin; the first begins at 0 months and each holds its upper edge.
     """
 
-    def __init__(self, bin_months: float, name="bin_loss"):
+    def __init__(self, bin_months: float, name: str = "bin_loss") -> None:
         super().__init__(name=name, dtype="float32")
         self.bin_months = bin_months
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """From ages [B, 1] in months and probabilities [B, ..., K] to [B, ...], in nats."""
         bins = y_pred.shape[-1]
         ages = beside(y_true, y_pred)[..., 0]

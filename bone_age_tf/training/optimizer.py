@@ -1,8 +1,12 @@
 """AdamW whose rate differs by depth and starts late for early layers: for transfer learning."""
 
+from typing import Any
+
 import keras
 import ml_collections
 from keras import ops
+
+from bone_age_tf.tensors import Tensor
 
 FEATURES_LAYER = "image_features"
 """Ends the backbone of every model; what comes after it is the head."""
@@ -19,23 +23,25 @@ class StagedAdamW(keras.optimizers.AdamW):
         **kwargs: as for `keras.optimizers.AdamW`.
     """
 
-    def __init__(self, stages: dict[str, tuple[float, int]], **kwargs):
+    def __init__(self, stages: dict[str, tuple[float, int]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stages = stages
         self._by_index: list[tuple[float, int]] = []
 
-    def build(self, variables):
+    def build(self, variables: Any) -> None:
         """Looks each weight up once; the step itself sees weights without their paths."""
         self._by_index = [self.stages.get(variable.path, (1.0, 0)) for variable in variables]
         super().build(variables)
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ) -> None:
         """Updates all weights; what they share is computed once, not once a weight."""
         step = ops.cast(self.iterations + 1, "float32")
         self._beta_powers = ops.power(self.beta_1, step), ops.power(self.beta_2, step)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one weight at its own rate.
 
         With TensorFlow on a single device its own operation for Adam does it: the same arithmetic
@@ -63,7 +69,7 @@ class StagedAdamW(keras.optimizers.AdamW):
             grad=tf.cast(gradient, tf.float32),
         )
 
-    def _takes_tensorflows_adam(self, gradient, variable) -> bool:
+    def _takes_tensorflows_adam(self, gradient: Any, variable: Any) -> bool:
         if keras.backend.backend() != "tensorflow":
             return False
         import tensorflow as tf
@@ -72,20 +78,20 @@ class StagedAdamW(keras.optimizers.AdamW):
         sparse = isinstance(gradient, tf.IndexedSlices)
         return not several and not sparse and variable.dtype == tf.float32
 
-    def _factor(self, variable):
+    def _factor(self, variable: Any) -> Tensor:
         factor, first_step = self._by_index[self._get_variable_index(variable)]
         if not first_step:
             return factor
         return factor * ops.cast(self.iterations >= first_step, "float32")
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: Any) -> None:
         learning_rate = ops.cast(self.learning_rate, "float32")
         for variable in variables:
             if self._use_weight_decay(variable):
                 rate = learning_rate * self._factor(variable)
                 variable.assign(variable * (1.0 - self.weight_decay * rate))
 
-    def _update_model_variables_moving_average(self, trainable_variables):
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         """As Keras' own, with fewer operations: at step 0 the average is the weight itself."""
         share = ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum)
         averages = self._model_variables_moving_average

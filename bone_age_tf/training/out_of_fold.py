@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import ml_collections
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.files import replace_file
+from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.fit import Schedule, compiled, with_targets
 from bone_age_tf.training.initial_weights import initialise
 from bone_age_tf.training.progress import Progress
@@ -57,7 +59,16 @@ def out_of_fold_months(
     return np.where(folds >= 0, own, said.mean(axis=0))
 
 
-def _fold_months(config, images, sex, age_months, folds, fold, workdir, seed) -> np.ndarray:
+def _fold_months(
+    config: Any,
+    images: Tensor,
+    sex: Tensor,
+    age_months: Tensor,
+    folds: Any,
+    fold: int,
+    workdir: Any,
+    seed: int,
+) -> np.ndarray:
     """Returns what the network of one fold says, [2, N], from its file if there is one."""
     path = workdir / f"fold{fold}.json"
     known = np.flatnonzero((folds >= 0) & (folds != fold))
@@ -73,7 +84,9 @@ def _fold_months(config, images, sex, age_months, folds, fold, workdir, seed) ->
     return months
 
 
-def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
+def _trained(
+    config: Any, images: Tensor, sex: Tensor, age_months: Tensor, seed: int
+) -> keras.Model:
     keras.utils.set_random_seed(seed)
     schedule = Schedule(config.epochs, max(1, len(images) // config.batch_size))
     model = compiled(config, schedule, seed)
@@ -96,7 +109,7 @@ def _trained(config, images, sex, age_months, seed: int) -> keras.Model:
     return model.network
 
 
-def _inputs_and_age(image, sex, age_months):
+def _inputs_and_age(image: Tensor, sex: Tensor, age_months: Tensor) -> tuple[Any, ...]:
     inputs = {
         schema.IMAGE: tf.cast(image, tf.float32),
         schema.SEX: tf.cast(sex, tf.float32)[None],
@@ -104,7 +117,7 @@ def _inputs_and_age(image, sex, age_months):
     return inputs, tf.cast(age_months, tf.float32)[None]
 
 
-def _ask(network: keras.Model, config, images, sex) -> np.ndarray:
+def _ask(network: keras.Model, config: Any, images: Tensor, sex: Tensor) -> np.ndarray:
     rows = tf.data.Dataset.from_tensor_slices((images[..., None], sex))
     rows = rows.map(
         lambda image, code: {

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import keras
 from tqdm import tqdm
@@ -21,14 +22,16 @@ class Progress(keras.callbacks.Callback):
 
     async_safe = True
 
-    def __init__(self, schedule, batch_size: int, done: int = 0, seconds: float = LINE_SECONDS):
+    def __init__(
+        self, schedule: Any, batch_size: int, done: int = 0, seconds: float = LINE_SECONDS
+    ) -> None:
         super().__init__()
         self.schedule, self.batch_size, self.seconds = schedule, batch_size, seconds
         self._first = self._done = self._printed = done
         self._epoch, self._bar, self._timed = 0, None, False
         self._start = self._last = 0.0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         """Starts the clock; on a terminal, opens the bar."""
         self._start = self._last = time.monotonic()
         if sys.stdout.isatty():
@@ -36,11 +39,11 @@ class Progress(keras.callbacks.Callback):
                 total=self.schedule.steps, initial=self._done, unit="step", dynamic_ncols=True
             )
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes the epoch."""
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Moves the bar on, or prints a line when it is time to."""
         done = self._epoch * self.schedule.steps_per_epoch + batch + 1
         if done <= self._done:  # skipped: an earlier call has done it
@@ -56,7 +59,7 @@ class Progress(keras.callbacks.Callback):
             self._print(f"{_figures(logs or {})}, {speed:.1f} images/s, {self._left()}")
             self._last, self._printed = now, done
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Prints what the epoch reached."""
         logs = logs or {}
         maes = {name: value for name, value in logs.items() if name.endswith("mae")}
@@ -73,7 +76,7 @@ class Progress(keras.callbacks.Callback):
         else:
             self._bar.write(text)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         """Closes the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -6,9 +6,12 @@ arXiv 1705.02193). Pure Keras.
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
+
+from bone_age_tf.tensors import Tensor, Tensors
 
 _CENTRE, _SIZE = 10.0, 1.0
 """Weights of the image's side between two centres, and of a factor of e between sizes."""
@@ -24,13 +27,20 @@ class SecondView(keras.layers.Layer):
         seed: of every random choice.
     """
 
-    def __init__(self, degrees=20.0, zoom=0.2, shift=0.08, seed=0, **kwargs):
+    def __init__(
+        self,
+        degrees: float = 20.0,
+        zoom: float = 0.2,
+        shift: float = 0.08,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.degrees, self.zoom, self.shift = degrees, zoom, shift
         self._random = keras.random.SeedGenerator(seed)
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensors:
         """Maps [B, H, W, 1] to the same and to [B, 2, 3].
 
         The second takes a place (y, x, 1) of the image, in parts of its sides, to its place in the
@@ -43,7 +53,7 @@ class SecondView(keras.layers.Layer):
             ops.cast(shape[2], "float32"),
         )
 
-        def uniform(limit):
+        def uniform(limit: Tensor) -> Tensor:
             return keras.random.uniform((count,), -limit, limit, seed=self._random)
 
         angle, zoom = uniform(math.radians(self.degrees)), ops.exp(uniform(math.log1p(self.zoom)))
@@ -76,7 +86,7 @@ class SecondView(keras.layers.Layer):
         return moved, moves
 
 
-def view_loss(boxes, boxes_in_copy, moves):
+def view_loss(boxes: Tensor, boxes_in_copy: Tensor, moves: Tensor) -> Tensor:
     """Returns how far boxes are from where the copy has them, a number.
 
     Args:
@@ -92,7 +102,7 @@ def view_loss(boxes, boxes_in_copy, moves):
     return _CENTRE * far + _SIZE * larger
 
 
-def apart_loss(boxes):
+def apart_loss(boxes: Tensor) -> Tensor:
     """Returns how close boxes [B, K, 4] lie to each other, a number.
 
     Two boxes cost 1 where their centres meet and nothing from half of both sides on.
@@ -105,7 +115,7 @@ def apart_loss(boxes):
     return ops.mean(ops.sum(near * others, axis=(1, 2))) / boxes.shape[1]
 
 
-def _place(boxes):
+def _place(boxes: Tensor) -> tuple[Any, ...]:
     """Returns centres [B, K, 2] and logarithms of sides [B, K], the mean of both."""
     sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
     return (boxes[..., :2] + boxes[..., 2:]) / 2, ops.mean(ops.log(sides), axis=-1)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from bone_age_tf.errors import DataError
+from bone_age_tf.tensors import Shape
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
@@ -52,7 +53,7 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
 class _Tensor:
     """A tensor whose storage is not read yet."""
 
-    def __init__(self, key, offset, shape, strides, *_):
+    def __init__(self, key: Any, offset: Any, shape: Shape, strides: Any, *_: Any) -> None:
         self.key, self.offset, self.shape, self.strides = key, offset, shape, strides
 
     def view(self, storages: dict[str, np.ndarray]) -> np.ndarray:

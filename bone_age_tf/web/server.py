@@ -5,6 +5,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from bone_age_tf.errors import PageError
@@ -71,7 +72,7 @@ class _Handler(SimpleHTTPRequestHandler):
     _encoding = ""
     _status = HTTPStatus.OK
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: Any) -> None:
         """Keeps no log: a visitor's requests are private."""
 
     def translate_path(self, path: str) -> str:
