@@ -16,12 +16,13 @@ from bone_age_tf.config_ranges import find_impossible_value
 from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.settings import Augmentation, Config
 
 _REMOVED = (("", "served_resize"), ("augmentation", "frame_aspect"))
 """Settings of earlier versions, by group and name; they are ignored in saved configs."""
 
 
-def base_config() -> ml_collections.ConfigDict:
+def base_config() -> Config:
     """Settings that every model starts from; a model's file changes what it needs to."""
     config = ml_collections.ConfigDict()
     # Data
@@ -79,7 +80,7 @@ def base_config() -> ml_collections.ConfigDict:
     return config
 
 
-def _augmentation() -> ml_collections.ConfigDict:
+def _augmentation() -> Augmentation:
     """Settings of what changes images in the training graph."""
     config = ml_collections.ConfigDict()
     config.policy = "standard"
@@ -110,7 +111,7 @@ def _augmentation() -> ml_collections.ConfigDict:
     return config
 
 
-def minutes_on_two_cores(config: ml_collections.ConfigDict, dataset: str) -> None:
+def minutes_on_two_cores(config: Config, dataset: str) -> None:
     """Sets what suits a dataset that the project knows: minutes for phantoms, an hour for RSNA.
 
     For two CPU cores: cheap small images first. A network trained at one size answers badly at
@@ -138,9 +139,7 @@ def minutes_on_two_cores(config: ml_collections.ConfigDict, dataset: str) -> Non
     config.augmentation.rotation_degrees = 10.0
 
 
-def load_config(
-    model: str, dataset: str, overrides: Sequence[tuple[str, str]] = ()
-) -> ml_collections.ConfigDict:
+def load_config(model: str, dataset: str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     """Resolves the config of a model for a dataset.
 
     Args:
@@ -172,32 +171,32 @@ def load_config(
     return config
 
 
-def without_transfer(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def without_transfer(config: Config) -> Config:
     """Returns a copy that starts from random weights and trains all of them alike."""
     changed = config.copy_and_resolve_references()
     changed.update(init="random", early_rate=1.0, unfreeze_shares=())
     return changed.lock()
 
 
-def flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+def flat(config: Config, prefix: str = "") -> dict[str, Any]:
     """Returns every setting by its dotted key."""
     settings: dict[str, Any] = {}
     for key in sorted(config.keys()):
         value = config[key]
-        if isinstance(value, ml_collections.ConfigDict):
+        if isinstance(value, Config):
             settings |= flat(value, f"{prefix}{key}.")
         else:
             settings[prefix + key] = value
     return settings
 
 
-def save_config(config: ml_collections.ConfigDict, path: Path) -> None:
+def save_config(config: Config, path: Path) -> None:
     """Writes the resolved config as JSON, whole or not at all."""
     text = json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True) + "\n"
     replace_file(path, text.encode())
 
 
-def read_config(path: Path) -> ml_collections.ConfigDict:
+def read_config(path: Path) -> Config:
     """Reads what `save_config` wrote.
 
     A setting that came into being after the run was made has its default.
@@ -218,7 +217,7 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
         raise ConfigError(f"{path}: {error}; train again with this version") from None
 
 
-def from_flat(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+def from_flat(settings: Mapping[str, Any]) -> Config:
     """Returns a config from what `flat` made of it, such as an export's metadata holds.
 
     A setting that came into being afterwards has its default.
@@ -238,7 +237,7 @@ def from_flat(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return _completed(nested)
 
 
-def _completed(settings: dict[str, Any]) -> ml_collections.ConfigDict:
+def _completed(settings: dict[str, Any]) -> Config:
     """Returns saved settings, with defaults for newer settings and without removed ones."""
     defaults: dict[str, Any] = {}
     if settings.get("model") in MODELS:
@@ -255,7 +254,7 @@ def _completed(settings: dict[str, Any]) -> ml_collections.ConfigDict:
     return config
 
 
-def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigDict) -> list[str]:
+def differences(saved: Config, wanted: Config) -> list[str]:
     """Returns a line for each setting in which two configs differ."""
     before, after = flat(saved), flat(wanted)
     return [
@@ -265,7 +264,7 @@ def differences(saved: ml_collections.ConfigDict, wanted: ml_collections.ConfigD
     ]
 
 
-def _model_config(model: str, dataset: str) -> ml_collections.ConfigDict:
+def _model_config(model: str, dataset: str) -> Config:
     return _model_module(model).get_config(dataset)
 
 
@@ -273,7 +272,7 @@ def _model_module(model: str) -> ModuleType:
     return importlib.import_module(f"bone_age_tf.configs.{model}")
 
 
-def _override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
+def _override(config: Config, key: str, text: str) -> None:
     known = flat(config)
     if key not in known or key in ("model", "dataset"):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -306,13 +305,13 @@ def _parse(key: str, text: str, default: Any) -> Any:
     return value
 
 
-def _check_resize(config: ml_collections.ConfigDict) -> None:
+def _check_resize(config: Config) -> None:
     mode = config.get("resize", schema.RESIZE_MODES[0])
     if mode not in schema.RESIZE_MODES:
         raise ConfigError(f"resize is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
 
 
-def _check_stages(config: ml_collections.ConfigDict) -> None:
+def _check_stages(config: Config) -> None:
     scales, ends = config.stage_scales, config.stage_ends
     ascending = all(list(shares) == sorted(set(shares)) for shares in (scales, ends))
     positive = all(share > 0 for share in (*scales, *ends))
@@ -324,7 +323,7 @@ def _check_stages(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_transfer(config: ml_collections.ConfigDict) -> None:
+def _check_transfer(config: Config) -> None:
     shares = config.unfreeze_shares
     if list(shares) != sorted(set(shares)) or not all(0 <= share < 1 for share in shares):
         raise ConfigError(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -36,6 +35,7 @@ from bone_age_tf.files import require_writable_folder, write_json
 from bone_age_tf.models.build import build_features_model, load_network
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.program import program
+from bone_age_tf.settings import Config
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training import prediction
 from bone_age_tf.training.initial_weights import require_source
@@ -75,7 +75,7 @@ class Run:
     """
 
     workdir: Path
-    config: ml_collections.ConfigDict
+    config: Config
     builder: tfds.core.DatasetBuilder
     parts: dict[str, pipeline.Part]
     seed: int
@@ -133,7 +133,7 @@ class Run:
 
 
 def begin_run(
-    config: ml_collections.ConfigDict,
+    config: Config,
     workdir: Path | None = None,
     seed: int = 0,
     dataset: str | None = None,
@@ -219,14 +219,14 @@ def newest_run(model: str) -> Path:
     return found[-1].parents[1]
 
 
-def new_workdir(config: ml_collections.ConfigDict, dataset: str) -> Path:
+def new_workdir(config: Config, dataset: str) -> Path:
     """Returns the folder of a run that begins now."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return RUNS / f"{config.model}-{dataset.replace('/', '-')}-{moment}"
 
 
 def prepare_parts(
-    config: ml_collections.ConfigDict, dataset: str, data: DataOptions
+    config: Config, dataset: str, data: DataOptions
 ) -> tuple[tfds.core.DatasetBuilder, dict[str, pipeline.Part]]:
     """Prepares a dataset and divides it into parts that train, validate and test.
 
@@ -241,7 +241,7 @@ def prepare_parts(
     return builder, parts
 
 
-def _require_same_run(workdir: Path, config: ml_collections.ConfigDict, record: dict) -> None:
+def _require_same_run(workdir: Path, config: Config, record: dict) -> None:
     """Checks that a folder holds the run that is asked for."""
     before = json.loads((workdir / "run.json").read_text())
     changed = configs.differences(configs.read_config(workdir / "config.json"), config) + [

@@ -8,14 +8,12 @@ from bone_age_tf.extras import named_extras
 
 if TYPE_CHECKING:
     import keras
-    import ml_collections
 
     from bone_age_tf.runs import Run
+    from bone_age_tf.settings import Config
 
 
-def get_config(
-    model: str, dataset: str = "hand_phantom", **overrides: Any
-) -> "ml_collections.ConfigDict":
+def get_config(model: str, dataset: str = "hand_phantom", **overrides: Any) -> "Config":
     """Returns a model's settings for a dataset.
 
     Args:
@@ -55,7 +53,7 @@ def build_model(model: str, dataset: str = "hand_phantom", **overrides: Any) -> 
 
 
 def train(
-    config: "ml_collections.ConfigDict",
+    config: "Config",
     workdir: str | Path | None = None,
     *,
     dataset: str | None = None,

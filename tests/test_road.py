@@ -61,11 +61,16 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
         assert said in done.stdout
     assert not lines_of_libraries(done.stdout + done.stderr)
     check_what_it_left(tmp_path)
-    check_it_is_not_done_twice(root, tmp_path)
-    check_its_export_predicts(root, tmp_path, phantoms)
-    check_it_is_exported_for_a_site(root, tmp_path)
+    monkeypatch.chdir(tmp_path)  # the commands that follow run in this process
+
+    def call(*arguments):
+        status = cli.main(arguments)
+        return status, capsys.readouterr()
+
+    check_it_is_not_done_twice(call, tmp_path)
+    check_its_export_predicts(call, tmp_path, phantoms)
+    check_it_is_exported_for_a_site(call, tmp_path)
     (tmp_path / "runs" / "road").rename(tmp_path / "runs" / "resnet18-road")
-    monkeypatch.chdir(tmp_path)
     assert cli.main(["--mode=explain", MODEL]) == 0
     assert "the newest run: runs/resnet18-road" in capsys.readouterr().out
 
@@ -113,48 +118,48 @@ def check_what_it_left(place):
     assert json.loads((version / "metadata.json").read_text())["interval"] == interval
 
 
-def check_it_is_not_done_twice(root, place):
-    again = walk(root, place, MODEL, *ARGUMENTS)
-    assert again.returncode == 0
-    assert "is finished and stays as it is" in again.stdout
+def check_it_is_not_done_twice(call, place):
+    status, printed = call(MODEL, *ARGUMENTS)
+    assert status == 0
+    assert "is finished and stays as it is" in printed.out
     assert not (place / "exports" / "resnet18" / "2").exists()
-    other = walk(root, place, MODEL, *ARGUMENTS, "--config.epochs=9")
-    assert other.returncode == 2
-    assert "epochs: 1 in the run, 9 asked for" in other.stderr
+    status, printed = call(MODEL, *ARGUMENTS, "--config.epochs=9")
+    assert status == 2
+    assert "epochs: 1 in the run, 9 asked for" in printed.err
 
 
-def check_its_export_predicts(root, place, phantoms):
+def check_its_export_predicts(call, place, phantoms):
     hand = phantoms.as_dataset(split="test").take(1).as_numpy_iterator()
     Image.fromarray(next(iter(hand))["image"][..., 0]).save(place / "hand.png")
-    done = walk(root, place, "--mode=predict", MODEL, "--input=hand.png", "--sex=female")
-    assert done.returncode == 0, done.stderr
-    assert "bone age" in done.stdout
+    status, printed = call("predict", "hand.png", MODEL, "--sex=female")
+    assert status == 0, printed.err
+    assert "bone age" in printed.out
     (place / "cases.csv").write_text("image,sex,age_months\nhand.png,m,100\nmissing.png,f,90\n")
-    done = walk(root, place, "--mode=predict", MODEL, "--input=cases.csv", "--variant=int8")
-    assert done.returncode == 1
-    assert "Mean absolute error" in done.stdout
+    status, printed = call("predict", "cases.csv", MODEL, "--variant=int8")
+    assert status == 1
+    assert "Mean absolute error" in printed.out
     with (place / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["ok", "failed"]
     assert "no such file" in rows[1]["reason"]
 
 
-def check_it_is_exported_for_a_site(root, place):
-    export = ["--mode=export", MODEL, "--workdir=runs/road", "--calibration=site.json"]
+def check_it_is_exported_for_a_site(call, place):
+    export = ["export", MODEL, "--workdir=runs/road", "--calibration=site.json"]
+    export.append("--formats=float32")
     site = SiteCalibration((20.0, 20.0), (1.0, 1.0), "resnet18", 9, (30, 30))
     save_site_calibration(site, place / "site.json")
-    done = walk(root, place, *export)
-    assert done.returncode == 2
-    assert (
-        "made for resnet18 version 9; the export of runs/road is resnet18 version 1" in done.stderr
-    )
+    status, printed = call(*export)
+    assert status == 2
+    message = "made for resnet18 version 9; the export of runs/road is resnet18 version 1"
+    assert message in printed.err
     save_site_calibration(dataclasses.replace(site, version=1), place / "site.json")
-    done = walk(root, place, *export)
-    assert done.returncode == 0, done.stderr[-2000:]
+    status, printed = call(*export)
+    assert status == 0, printed.err
     image = reading.read_radiograph(place / "hand.png")
     bundles = [Bundle.open(place / "exports/resnet18" / version) for version in "12"]
     assert bundles[1].site_calibrated
-    predictors = [bundle.predictor() for bundle in bundles]
+    predictors = [bundle.predictor("float32") for bundle in bundles]
     before, after = (one.predict(one.fit_image(image), 0).age_months for one in predictors)
     assert after == pytest.approx(min(before + 20, 240), abs=0.05)
     assert "resnet18/1" in (place / "runs/road/export.json").read_text()
@@ -190,17 +195,16 @@ def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, 
     assert load_region_detector("exports") is not None
 
 
-def test_a_transfer_check_says_which_start_won(root, tmp_path):
+def test_a_transfer_check_says_which_start_won(tmp_path, monkeypatch, capsys):
     arguments = ["--mode=transfer_check", "--model=cnn", *ARGUMENTS]
-    done = walk(root, tmp_path, *arguments)
-    assert done.returncode == 2
-    assert "needs a source, such as --config.init=imagenet" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    assert "needs a source, such as --config.init=imagenet" in capsys.readouterr().err
     config = configs.load_config("cnn", "hand_phantom", [("base_filters", "8")])
     build_model(config).save(tmp_path / "source.keras")
     arguments += ["--config.init=source.keras", "--config.early_rate=0.1"]
-    done = walk(root, tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "first weights from source.keras: loaded" in done.stdout
+    assert cli.main(arguments) == 0
+    assert "first weights from source.keras: loaded" in capsys.readouterr().out
     check = tmp_path / "runs" / "road"
     found = json.loads((check / "transfer.json").read_text())
     assert found["n"] == 16

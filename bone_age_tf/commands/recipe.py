@@ -13,9 +13,8 @@ from bone_age_tf.program import program
 from bone_age_tf.recipes.names import RECIPES
 
 if TYPE_CHECKING:
-    import ml_collections
-
     from bone_age_tf.recipes.recipe import Recipe
+    from bone_age_tf.settings import Config
     from bone_age_tf.training.source import TrainingData
 
 NEEDS_KERAS = RESUMES = TAKES_CONFIG = True
@@ -127,9 +126,7 @@ def chosen_recipe(values: flags.FlagValues) -> "Recipe":
     return load_recipe(values.recipe)
 
 
-def _data(
-    values: flags.FlagValues, recipe: "Recipe", config: "ml_collections.ConfigDict"
-) -> "TrainingData":
+def _data(values: flags.FlagValues, recipe: "Recipe", config: "Config") -> "TrainingData":
     """Returns the images of the pack that `--pack` names, or of the prepared dataset."""
     import keras
 

@@ -6,15 +6,14 @@ python run.py --model=efficientnet_lite0 --config.init=imagenet \
     --dataset=rsna_bone_age/px512 --manual_dir=DIR
 """
 
-import ml_collections
-
 from bone_age_tf.config import base_config, minutes_on_two_cores
+from bone_age_tf.settings import Config
 
 IMAGENET_PIXELS = "unit"
 """Its ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
 
 
-def get_config(dataset: str) -> ml_collections.ConfigDict:
+def get_config(dataset: str) -> Config:
     """Returns the settings for a dataset."""
     config = base_config()
     config.base_filters = 32

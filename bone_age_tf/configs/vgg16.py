@@ -4,12 +4,11 @@ python run.py --model=vgg16
 python run.py --model=vgg16 --dataset=rsna_bone_age --manual_dir=DIR
 """
 
-import ml_collections
-
 from bone_age_tf.config import base_config, minutes_on_two_cores
+from bone_age_tf.settings import Config
 
 
-def get_config(dataset: str) -> ml_collections.ConfigDict:
+def get_config(dataset: str) -> Config:
     """Returns the settings for a dataset."""
     config = base_config()
     config.base_filters = 64

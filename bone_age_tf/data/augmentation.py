@@ -7,17 +7,17 @@ them in front of the network for training steps alone.
 import math
 
 import keras
-import ml_collections
 
 from bone_age_tf.data import augmentation_layers as film_layers
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.settings import Augmentation
 from bone_age_tf.tensors import Tensor
 
 POLICIES = ("none", "standard", "strong", "films")
 _PIXELS = (0.0, 255.0)
 
 
-def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Sequential | None:
+def build_augmentation(config: Augmentation, seed: int) -> keras.Sequential | None:
     """Returns layers from [B, H, W, 1] float32, 0 to 255, to the same; None for the policy `none`.
 
     `standard` flips, rotates, shifts, zooms and changes contrast and brightness with Keras'
@@ -56,7 +56,7 @@ def build_augmentation(config: ml_collections.ConfigDict, seed: int) -> keras.Se
     return keras.Sequential(layers, name="augmentation")
 
 
-def build_mixing(config: ml_collections.ConfigDict, seed: int) -> keras.layers.Layer | None:
+def build_mixing(config: Augmentation, seed: int) -> keras.layers.Layer | None:
     """Returns the layer that mixes images of a batch and, with MixUp, their ages; None for none.
 
     It maps images [B, H, W, 1], sexes [B, 1] and ages [B, 1] to images and ages.
@@ -90,7 +90,7 @@ def _clip(image: Tensor) -> Tensor:
     return keras.ops.clip(image, *_PIXELS)
 
 
-def _standard_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.layers.Layer]:
+def _standard_layers(config: Augmentation, seed: int) -> list[keras.layers.Layer]:
     black = {"fill_mode": "constant", "fill_value": 0.0}
     shift, zoom = config.shift_fraction, config.zoom_fraction
     degrees = config.rotation_degrees / 360
@@ -115,7 +115,7 @@ def _standard_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras
     return [make() for strength, make in candidates if strength]
 
 
-def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.layers.Layer]:
+def _film_layers(config: Augmentation, seed: int) -> list[keras.layers.Layer]:
     return [
         film_layers.RandomPose(
             degrees=config.rotation_degrees,
@@ -135,7 +135,7 @@ def _film_layers(config: ml_collections.ConfigDict, seed: int) -> list[keras.lay
     ]
 
 
-def _keras_cv_layer(config: ml_collections.ConfigDict, seed: int) -> keras.layers.Layer:
+def _keras_cv_layer(config: Augmentation, seed: int) -> keras.layers.Layer:
     import keras_cv  # slow to import, and only this policy wants it
 
     cv = keras_cv.layers

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import ml_collections
 import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.data import rows
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.settings import Config
 
 TRUST = "trust"
 _BAND_MONTHS = 24.0
@@ -17,7 +17,7 @@ _MOST_WEIGHT = 5.0
 """One label of a rare age must not move the network alone."""
 
 
-def read_label_trust(config: ml_collections.ConfigDict) -> dict[str, float]:
+def read_label_trust(config: Config) -> dict[str, float]:
     """Reads the tables that `leave_out` and `trust` name; `--mode=audit` writes such tables.
 
     Args:
@@ -47,7 +47,7 @@ def read_label_trust(config: ml_collections.ConfigDict) -> dict[str, float]:
 
 
 def image_weights(
-    config: ml_collections.ConfigDict,
+    config: Config,
     image_ids: Sequence[str],
     sex: np.ndarray,
     age_months: np.ndarray,

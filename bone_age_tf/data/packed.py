@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-import ml_collections
 import numpy as np
 from keras import ops
 
@@ -15,6 +14,7 @@ from bone_age_tf import schema
 from bone_age_tf.data import label_trust
 from bone_age_tf.data.pack import Pack
 from bone_age_tf.errors import ConfigError
+from bone_age_tf.settings import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +36,14 @@ class PackedData:
         ids = [pack.image_id[place] for place in places]
         return ids, pack.sex[places], pack.age_months[places]
 
-    def training_ids(self, config: ml_collections.ConfigDict) -> list[str]:
+    def training_ids(self, config: Config) -> list[str]:
         """Returns the ids of the images that train."""
         places, _ = self._training_places(config)
         return [self.pack.image_id[place] for place in places]
 
     def training_batches(
         self,
-        config: ml_collections.ConfigDict,
+        config: Config,
         stages: Sequence[tuple[int, int]],
         seed: int,
         start_step: int,
@@ -62,16 +62,12 @@ class PackedData:
         )
         return _as_dataset(batches) if keras.backend.backend() == "tensorflow" else batches
 
-    def validation_batches(
-        self, config: ml_collections.ConfigDict, targets_fn: Callable[..., tuple]
-    ) -> Any:
+    def validation_batches(self, config: Config, targets_fn: Callable[..., tuple]) -> Any:
         """Returns each validation image once, in the order of the pack."""
         images = _Images(self.pack, self.pack.places("validation"), config.resize, None)
         return _ValidationBatches(images, config.image_size_px, config.batch_size, targets_fn)
 
-    def _training_places(
-        self, config: ml_collections.ConfigDict
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def _training_places(self, config: Config) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the places [K] in the pack and, where images differ in it, their weights [K]."""
         pack, places = self.pack, self.pack.places("train")
         ids = [pack.image_id[place] for place in places]

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import ml_collections
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bone_age_tf.data import label_trust, pipeline
+from bone_age_tf.settings import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +34,14 @@ class PreparedData:
             np.concatenate([table.age_months for table in tables]),
         )
 
-    def training_ids(self, config: ml_collections.ConfigDict) -> list[str]:
+    def training_ids(self, config: Config) -> list[str]:
         """Returns the ids of the images that train."""
         ids, weights = self._weights(config)
         return [image_id for image_id in ids if weights.get(image_id, 1.0) > 0]
 
     def training_batches(
         self,
-        config: ml_collections.ConfigDict,
+        config: Config,
         stages: Sequence[tuple[int, int]],
         seed: int,
         start_step: int,
@@ -64,7 +64,7 @@ class PreparedData:
         return batches.map(targets_fn)
 
     def validation_batches(
-        self, config: ml_collections.ConfigDict, targets_fn: Callable[..., tuple]
+        self, config: Config, targets_fn: Callable[..., tuple]
     ) -> tf.data.Dataset:
         """Returns each validation image once, see `pipeline.make_evaluation_dataset`."""
         part = self.parts["validation"]
@@ -78,7 +78,7 @@ class PreparedData:
         )
         return batches.map(targets_fn)
 
-    def _weights(self, config: ml_collections.ConfigDict) -> tuple[list[str], dict[str, float]]:
+    def _weights(self, config: Config) -> tuple[list[str], dict[str, float]]:
         table = pipeline.read_table(self.builder, self.parts["train"])
         weights = label_trust.image_weights(config, table.image_id, table.sex, table.age_months)
         return table.image_id, weights

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -23,13 +22,14 @@ from bone_age_tf.images import reading, resizing
 from bone_age_tf.progress import shown
 from bone_age_tf.quality.checker import QualityChecker
 from bone_age_tf.regions.detector import RegionDetector
+from bone_age_tf.settings import Config
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
 
 UNUSED = "in no run"
 
 
 def audit_dataset(
-    config: ml_collections.ConfigDict,
+    config: Config,
     builder: tfds.core.DatasetBuilder,
     parts: dict[str, pipeline.Part],
     checker: QualityChecker | None,

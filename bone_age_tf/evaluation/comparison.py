@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from bone_age_tf.evaluation.metrics import INTERVAL_PERCENTILES, Predictions
+from bone_age_tf.settings import Config
 
 
 def compare(
@@ -55,9 +55,7 @@ def compare(
     }
 
 
-def transfer_report(
-    comparison: dict[str, Any], config: ml_collections.ConfigDict, split: str, seed: int
-) -> str:
+def transfer_report(comparison: dict[str, Any], config: Config, split: str, seed: int) -> str:
     """Returns what `compare` found for random weights, first, and a source, second, as Markdown."""
     difference = comparison["difference_months"]
     ends = f"{difference['low']:+.2f} to {difference['high']:+.2f}"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import ml_collections
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from bone_age_tf import schema
 from bone_age_tf.models import layers
 from bone_age_tf.models.build import build_model, build_single_input_model, model_module
 from bone_age_tf.models.removal import build_removal_model, pooled_map
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Shape, Tensor
 
 _SURE = 1e-6
@@ -31,7 +31,7 @@ class ExplainedNetwork:
         whole: from the stretched image and the sex to all outputs.
     """
 
-    def __init__(self, trained: keras.Model, config: ml_collections.ConfigDict):
+    def __init__(self, trained: keras.Model, config: Config):
         """Takes a network.
 
         Args:

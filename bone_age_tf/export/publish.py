@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import ml_collections
 import tensorflow as tf
 
 import bone_age_tf
@@ -37,12 +36,13 @@ from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.progress import shown
 from bone_age_tf.quality.graph import FilmCheck
+from bone_age_tf.settings import Config
 from bone_age_tf.training.precision import in_float32
 
 
 def publish(
     network: keras.Model,
-    config: ml_collections.ConfigDict,
+    config: Config,
     calibration: list[parity.Case],
     cases: list[parity.Case],
     facts: dict,
@@ -168,7 +168,7 @@ def next_version(home: Path) -> int:
 
 def _metadata(
     model: keras.Model,
-    config: ml_collections.ConfigDict,
+    config: Config,
     version: int,
     formats: Sequence[str],
     signatures: dict[str, dict],

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import ml_collections
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -13,12 +12,13 @@ from bone_age_tf import schema
 from bone_age_tf.export import answers
 from bone_age_tf.export.overlay import overlay_png
 from bone_age_tf.quality.graph import FilmCheck, look_at_files
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 
 def write_saved_model(
     model: keras.Model,
-    config: ml_collections.ConfigDict,
+    config: Config,
     folder: Path,
     film_check: FilmCheck | None = None,
 ) -> dict[str, dict]:

@@ -15,7 +15,6 @@ nothing. The dot product is therefore the default here.
 from typing import Any
 
 import keras
-import ml_collections
 from keras import layers as kl
 from keras import ops
 
@@ -25,6 +24,7 @@ from bone_age_tf.models import heads, vgg
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.removal import WITHOUT_PLACE, PlacesLayer
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 COMPATIBILITIES = ("dot", "parametrised")
@@ -47,12 +47,12 @@ def traits(name: str) -> ModelTraits:
     )
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: the second that attention reads."""
     return "block4_out"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """VGG with attention from Keras tensors to Keras tensors.
 
     Args:

@@ -6,13 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 import keras
-import ml_collections
 import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.models import answer_layers, layers
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 
 FEATURES_LAYER = "image_features"
 """Of every model: what it knows of the image before the sex joins, [B, C]."""
@@ -31,7 +31,7 @@ def model_traits(name: str) -> ModelTraits:
     return ModelTraits() if declared is None else declared(name)
 
 
-def build_model(config: ml_collections.ConfigDict, size_px: int | None = None) -> keras.Model:
+def build_model(config: Config, size_px: int | None = None) -> keras.Model:
     """Builds the model that a config names.
 
     Args:
@@ -116,7 +116,7 @@ def build_features_model(model: keras.Model) -> keras.Model:
 
 def build_single_input_model(
     trained: keras.Model,
-    config: ml_collections.ConfigDict,
+    config: Config,
     size_px: int,
     sex: int,
     output_layer: str = "age_months",

@@ -9,7 +9,6 @@ that the fully connected layer keeps where things are and any size fits.
 from typing import Any
 
 import keras
-import ml_collections
 from keras import layers as kl
 from keras import ops
 
@@ -17,6 +16,7 @@ from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.removal import WITHOUT_PLACE, PlacesLayer
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 TURNS = 5
@@ -35,12 +35,12 @@ def traits(name: str) -> ModelTraits:
     )
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: of stride 8, before it is pooled."""
     return "block4_out"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """The plain network from Keras tensors to Keras tensors.
 
     Args:

@@ -5,24 +5,24 @@ instead of 64 filters in the first stage (`base_filters`) and without the poolin
 convolution, so that the stages see 100 px at strides of 2, 4, 8 and 16. 1.7 M parameters.
 """
 
-import ml_collections
 from keras import layers as kl
 
 from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 BLOCKS = (2, 2, 2, 2)
 STRIDES = (1, 2, 2, 2)
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: of stride 8."""
     return "conv4_block2_out"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """The network from Keras tensors to Keras tensors.
 
     Args:

@@ -12,13 +12,13 @@ and the head behind; a faster batch-norm average, as in `resnet`. `base_filters`
 narrower or wider than the published 32.
 """
 
-import ml_collections
 from keras import layers as kl
 
 from bone_age_tf.models import heads, layers
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BATCH_NORM_MOMENTUM
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 STAGES = (
@@ -40,17 +40,17 @@ def traits(name: str) -> ModelTraits:
     return ModelTraits(imagenet="bone_age_tf.training.efficientnet_weights")
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: the last of stride 16."""
     return "block5c_add"
 
 
-def fine_layer(config: ml_collections.ConfigDict) -> str:
+def fine_layer(config: Config) -> str:
     """Returns the last feature map of stride 8."""
     return "block3b_add"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """The network from Keras tensors to Keras tensors.
 
     Args:

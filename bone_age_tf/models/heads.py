@@ -1,20 +1,18 @@
 """From image features and sex to a bone age in months."""
 
 import keras
-import ml_collections
 
 from bone_age_tf import schema
 from bone_age_tf.errors import ConfigError, require_known
 from bone_age_tf.models import answer_layers
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 HEADS = ("distribution", "classification", "regression")
 SEX_MODES = ("concat", "modulate", "off")
 
 
-def build_head(
-    features: Tensor, sex: Tensor, config: ml_collections.ConfigDict, prefix: str = ""
-) -> dict:
+def build_head(features: Tensor, sex: Tensor, config: Config, prefix: str = "") -> dict:
     """Joins the sex to the image features and estimates the age.
 
     `distribution` and `classification` give a probability to each age bin and report the expected
@@ -44,9 +42,7 @@ def build_head(
     return _distribution(hidden, config.bin_months, prefix)
 
 
-def _join_sex(
-    features: Tensor, sex: Tensor, config: ml_collections.ConfigDict, prefix: str = ""
-) -> Tensor:
+def _join_sex(features: Tensor, sex: Tensor, config: Config, prefix: str = "") -> Tensor:
     """Returns [B, `dense_units`], or [B, K, `dense_units`], from image features and sex.
 
     `concat` puts an embedding of the sex beside the features. `modulate` scales and shifts each

@@ -3,10 +3,10 @@
 from typing import Any
 
 import keras
-import ml_collections
 from keras import ops
 
 from bone_age_tf import schema
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 _OF_PARTS = {
@@ -16,9 +16,7 @@ _OF_PARTS = {
 """Outputs of the parts and of the whole image that have the loss of an output of the head."""
 
 
-def add_losses(
-    config: ml_collections.ConfigDict, losses: dict[str, Any], weights: dict[str, Any]
-) -> None:
+def add_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) -> None:
     """Adds the losses of parts and of the whole image by itself, and the ranking.
 
     Args:
@@ -37,7 +35,7 @@ def add_losses(
     weights[schema.PART_RANKING] = config.ranking_loss_weight
 
 
-def part_weights(config: ml_collections.ConfigDict) -> tuple[float, float] | None:
+def part_weights(config: Config) -> tuple[float, float] | None:
     """Returns the weights of the losses on boxes, second view and distance, or None."""
     return (config.second_view_weight, config.apart_weight) if config.selection else None
 

@@ -1,10 +1,10 @@
 """From pixels of 0 to 255 to what the first convolution of a network sees."""
 
 import keras
-import ml_collections
 
 from bone_age_tf.errors import require_known
 from bone_age_tf.models import layers
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 PIXELS = ("unit", "imagenet")
@@ -13,7 +13,7 @@ _IMAGENET_MEANS = (103.939, 116.779, 123.68)
 subtracted (`keras.applications.imagenet_utils`, mode `caffe`)."""
 
 
-def build_photometry(image: Tensor, config: ml_collections.ConfigDict, channels: int = 3) -> Tensor:
+def build_photometry(image: Tensor, config: Config, channels: int = 3) -> Tensor:
     """Stretches an image between its percentiles and scales it for the network.
 
     Args:

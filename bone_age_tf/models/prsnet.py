@@ -27,7 +27,6 @@ head, with the same loss; the sex before each of the three heads.
 from typing import Any
 
 import keras
-import ml_collections
 from keras import layers as kl
 
 from bone_age_tf import schema
@@ -35,6 +34,7 @@ from bone_age_tf.models import heads, part_layers, part_losses
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.resnet import BasicResidualNetwork
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 BLOCKS = (2, 2, 2, 2)
@@ -69,17 +69,17 @@ def traits(name: str) -> ModelTraits:
     )
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: the whole image's, with its relations."""
     return EXPLAINED
 
 
-def fine_layer(config: ml_collections.ConfigDict) -> str:
+def fine_layer(config: Config) -> str:
     """Returns the last feature map of stride 8 of the whole image."""
     return "conv3_block2_out"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """The network from Keras tensors to Keras tensors.
 
     Args:
@@ -125,7 +125,7 @@ def read_parts(
     kept: Tensor,
     sex: Tensor,
     backbone: Any,
-    config: ml_collections.ConfigDict,
+    config: Config,
 ) -> dict:
     """Reads the parts in boxes [B, K, 4] beside the vector of the whole image [B, C].
 
@@ -164,7 +164,7 @@ def read_parts(
     return heads.build_head(features, sex, config) | outputs
 
 
-def _propose(fine: Tensor, coarse: Tensor, config: ml_collections.ConfigDict) -> Tensor:
+def _propose(fine: Tensor, coarse: Tensor, config: Config) -> Tensor:
     """Returns scores [B, K] and boxes [B, K, 4] of the kinds of parts."""
     x = part_layers.JoinMaps(name="proposal_maps")([fine, coarse])
     scores, anchors = [], []

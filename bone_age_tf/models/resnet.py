@@ -16,13 +16,13 @@ narrower than the paper's 64.
 from typing import Any
 
 import keras
-import ml_collections
 from keras import layers as kl
 
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 BATCH_NORM_MOMENTUM = 0.9
@@ -60,7 +60,7 @@ def traits(name: str) -> ModelTraits:
     return ModelTraits(imagenet=_APPLICATIONS.get(name), explanations=explanations)
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: the last of stride 16.
 
     That of stride 32 has 4 places a side at 128 px, too few to point at a bone.
@@ -68,12 +68,12 @@ def explained_layer(config: ml_collections.ConfigDict) -> str:
     return _LAST_OF_STRIDE_16[config.model]
 
 
-def fine_layer(config: ml_collections.ConfigDict) -> str:
+def fine_layer(config: Config) -> str:
     """Returns the last feature map of stride 8."""
     return f"conv3_block{_BLOCKS_OF_STRIDE_8[config.model]}_out"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """A residual network from Keras tensors to Keras tensors.
 
     Args:
@@ -96,7 +96,7 @@ def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict)
     return heads.build_head(features, sex, config)
 
 
-def _keras_backbone(x: Tensor, config: ml_collections.ConfigDict) -> Tensor:
+def _keras_backbone(x: Tensor, config: Config) -> Tensor:
     if config.base_filters != 64:
         raise ConfigError(
             f"base_filters is {config.base_filters}; {config.model} has 64, so that published "

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import ml_collections
+
+from bone_age_tf.settings import Config
 
 Losses = dict[str, Any]
 
@@ -42,5 +43,5 @@ class ModelTraits:
     joined_layer: str = ""
     pooled_map: Callable[[keras.Model], Any] | None = None
     without_place: Callable[[keras.Model, Any, Any], Any] | None = None
-    add_losses: Callable[[ml_collections.ConfigDict, Losses, Losses], None] | None = None
-    part_weights: Callable[[ml_collections.ConfigDict], tuple[float, float] | None] | None = None
+    add_losses: Callable[[Config, Losses, Losses], None] | None = None
+    part_weights: Callable[[Config], tuple[float, float] | None] | None = None

@@ -12,12 +12,12 @@ unless published weights are wanted, which have none; `base_filters`, to be narr
 """
 
 import keras
-import ml_collections
 from keras import layers as kl
 
 from bone_age_tf.models import heads
 from bone_age_tf.models.photometry import build_photometry
 from bone_age_tf.models.traits import ModelTraits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -37,12 +37,12 @@ def traits(name: str) -> ModelTraits:
     return ModelTraits(imagenet=keras.applications.VGG16)
 
 
-def explained_layer(config: ml_collections.ConfigDict) -> str:
+def explained_layer(config: Config) -> str:
     """Returns the feature map that Grad-CAM looks at: the last of stride 8, before it is pooled."""
     return "block4_out"
 
 
-def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict) -> dict:
+def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     """VGG16 from Keras tensors to Keras tensors, with or without shortcuts.
 
     Args:
@@ -62,9 +62,7 @@ def build_network(image: Tensor, sex: Tensor, config: ml_collections.ConfigDict)
     return heads.build_head(features, sex, config)
 
 
-def build_block(
-    x: Tensor, number: int, config: ml_collections.ConfigDict, shortcut: bool
-) -> Tensor:
+def build_block(x: Tensor, number: int, config: Config, shortcut: bool) -> Tensor:
     """Returns the feature map of a block, [B, H, W, C], before its pooling.
 
     Args:
@@ -86,9 +84,7 @@ def build_block(
     return x
 
 
-def _convolve(
-    x: Tensor, filters: int, kernel: int, name: str, config: ml_collections.ConfigDict
-) -> Tensor:
+def _convolve(x: Tensor, filters: int, kernel: int, name: str, config: Config) -> Tensor:
     x = kl.Conv2D(
         filters,
         kernel,

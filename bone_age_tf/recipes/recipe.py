@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_collections
-
 from bone_age_tf.config import load_config
+from bone_age_tf.settings import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +59,7 @@ class Recipe:
                 )
             known.add(stage.name)
 
-    def config(
-        self, stage: Stage, init: str, overrides: Sequence[tuple[str, str]] = ()
-    ) -> ml_collections.ConfigDict:
+    def config(self, stage: Stage, init: str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
         """Returns the resolved config of a stage.
 
         Args:

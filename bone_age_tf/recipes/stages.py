@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import ml_collections
 
 from bone_age_tf import config as configs
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
 from bone_age_tf.program import program
 from bone_age_tf.recipes.recipe import Recipe, Stage
+from bone_age_tf.settings import Config
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.initial_weights import IMAGENET, RANDOM
 from bone_age_tf.training.source import TrainingData
@@ -119,9 +119,7 @@ class StageRun:
             )
         return [Path(stage.init)]
 
-    def _key(
-        self, stage: Stage, config: ml_collections.ConfigDict, init: Sequence[str | Path]
-    ) -> str:
+    def _key(self, stage: Stage, config: Config, init: Sequence[str | Path]) -> str:
         """Returns a digest of all that decides the result, wherever the files are."""
         settings = configs.flat(config)
         for name in _OF_EXPORTS:
@@ -165,7 +163,7 @@ class StageRun:
                 )
         return False
 
-    def _train(self, stage: Stage, config: ml_collections.ConfigDict, key: str) -> None:
+    def _train(self, stage: Stage, config: Config, key: str) -> None:
         folder = self.folder(stage)
         begun = folder / BEGUN_FILE
         earlier = json.loads(begun.read_text())["seconds"] if begun.exists() else 0.0

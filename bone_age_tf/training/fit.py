@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import ml_collections
 
 from bone_age_tf import schema
 from bone_age_tf.data import augmentation
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import replace_file
 from bone_age_tf.models.build import build_model, model_traits
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor, Tensors
 from bone_age_tf.training import checkpoints
 from bone_age_tf.training.augmented import AugmentedModel, PartWeights
@@ -49,7 +49,7 @@ class Schedule:
         """Returns the momentum of an average over about that share of all steps."""
         return 1 - 1 / max(1.0, share * self.steps)
 
-    def stages(self, config: ml_collections.ConfigDict) -> list[tuple[int, int]]:
+    def stages(self, config: Config) -> list[tuple[int, int]]:
         """Returns (first step, side in pixels) for `pipeline.make_training_dataset`."""
         if not config.stage_scales:
             return []
@@ -61,7 +61,7 @@ class Schedule:
 
 
 def fit(
-    config: ml_collections.ConfigDict,
+    config: Config,
     data: TrainingData,
     workdir: Path,
     seed: int,
@@ -151,7 +151,7 @@ def _tensorboard(workdir: Path) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
 
 
-def compiled(config: ml_collections.ConfigDict, schedule: Schedule, seed: int) -> AugmentedModel:
+def compiled(config: Config, schedule: Schedule, seed: int) -> AugmentedModel:
     """Returns a new model with its augmentation, losses and optimiser, ready to fit.
 
     Args:

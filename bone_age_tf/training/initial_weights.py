@@ -8,13 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 import keras
-import ml_collections
 import numpy as np
 
 from bone_age_tf.config import read_config
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.build import load_network, model_traits
 from bone_age_tf.models.catalog import MODELS
+from bone_age_tf.settings import Config
 
 RANDOM, IMAGENET = "random", "imagenet"
 BEST = Path("checkpoints") / "best.keras"
@@ -50,7 +50,7 @@ class Loaded:
         return "\n".join(lines)
 
 
-def initialise(network: keras.Model, config: ml_collections.ConfigDict) -> Loaded | None:
+def initialise(network: keras.Model, config: Config) -> Loaded | None:
     """Gives a new network the weights that `config.init` names.
 
     Layers are matched by name, and taken over where all shapes agree.
@@ -81,7 +81,7 @@ def initialise(network: keras.Model, config: ml_collections.ConfigDict) -> Loade
     return loaded
 
 
-def require_source(config: ml_collections.ConfigDict) -> None:
+def require_source(config: Config) -> None:
     """Looks whether `config.init` can be had, before anything else is begun.
 
     Raises:
@@ -123,7 +123,7 @@ def mean_weights(networks: Sequence[keras.Model]) -> list[np.ndarray]:
     return [np.mean(weights, axis=0) for weights in each]
 
 
-def _source(config: ml_collections.ConfigDict) -> keras.Model:
+def _source(config: Config) -> keras.Model:
     if config.init == IMAGENET:
         return _imagenet(config.model)
     first, *others = (_read(config, path) for path in _files(config))
@@ -137,7 +137,7 @@ def _source(config: ml_collections.ConfigDict) -> keras.Model:
     return first
 
 
-def _read(config: ml_collections.ConfigDict, path: Path) -> keras.Model:
+def _read(config: Config, path: Path) -> keras.Model:
     try:
         if path.suffix == ".h5":
             return _application(config.model)(include_top=False, weights=str(path))
@@ -146,11 +146,11 @@ def _read(config: ml_collections.ConfigDict, path: Path) -> keras.Model:
         raise ConfigError(f"{path}: not a Keras model that can be read ({error})") from None
 
 
-def _files(config: ml_collections.ConfigDict) -> list[Path]:
+def _files(config: Config) -> list[Path]:
     return [_file(config, name) for name in config.init.split(",")]
 
 
-def _file(config: ml_collections.ConfigDict, name: str) -> Path:
+def _file(config: Config, name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         pixels = read_config(path / "config.json").get("pixels", "unit")

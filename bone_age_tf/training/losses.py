@@ -1,13 +1,13 @@
 """Losses on ages in months."""
 
 import keras
-import ml_collections
 from keras import ops
 
 from bone_age_tf import schema
 from bone_age_tf.errors import require_known
 from bone_age_tf.models.build import model_traits
 from bone_age_tf.models.part_losses import beside
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 REGRESSION_LOSSES = ("l1", "l2", "huber")
@@ -64,7 +64,7 @@ class BinLoss(keras.losses.Loss):
         return -ops.sum(target * ops.log(ops.clip(y_pred, 1e-8, 1.0)), axis=-1)
 
 
-def build_losses(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
+def build_losses(config: Config) -> tuple[dict, dict]:
     """Returns losses and their weights by output name; None for an output that has a metric only.
 
     Those of the head that the config names, and those that the model's file adds.
@@ -79,7 +79,7 @@ def build_losses(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
     return losses, weights
 
 
-def _head_losses(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
+def _head_losses(config: Config) -> tuple[dict, dict]:
     if config.head == "regression":
         require_known("regression_loss", config.regression_loss, REGRESSION_LOSSES)
         loss, weight = {

@@ -3,9 +3,9 @@
 from typing import Any
 
 import keras
-import ml_collections
 from keras import ops
 
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 FEATURES_LAYER = "image_features"
@@ -106,9 +106,7 @@ def backbone_layers(network: keras.Model) -> list[str]:
     return [layer.name for layer in before if layer.weights]
 
 
-def plan_stages(
-    network: keras.Model, config: ml_collections.ConfigDict, steps: int
-) -> dict[str, tuple[float, int]]:
+def plan_stages(network: keras.Model, config: Config, steps: int) -> dict[str, tuple[float, int]]:
     """Returns the factor and the first step of each weight of the backbone.
 
     Args:

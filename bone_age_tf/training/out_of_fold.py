@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import ml_collections
 import numpy as np
 import tensorflow as tf
 
 from bone_age_tf import schema
 from bone_age_tf.files import replace_file
+from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.fit import Schedule, compiled, with_targets
 from bone_age_tf.training.initial_weights import initialise
@@ -23,7 +23,7 @@ def fold_of(image_id: str, folds: int) -> int:
 
 
 def out_of_fold_months(
-    config: ml_collections.ConfigDict,
+    config: Config,
     images: np.ndarray,
     sex: np.ndarray,
     age_months: np.ndarray,

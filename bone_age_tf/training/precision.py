@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import ml_collections
 
 from bone_age_tf.models.build import build_model
+from bone_age_tf.settings import Config
 
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "mixed_bfloat16", "mixed_float16"
 
 
-def choose_precision(wanted: str, config: ml_collections.ConfigDict | None = None) -> str:
+def choose_precision(wanted: str, config: Config | None = None) -> str:
     """Resolves `auto` and returns the name of a Keras dtype policy.
 
     A GPU with tensor cores for it gets mixed_bfloat16 (compute capability 8.0) or mixed_float16
@@ -37,7 +37,7 @@ def choose_precision(wanted: str, config: ml_collections.ConfigDict | None = Non
     return FLOAT32 if config is not None and _is_depthwise(config) else BFLOAT16
 
 
-def set_precision(wanted: str, config: ml_collections.ConfigDict | None = None) -> str:
+def set_precision(wanted: str, config: Config | None = None) -> str:
     """Makes the chosen policy Keras' own and returns its name; see `choose_precision`."""
     policy = choose_precision(wanted, config)
     keras.mixed_precision.set_global_policy(policy)
@@ -87,7 +87,7 @@ def _cpu_multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _is_depthwise(config: ml_collections.ConfigDict) -> bool:
+def _is_depthwise(config: Config) -> bool:
     """Says whether the network has depthwise convolutions."""
     return any(
         isinstance(layer, keras.layers.DepthwiseConv2D) for layer in build_model(config).layers

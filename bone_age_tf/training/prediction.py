@@ -3,16 +3,16 @@
 import math
 
 import keras
-import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
 from bone_age_tf.data import pipeline
+from bone_age_tf.settings import Config
 
 
 def predict(
     network: keras.Model,
-    config: ml_collections.ConfigDict,
+    config: Config,
     builder: tfds.core.DatasetBuilder,
     part: pipeline.Part,
     examples: int,
@@ -30,7 +30,7 @@ def predict(
 
 def predict_features(
     network: keras.Model,
-    config: ml_collections.ConfigDict,
+    config: Config,
     builder: tfds.core.DatasetBuilder,
     part: pipeline.Part,
     most: int = 4000,

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import ml_collections
 import numpy as np
+
+from bone_age_tf.settings import Config
 
 TargetsFn = Callable[..., tuple]
 """From inputs, ages [B, 1] and, where images differ in weight, weights [B], to what `fit` takes."""
@@ -16,7 +17,7 @@ class TrainingData(Protocol):
     def labels(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Returns N ids, sexes [N] and ages in months [N] of all training and validation images."""
 
-    def training_ids(self, config: ml_collections.ConfigDict) -> list[str]:
+    def training_ids(self, config: Config) -> list[str]:
         """Returns the ids of the images that train, without those that the config leaves out.
 
         Raises:
@@ -25,7 +26,7 @@ class TrainingData(Protocol):
 
     def training_batches(
         self,
-        config: ml_collections.ConfigDict,
+        config: Config,
         stages: Sequence[tuple[int, int]],
         seed: int,
         start_step: int,
@@ -44,5 +45,5 @@ class TrainingData(Protocol):
             What `keras.Model.fit` takes.
         """
 
-    def validation_batches(self, config: ml_collections.ConfigDict, targets_fn: TargetsFn) -> Any:
+    def validation_batches(self, config: Config, targets_fn: TargetsFn) -> Any:
         """Returns each validation image once, in a fixed order."""
