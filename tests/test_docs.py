@@ -22,11 +22,15 @@ MONTHS = 1.0
 
 
 def snippets(root):
-    """Returns the Python blocks of the README and the documentation, by place."""
+    """Returns the Python blocks of the README and the documentation, by place.
+
+    Blocks that cannot be run here, such as trainings, are marked `py` and not `python`.
+    """
     found = {}
-    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for path in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
         blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
-        found |= {f"{path.name} {place}": block for place, block in enumerate(blocks)}
+        name = path.relative_to(root)
+        found |= {f"{name} {place}": block for place, block in enumerate(blocks)}
     return found
 
 
