@@ -3,6 +3,7 @@ import json
 import pytest
 
 from bone_age_tf import config as configs
+from bone_age_tf import schema
 from bone_age_tf.config_ranges import RANGES
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.catalog import MODELS
@@ -70,7 +71,7 @@ def test_an_impossible_value_is_refused_with_its_range(key, text):
         load((key, text))
 
 
-@pytest.mark.parametrize("dataset", configs.DATASETS)
+@pytest.mark.parametrize("dataset", schema.DATASETS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_numeric_setting_has_a_range_that_its_default_is_in(model, dataset):
     settings = configs.flat(configs.load_config(model, dataset))
