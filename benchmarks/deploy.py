@@ -245,9 +245,9 @@ def loopback(folder: Path, name: str) -> Iterator[dict[str, int]]:
 def measure_server(rounds: int, requests: int, clients: int) -> None:
     """Measures what a server adds to the model, then asks it with many clients at once."""
     import tensorflow as tf
-    from bone_age_tf.inference.server import Address, connect
 
     from bone_age_tf.prepare import draw_films
+    from bone_age_tf.serving.connection import Address, connect
 
     films = draw_films([36.0, 84.0, 132.0, 180.0], SIZE_PX)
     image = np.random.default_rng(0).uniform(0, 255, (1, SIZE_PX, SIZE_PX, 1)).astype(np.float32)

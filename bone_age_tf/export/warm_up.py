@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bone_age_tf import schema
-from bone_age_tf.serving_messages import predict_request, prediction_log
+from bone_age_tf.serving.messages import predict_request, prediction_log
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 """Where TensorFlow Serving looks for them, below a version's folder."""
