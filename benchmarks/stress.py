@@ -5,7 +5,7 @@ python benchmarks/stress.py --input=cases.csv
 Runs an export on each image of a table (columns image,sex,age_months) as it is and under 33
 transformations (`bone_age_tf.evaluation.stress`), and prints for each how the error changes, how
 many cases move by more than 12 months and how many are refused. Films are checked first, as in
-prediction, where the exports hold a film check; `--nocheck_films` reads them as they are.
+prediction, where the exports hold a film check; `--noquality_check` reads them as they are.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--input", required=True, help="CSV with image,sex,age_months")
     parser.add_argument("--model", help="default: the one that is shipped")
     parser.add_argument("--variant", help="default: the one that prediction takes")
-    parser.add_argument("--nocheck_films", action="store_true")
+    parser.add_argument("--noquality_check", action="store_true")
     parser.add_argument("--exports_dir", type=Path, default=Path("exports"))
     options = parser.parse_args()
     cases = [
@@ -53,7 +53,7 @@ def main() -> None:
         options.model,
         variant=options.variant,
         exports_dir=options.exports_dir,
-        quality_check=not options.nocheck_films,
+        quality_check=not options.noquality_check,
     )
     found = answers(reader, cases)
     ages = np.array([case.age_months for case in cases])

@@ -149,7 +149,7 @@ def begin_run(
         seed: of every random choice.
         dataset: dataset or dataset/config; None for the config's.
         data: where the dataset comes from.
-        precision: one of `config.PRECISIONS`.
+        precision: one of `schema.PRECISIONS`.
         exports_dir: where exports go.
 
     Raises:

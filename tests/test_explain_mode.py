@@ -46,7 +46,7 @@ def test_cases_become_pictures_a_page_and_a_table(root, hands, tmp_path, capsys,
             f"--model={SHIPPED_MODEL}",
             f"--output={folder}",
             "--methods=crm_months,crm",
-            "--nocheck_films",
+            "--noquality_check",
         ]
     )
     assert status == 1  # one file is broken, as predict says it

@@ -45,5 +45,5 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     require_writable_folder(current.exports_dir)
     path = values.calibration
     site = None if path is None else read_site_calibration(Path(path))
-    current.export(values.formats, calibration=site, check_films=values.quality_check)
+    current.export(values.formats, calibration=site, quality_check=values.quality_check)
     return EXIT_OK

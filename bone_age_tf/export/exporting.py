@@ -27,7 +27,7 @@ WARM_UP_AGES_MONTHS = (30.0, 84.0, 144.0, 192.0)
 def export(
     current: Run,
     calibration: SiteCalibration | None = None,
-    check_films: bool = True,
+    quality_check: bool = True,
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> dict:
     """Exports the best checkpoint as a new version and prints the parity of its forms.
@@ -53,7 +53,7 @@ def export(
         "metrics": {"n": metrics["n"], **metrics["overall"]},
         "training": {"seed": current.seed, "config": configs.flat(config)},
     }
-    film_check = load_film_check(current.exports_dir) if check_films else None
+    film_check = load_film_check(current.exports_dir) if quality_check else None
     checked = "films are checked" if film_check else "films are not checked"
     print(f"exporting: SavedModel ({checked}), LiteRT {', '.join(formats)}")
     learned = familiarity(current)

@@ -135,7 +135,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     Args:
         image: [H, W, 1], any numeric type.
         size_px: side of the result.
-        mode: see `bone_age_tf.images.reading.resize`.
+        mode: see `bone_age_tf.images.resizing.resize`.
 
     Returns:
         [size_px, size_px, 1] float32.
@@ -155,7 +155,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
 
 
 def trim_margins(image: tf.Tensor) -> tf.Tensor:
-    """Cuts margins off [H, W, 1]; see `bone_age_tf.images.reading.trim_margins`."""
+    """Cuts margins off [H, W, 1]; see `bone_age_tf.images.resizing.trim_margins`."""
     greys = tf.cast(tf.round(tf.cast(image[..., 0], tf.float32)), tf.int32)
     black = image[..., 0] <= tf.cast(BLACK, image.dtype)
     top, bottom, left, right = tf.unstack(inner_box(greys, black))

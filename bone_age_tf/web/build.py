@@ -58,7 +58,7 @@ def build_page(
     bundle: Bundle,
     output: Path,
     variant: str | None = None,
-    check_films: bool = True,
+    quality_check: bool = True,
     compress: bool = True,
 ) -> Page:
     """Builds the page; an earlier one in the same place is replaced as a whole.
@@ -67,7 +67,7 @@ def build_page(
         bundle: the model's export.
         output: folder of the page; folders above it are made.
         variant: which of the export's files; None for the most exact.
-        check_films: whether the page rejects and corrects radiographs, where there is a network
+        quality_check: whether the page rejects and corrects radiographs, where there is a network
             for it.
         compress: whether each file is written compressed too.
 
@@ -81,7 +81,7 @@ def build_page(
     _check_output(output)
     variant = bundle.variant(variant)
     bundle.predictor(variant)  # raises an error where it cannot be used
-    check = catalog.find_network(schema.FILM_CHECK, bundle.exports_dir) if check_films else None
+    check = catalog.find_network(schema.FILM_CHECK, bundle.exports_dir) if quality_check else None
     if check is not None:
         QualityChecker.load(check)  # likewise
     modules = litert_js.install(SOURCES)
@@ -90,7 +90,7 @@ def build_page(
         folder = Path(temporary) / "page"
         _copy_sources(folder)
         litert_js.copy_runtime(modules, folder / _RUNTIME)
-        settings = _settings(variant, check_films)
+        settings = _settings(variant, quality_check)
         settings["model"] = copied = _copy_model(bundle.folder, variant, folder)
         model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
         settings["threads"] = model_bytes >= THREADS_FROM_BYTES
@@ -141,12 +141,12 @@ def _copy_model(source: Path, variant: str, page: Path) -> dict:
     return {"folder": f"{_MODELS}/{name}", "file": file, "version": metadata["version"]}
 
 
-def _settings(variant: str, check_films: bool) -> dict:
+def _settings(variant: str, quality_check: bool) -> dict:
     """What the page's code needs to do the same as the Python code."""
     return {
         "signature": schema.SERVING_SIGNATURE,
         "variant": variant,
-        "refuses_unfamiliar": check_films,
+        "refuses_unfamiliar": quality_check,
         "columns": schema.RESULT_COLUMNS,
         "both_sexes": BOTH_SEXES,
         "luma": decoding.LUMA,

@@ -75,6 +75,6 @@ def test_films_in_a_black_frame_do_not_stop_an_export(run_of, drawn, resize):
 
 def test_without_a_film_check_a_frame_stays(run_of, drawn):
     run = run_of([np.pad(film, 40) for film in drawn], "pad")
-    measured = exporting.export(run, check_films=False, formats=["float32"])["parity"]
+    measured = exporting.export(run, quality_check=False, formats=["float32"])["parity"]
     assert measured["saved_model"]["from_bytes"] == len(drawn)
     assert measured["saved_model"]["max_months"] < 0.1

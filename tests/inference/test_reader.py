@@ -188,7 +188,7 @@ def test_training_from_python(tmp_path, monkeypatch):
     )  # fmt: skip
     run = ba.train(config, "runs/x", dataset="hand_phantom/tiny")
     assert run.evaluate()["n"] == 16
-    exported = run.export(["float32"], check_films=False)
+    exported = run.export(["float32"], quality_check=False)
     assert exported["folder"] == "exports/cnn/1"
     assert len(run.explain(count=2)) == 2
     result = ba.load("cnn", quality_check=False).read(np.full((64, 64), 90, np.uint8), "f")

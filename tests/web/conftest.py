@@ -95,7 +95,7 @@ def address(page_folder):
 @pytest.fixture(scope="session")
 def trusting_address(modules, root, tmp_path_factory):
     """The page that reads every film."""
-    folder = _built(root, tmp_path_factory.mktemp("web") / "page", check_films=False)
+    folder = _built(root, tmp_path_factory.mktemp("web") / "page", quality_check=False)
     with _served(folder) as url:
         yield url
 

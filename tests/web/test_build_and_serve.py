@@ -76,12 +76,12 @@ def test_the_policy_is_the_same_in_the_page_the_server_and_the_manual():
 
 def test_the_version_changes_with_the_content(exported, modules, root, tmp_path):
     versions = set()
-    for check_films in (True, False, True):
-        page = build_page(exported, tmp_path / "page", check_films=check_films, compress=False)
+    for quality_check in (True, False, True):
+        page = build_page(exported, tmp_path / "page", quality_check=quality_check, compress=False)
         versions.add(page.version)
         settings = json.loads((page.folder / "settings.json").read_text())
-        assert (settings["film_check"] is not None) == check_films
-        assert (page.folder / "models" / "film_check").exists() == check_films
+        assert (settings["film_check"] is not None) == quality_check
+        assert (page.folder / "models" / "film_check").exists() == quality_check
     assert len(versions) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["page"]  # nothing is left beside it
 

@@ -101,7 +101,7 @@ def visit_model(visit, serve, exports, modules, tmp_path):
 
     def open_page(name):
         page = build_page(
-            Bundle.open(exports / name / "3"), tmp_path / name, check_films=False, compress=False
+            Bundle.open(exports / name / "3"), tmp_path / name, quality_check=False, compress=False
         )
         servers.append(serve(page.folder))
         return visit(servers[-1].__enter__())
