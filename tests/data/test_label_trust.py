@@ -1,4 +1,5 @@
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -76,17 +77,6 @@ def test_training_sees_what_is_trusted_with_its_weight(phantoms):
         assert np.sum(weight == 1) == 7
 
 
-@pytest.mark.slow
-def test_a_run_trains_on_what_is_left(tiny_config, phantoms, tmp_path):
-    table = pipeline.read_table(phantoms, TRAIN)
-    lines = "".join(f"{image_id}\n" for image_id in table.image_id[:30])
-    tiny_config.leave_out = written(tmp_path / "out.csv", f"image_id\n{lines}")
-    parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
-    fitting.fit(tiny_config, PreparedData(phantoms, parts), tmp_path / "run", 0)
-    record = (tmp_path / "run" / "checkpoints" / "finished.json").read_text()
-    assert '"training_images": 18' in record and '"steps": 4' in record
-
-
 def test_rare_ages_of_a_sex_weigh_more():
     sex = np.array([0, 0, 0, 0, 1, 0])
     ages = np.array([100.0, 101, 102, 103, 100, 30])
@@ -103,17 +93,19 @@ def test_rare_ages_of_a_sex_weigh_more():
     assert rare["1000"] == 5
 
 
-@pytest.mark.parametrize("mixing", ["pairing", "mixup"])
-def test_a_run_trains_with_balance_and_mixed_images(phantoms, tiny_config, tmp_path, mixing):
+def test_a_run_trains_with_balance_and_mixed_ages(phantoms, tiny_config, tmp_path):
     tiny_config.update(balance=0.5, epochs=1)
-    tiny_config.augmentation.update({mixing: 0.5, "grey_match": 0.5})
+    tiny_config.augmentation.update(mixup=0.5, grey_match=0.5)
     parts = pipeline.choose_parts(list(phantoms.info.splits), 0.1, True)
     assert fitting.fit(tiny_config, PreparedData(phantoms, parts), tmp_path, 0).exists()
 
 
 @pytest.mark.slow
-def test_neither_table_touches_the_validation_part(tiny_config, phantoms, tmp_path):
-    """An audit's tables may name held-out images too; figures are measured on all of them."""
+def test_a_run_trains_on_what_is_left_and_validates_on_all(tiny_config, phantoms, tmp_path):
+    """An audit's tables may name held-out images too; figures are measured on all of them.
+
+    Images are paired in this run, and ages balanced, too.
+    """
     parts = pipeline.choose_parts(["train"], 0.3, use_validation_split=False)
     train, held_out = (
         pipeline.read_table(phantoms, parts[name]) for name in ("train", "validation")
@@ -121,12 +113,17 @@ def test_neither_table_touches_the_validation_part(tiny_config, phantoms, tmp_pa
     left_out = [*held_out.image_id, *train.image_id[:10]]
     lines = "".join(f"{name},0.1\n" for name in held_out.image_id)
     with tiny_config.unlocked():
-        tiny_config.epochs = 1
+        tiny_config.update(balance=0.5, epochs=1)
+        tiny_config.augmentation.update(pairing=0.5, grey_match=0.5)
         tiny_config.leave_out = written(tmp_path / "out.csv", "\n".join(["image_id", *left_out]))
         tiny_config.trust = written(tmp_path / "trust.csv", f"image_id,trust\n{lines}")
     data = PreparedData(phantoms, parts)
     assert data.training_ids(tiny_config) == train.image_id[10:]
     fitting.fit(tiny_config, data, tmp_path / "run", 0)
+    record = json.loads((tmp_path / "run" / "checkpoints" / "finished.json").read_text())
+    left = len(train.image_id) - 10
+    assert record["training_images"] == left
+    assert record["steps"] == left // tiny_config.batch_size
     current = runs.Run(tmp_path / "run", tiny_config, phantoms, parts, 0, tmp_path / "exports")
     predictions = runs.predictions_of(current, "validation")
     assert list(predictions.image_id) == held_out.image_id
