@@ -36,7 +36,11 @@ fitting.fit(config, data, folder / "jax", 0)
 
 
 def run_jax(root, folder):
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiling takes longer than running
+    }
     done = subprocess.run(
         [sys.executable, "-c", TRAIN, str(folder)],
         cwd=root,
