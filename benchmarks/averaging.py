@@ -18,13 +18,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import cv2
 import keras
 import numpy as np
-from explanations import saved_network
 
 from bone_age_tf import schema
 from bone_age_tf.bundle import Bundle
 from bone_age_tf.data import pipeline
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training.initial_weights import mean_weights
+from explanations import saved_network
 
 VIEWS = {
     "turned by 5 degrees": (5, 1.0, 0, False),

@@ -175,15 +175,14 @@ class Bundle:
             ModelError: there is no such export, or it cannot be used; the message lists those that
                 there are and the command that makes one.
         """
+        name = catalog.default_model(exports_dir) if model is None else model
         for place in catalog.search_path(exports_dir):
-            known = catalog.exported_versions(place)
-            name = catalog.default_model(known) if model is None else model
-            folders = known.get(name or "", [])
+            folders = catalog.exported_versions(place).get(name, [])
             if version is not None:
                 folders = [folder for folder in folders if int(folder.name) == version]
             if folders:
                 return cls.open(folders[-1])
-        raise ModelError(_not_found(model or catalog.SHIPPED_MODEL, exports_dir, version))
+        raise ModelError(_not_found(name, exports_dir, version))
 
     @property
     def exports_dir(self) -> Path:

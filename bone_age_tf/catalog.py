@@ -6,7 +6,6 @@ Standard library only.
 import functools
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bone_age_tf import schema
@@ -73,10 +72,17 @@ def list_exports(exports_dir: str | Path | None = None) -> dict[str, list[int]]:
     return {name: sorted(numbers) for name, numbers in found.items()}
 
 
-def default_model(known: Mapping[str, Sequence[Path]]) -> str | None:
-    """Returns the shipped model where it is among exports, else the one exported last."""
-    newest = {name: folders[-1] for name, folders in known.items() if name not in schema.CHECKERS}
-    if SHIPPED_MODEL in newest:
+def default_model(exports_dir: str | Path | None = None) -> str:
+    """Returns the shipped model where it is among the exports, else the model exported last.
+
+    A model of the user's own in the working directory does not take the shipped one's place.
+    """
+    dates: dict[str, float] = {}
+    for place in search_path(exports_dir):
+        for name, folders in exported_versions(place).items():
+            if name not in schema.CHECKERS:
+                date = (folders[-1] / schema.METADATA_FILE).stat().st_mtime
+                dates[name] = max(date, dates.get(name, date))
+    if SHIPPED_MODEL in dates or not dates:
         return SHIPPED_MODEL
-    by_date = {name: (at / schema.METADATA_FILE).stat().st_mtime for name, at in newest.items()}
-    return max(by_date, key=by_date.__getitem__, default=None)
+    return max(dates, key=dates.__getitem__)

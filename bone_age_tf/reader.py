@@ -227,7 +227,7 @@ class Reader:
             status,
             reasons,
             prepared.corrections,
-            self.quality_checker is not None,
+            self.quality_checker is not None and prepared.image is not None,
             self.model,
         )
 

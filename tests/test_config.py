@@ -1,9 +1,11 @@
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
 from bone_age_tf import config as configs
-from bone_age_tf import schema
+from bone_age_tf import schema, settings
 from bone_age_tf.config_ranges import RANGES
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.models.catalog import MODELS
@@ -161,3 +163,17 @@ def test_a_missing_or_broken_record_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConfigError, match="not a saved config"):
         configs.read_config(tmp_path / "config.json")
+
+
+def test_the_typed_settings_are_those_of_the_models():
+    """`settings.py` is for type checkers, so that nothing else would notice a missing key."""
+    tree = ast.parse(Path(settings.__file__).read_text())
+    typed = {
+        node.name: {each.target.id for each in node.body if isinstance(each, ast.AnnAssign)}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    keys = set().union(*(configs.flat(configs.load_config(m, "rsna_bone_age")) for m in MODELS))
+    grouped = {key.partition(".")[2] for key in keys if "." in key}
+    assert typed["Augmentation"] == grouped
+    assert typed["Config"] == {key for key in keys if "." not in key} | {"augmentation"}

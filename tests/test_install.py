@@ -96,18 +96,24 @@ def run(base, place, *words):
     )
 
 
+def run_python(base, place, code):
+    """Runs code in the environment, outside the clone."""
+    return subprocess.run(
+        [base / "bin" / "python", "-c", code],
+        cwd=place,
+        env=variables(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_the_base_environment_has_no_tensorflow(base, tmp_path):
     code = (
         "import importlib.util as u; "
         "print([u.find_spec(m) for m in ('tensorflow', 'keras', 'tf_explain', 'ml_collections')])"
     )
-    done = subprocess.run(
-        [base / "bin" / "python", "-c", code],
-        cwd=tmp_path,
-        env=variables(),
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(base, tmp_path, code)
     assert done.stdout.strip() == "[None, None, None, None]"
 
 
@@ -136,13 +142,7 @@ def test_it_can_be_used_from_python(base, tmp_path):
         "import bone_age_tf as ba; reader = ba.load(); "
         "print(reader.model, reader.quality_checker is not None, ba.list_exports())"
     )
-    done = subprocess.run(
-        [base / "bin" / "python", "-c", code],
-        cwd=tmp_path,
-        env=variables(),
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(base, tmp_path, code)
     assert done.stdout.startswith("efficientnet_lite0 version"), done.stderr
     assert " True {'efficientnet_lite0': [" in done.stdout
 

@@ -54,7 +54,7 @@ def export(
         "training": {"seed": current.seed, "config": configs.flat(config)},
     }
     film_check = load_film_check(current.exports_dir) if quality_check else None
-    checked = "films are checked" if film_check else "films are not checked"
+    checked = "with the quality check" if film_check else "without a quality check"
     print(f"exporting: SavedModel ({checked}), LiteRT {', '.join(formats)}")
     learned = familiarity(current)
     calibrating = _cases(current, "train", config.calibration_images, _for_calibration)

@@ -118,7 +118,10 @@ def _read(path: Path, reader: str) -> dict[tuple, Result]:
                     "repeat that command, or leave --resume out to begin anew"
                 )
             continue
-        results[tuple(content["case"])] = Result.from_dict(content["result"])
+        try:
+            results[tuple(content["case"])] = Result.from_dict(content["result"])
+        except (KeyError, TypeError):  # written by another version
+            raise InputError(f"{path}: line {number + 1} is damaged; delete the file") from None
     return results
 
 

@@ -31,7 +31,8 @@ class Result:
             (it cannot be read).
         reasons: why there is no prediction; empty where there is one.
         corrections: what the quality check corrected before the prediction, in words.
-        quality_checked: whether the quality check looked at the radiograph.
+        quality_checked: whether the quality check looked at the radiograph; None from a server,
+            whose model may have been exported without one.
         model: name, version and variant of the model.
     """
 
@@ -41,7 +42,7 @@ class Result:
     status: str = OK
     reasons: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
-    quality_checked: bool = False
+    quality_checked: bool | None = False
     model: str = ""
 
     @property

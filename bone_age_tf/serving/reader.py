@@ -104,10 +104,10 @@ class ServerReader:
         }
         prefix = f"{reasons.TEXTS[reasons.Reason.CORRECTED]} "
         corrections = (texts[0].removeprefix(prefix),) if texts[0] else ()
-        return Result(case.image, sex_name(case.sex), by_sex, OK, (), corrections, True, self.model)
+        return Result(case.image, sex_name(case.sex), by_sex, OK, (), corrections, None, self.model)
 
     def _failed(self, case: Case, reason: str, status: str = FAILED) -> Result:
-        return Result(case.image, sex_name(case.sex), {}, status, (reason,), (), True, self.model)
+        return Result(case.image, sex_name(case.sex), {}, status, (reason,), (), None, self.model)
 
 
 def _prediction(outputs: dict[str, np.ndarray], place: int) -> Prediction:

@@ -114,6 +114,17 @@ def test_standard_output_holds_the_table_alone(exports, table, capsys):
     assert "Written to" not in printed.err
 
 
+def test_results_of_another_version_are_named(exports, table, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "out.csv"
+    restore = interrupt_after(monkeypatch, 2)
+    predict(table, None, exports, "bins", "float32", output)
+    restore()
+    part = journal_path(output)
+    part.write_text(part.read_text().replace('"result"', '"rows"'))
+    assert predict(table, None, exports, "bins", "float32", output, resume=True) == 2
+    assert "line 2 is damaged; delete the file" in capsys.readouterr().err
+
+
 def test_the_journal_is_lines_of_json(exports, table, tmp_path, monkeypatch):
     output = tmp_path / "out.csv"
     interrupt_after(monkeypatch, 2)
