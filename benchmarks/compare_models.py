@@ -26,7 +26,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 import tensorflow as tf
-from seeds import measure_all, results
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -40,6 +39,7 @@ from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training import prediction
 from bone_age_tf.training.initial_weights import initialise
+from seeds import measure_all, results
 
 WARM_STEPS, TIMED_STEPS = 3, 10
 

@@ -44,10 +44,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import cv2
 import numpy as np
-from compare_models import fit_steps
-from parts_and_attention import prepared
 from scipy.stats import spearmanr
-from seeds import measure_all, results
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -59,6 +56,9 @@ from bone_age_tf.explain.places import box_map
 from bone_age_tf.models.build import load_network
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
+from compare_models import fit_steps
+from parts_and_attention import prepared
+from seeds import measure_all, results
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 FAILS = 0.5

@@ -12,7 +12,6 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from corrections import larger_films
 from tqdm import tqdm
 
 from bone_age_tf import reasons
@@ -22,6 +21,7 @@ from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.quality.checker import QualityChecker, count_levels, sample_greys
 from bone_age_tf.reader import load
 from bone_age_tf.schema import FEMALE
+from corrections import larger_films
 
 LEVELS = (4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48)
 GROUPS = (1, 4, 6, 8, 10, 12, 13, 14, 16, 20, 24, 32, 256)

@@ -31,8 +31,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from bone_age_datasets.hand_phantom import truth
-from compare_models import fit_steps
-from seeds import measure_all, print_table
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -45,6 +43,8 @@ from bone_age_tf.models.resnet import BasicResidualNetwork
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions.boxes import padded_boxes, read_annotation
 from bone_age_tf.training.losses import build_losses
+from compare_models import fit_steps
+from seeds import measure_all, print_table
 
 BATCH = 16
 ARMS = {

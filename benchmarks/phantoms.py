@@ -27,12 +27,12 @@ import numpy as np
 import tensorflow as tf
 from bone_age_datasets.hand_phantom.examples import make_example, make_examples
 from bone_age_datasets.hand_phantom.population import PhantomSettings
-from seeds import measure_all, print_table
-from small_network import VIEWS, Arrays, look_at, mae, predict, small_network, some, train
 
 from bone_age_tf.data import pipeline
 from bone_age_tf.images import graph_reading
 from bone_age_tf.prepare import prepare_dataset
+from seeds import measure_all, print_table
+from small_network import VIEWS, Arrays, look_at, mae, predict, small_network, some, train
 
 ALIKE = {"variety": 0.3}
 """Films much alike, as in the default dataset: what is asked is whether the bones can be read."""

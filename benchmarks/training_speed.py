@@ -68,6 +68,7 @@ def measure_keras(name: str, size_px: int, batch: int, steps: int, precision: st
 def measure_pytorch(name: str, size_px: int, batch: int, steps: int, precision: str) -> float:
     """Returns images a second of the same graph in PyTorch: channels last, AdamW, autocast."""
     import torch
+
     from plain_pytorch import NETWORKS
 
     torch.manual_seed(0)

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from light_exports import *  # noqa: F403  (its fixtures are of several rooms)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

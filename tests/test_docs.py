@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from image_files import png
 from PIL import Image
 
 from bone_age_tf.bundle import Bundle
@@ -15,6 +14,7 @@ from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images.encoded_pieces import GREY
 from bone_age_tf.images.reading import read_radiograph
 from bone_age_tf.prepare import draw_films
+from image_files import png
 
 ROUNDED = 0.06
 MONTHS = 1.0

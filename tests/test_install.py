@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import faulty_films
 from packaging.requirements import Requirement
 from PIL import Image
 
 from bone_age_tf.prepare import draw_films
 from bone_age_tf.reader import load
+from image_files import faulty_films
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from command_words import predict
 from PIL import Image
 
 from bone_age_tf import schema
@@ -16,6 +15,7 @@ from bone_age_tf.catalog import SHIPPED_MODEL, exported_versions
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.reader import load
+from command_words import predict
 
 MOST_BYTES = 25e6
 RSNA = "shared/rsna_bone_age"

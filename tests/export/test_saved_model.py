@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import faulty_films
 from made_films import encode
 from PIL import Image
 
@@ -22,6 +21,7 @@ from bone_age_tf.inference.cases import Case
 from bone_age_tf.quality.publish import load_film_check
 from bone_age_tf.reader import load
 from bone_age_tf.reasons import TEXTS, Reason
+from image_files import faulty_films
 
 SIGNATURES = ("serving_default", "tensors", "explain")
 EXIF_TURNED = Image.Exif()

@@ -12,7 +12,6 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_words import predict
 from made_films import encode
 from tensorflow_serving.apis import (
     predict_pb2,
@@ -25,6 +24,7 @@ from bone_age_tf.errors import ServerError
 from bone_age_tf.export import warm_up
 from bone_age_tf.serving import messages
 from bone_age_tf.serving.connection import Address, connect
+from command_words import predict
 
 OUTPUTS = {
     "age_months",

@@ -5,6 +5,13 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+
+from bone_age_tf.errors import RadiographError
+from bone_age_tf.images import encoded_header, graph_reading
+from bone_age_tf.images.reading import read_radiograph
+from bone_age_tf.quality.graph import look_at_files
+from bone_age_tf.reasons import TEXTS
 from image_files import (
     burdened_files,
     every_file,
@@ -13,13 +20,6 @@ from image_files import (
     smooth,
     spoiled_sixteen_bits,
 )
-from PIL import Image
-
-from bone_age_tf.errors import RadiographError
-from bone_age_tf.images import encoded_header, graph_reading
-from bone_age_tf.images.reading import read_radiograph
-from bone_age_tf.quality.graph import look_at_files
-from bone_age_tf.reasons import TEXTS
 
 JPEG_STEP = 2.1
 """Of 255: colour conversion of JPEG files rounds differently by up to a grey level or two."""

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import png
 from PIL import Image
 
 from bone_age_tf import schema
 from bone_age_tf.images import graph_reading, reading, resizing
 from bone_age_tf.images.encoded_pieces import GREY
+from image_files import png
 
 RNG = np.random.default_rng(0)
 

@@ -3,13 +3,13 @@ import struct
 
 import numpy as np
 import pytest
-from image_files import CHANNELS, png
 from PIL import Image
 
 from bone_age_tf import reasons
 from bone_age_tf.errors import RadiographError
 from bone_age_tf.images.encoded_pieces import GREY, GREY_ALPHA, PALETTE, RGB, RGBA
 from bone_age_tf.images.reading import read_radiograph
+from image_files import CHANNELS, png
 
 
 def encoded(pixels, form="PNG", orientation=None, mode=None, **options):

@@ -3,13 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
-from command_words import calibrate, predict
 from PIL import Image
 
 from bone_age_tf import cli
 from bone_age_tf.bundle import Bundle
 from bone_age_tf.errors import ModelError
 from bone_age_tf.evaluation.site_calibration import read_site_calibration
+from command_words import calibrate, predict
 
 
 def write_site(folder, shift, cases=60):

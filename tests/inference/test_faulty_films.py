@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from image_files import faulty_films
 from PIL import Image
 
 from bone_age_tf.catalog import SHIPPED_MODEL
@@ -12,6 +11,7 @@ from bone_age_tf.images.resizing import to_uint8
 from bone_age_tf.prepare import draw_films
 from bone_age_tf.reader import load
 from bone_age_tf.reasons import MARGINS_CROPPED, TEXTS, Reason
+from image_files import faulty_films
 
 COARSE_MONTHS = 8.0
 """Sixteen levels show a drawn hand less well."""

@@ -6,7 +6,6 @@ import stat
 
 import numpy as np
 import pytest
-from command_words import predict
 from PIL import Image
 
 from bone_age_tf import cli, files
@@ -17,6 +16,7 @@ from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.result_table import ResultTable
 from bone_age_tf.reader import load
 from bone_age_tf.schema import RESULT_COLUMNS
+from command_words import predict
 
 
 def save(path, value=100, mode="L", **options):

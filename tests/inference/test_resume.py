@@ -4,13 +4,13 @@ import csv
 import json
 
 import pytest
-from command_words import predict
 from PIL import Image
 
 from bone_age_tf import cli
 from bone_age_tf.commands import EXIT_INTERRUPTED
 from bone_age_tf.inference.journal import journal_path
 from bone_age_tf.reader import Reader
+from command_words import predict
 
 
 @pytest.fixture

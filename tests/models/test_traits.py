@@ -5,7 +5,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from toy_network import SCORE
 
 from bone_age_tf import config as configs
 from bone_age_tf.config import base_config, minutes_on_two_cores
@@ -16,6 +15,7 @@ from bone_age_tf.models.build import build_model, build_served_model, model_trai
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training.initial_weights import require_source
+from toy_network import SCORE
 
 
 @pytest.fixture

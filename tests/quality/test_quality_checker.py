@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from command_words import predict
 from PIL import Image
 
 from bone_age_tf.bundle import load_quality_checker
@@ -18,6 +17,7 @@ from bone_age_tf.quality.checker import (
 )
 from bone_age_tf.quality.samples import posed
 from bone_age_tf.reasons import POSE_CORRECTIONS
+from command_words import predict
 
 SIZE = 16
 

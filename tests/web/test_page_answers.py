@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from image_files import faulty_films
 from PIL import Image, ImageOps
 
 from bone_age_tf import schema
@@ -17,6 +16,7 @@ from bone_age_tf.inference.result import REJECTED
 from bone_age_tf.reader import load
 from bone_age_tf.reasons import GREYS_INVERTED, POSE_CORRECTIONS
 from bone_age_tf.schema import RESULT_COLUMNS
+from image_files import faulty_films
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from image_files import chunk, every_file, png
 from PIL import Image, ImageCms, PngImagePlugin
 
 from bone_age_tf.errors import RadiographError
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.images.encoded_pieces import GREY
+from image_files import chunk, every_file, png
 
 pytestmark = pytest.mark.slow
 
