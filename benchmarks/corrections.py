@@ -79,7 +79,7 @@ def variants(film: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
 def outputs_of(checker: QualityChecker, film: np.ndarray) -> tuple[np.ndarray, float, bool]:
     """Returns the probabilities of poses, that of inversion, and whether the hand's rim is dark."""
     film = resizing.trim_margins(film)
-    outputs = checker.ask(resizing.resize(film, checker.size_px, "pad"))
+    outputs = checker.run_network(resizing.resize(film, checker.size_px, "pad"))
     dark = float(outputs[schema.FILM_INVERTED][0, 0])
     return outputs[schema.FILM_POSE][0], dark, has_dark_rim(sample_greys(film))
 

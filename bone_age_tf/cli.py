@@ -15,7 +15,7 @@ from absl import flags
 
 import bone_age_tf
 from bone_age_tf.commands import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, shared_flags
-from bone_age_tf.commands.catalog import MODES, load_mode
+from bone_age_tf.commands.catalog import FORMER_NAMES, MODES, load_mode
 from bone_age_tf.errors import BoneAgeError, ConfigError, MissingExtraError, require_known
 from bone_age_tf.extras import named_extras
 from bone_age_tf.native_output import native_stderr_held_back
@@ -109,6 +109,7 @@ def _split_mode(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
         else:
             others.append(argument)
     if mode is not None:
+        mode = FORMER_NAMES.get(mode, mode)
         require_known("mode", mode, MODES)
     return mode, others
 

@@ -170,15 +170,15 @@ def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(quality_training, "STEPS", 2)
     monkeypatch.setattr(quality_training, "TESTS", 500)
-    assert cli.main(["--mode=train_film_check", "--dataset=hand_phantom/tiny"]) == 0
+    assert cli.main(["--mode=train_quality_check", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
-    assert "film_check on hand_phantom/tiny/" in printed
+    assert "quality check on hand_phantom/tiny/" in printed
     assert "export: exports/film_check/1" in printed
     metadata = json.loads((tmp_path / "exports/film_check/1/metadata.json").read_text())
     assert metadata["data"]["train_images"] == 48
     assert load_quality_checker("exports") is not None
-    assert cli.main(["--mode=train_film_check", "--config.epochs=2"]) == 2
-    assert "no effect on --mode=train_film_check" in capsys.readouterr().err
+    assert cli.main(["--mode=train_film_check", "--config.epochs=2"]) == 2  # the former name
+    assert "no effect on --mode=train_quality_check" in capsys.readouterr().err
 
 
 def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, eager):

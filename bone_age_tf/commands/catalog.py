@@ -12,21 +12,24 @@ MODES: Final = {
     "predict": "read radiographs with an exported model or a server",
     "calibrate": "correct an exported model for a site, from its own cases",
     "transfer_check": "compare initial weights with random ones on the same budget",
-    "train_film_check": "train the network for the quality check of radiographs",
+    "train_quality_check": "train the network for the quality check of radiographs",
     "train_region_detector": "train the network that finds the ossification regions",
     "audit": "look for wrong labels, copies and unusable images in a dataset",
     "web": "build and serve the page that reads radiographs in the browser",
     "pack": "write a prepared dataset as one compact file",
     "recipe": "train in several stages",
 }
-"""What each mode does; its module in this package has the same name."""
+"""Purpose of each mode by name; the mode's module in this package has the same name."""
+
+FORMER_NAMES: Final = {"train_film_check": "train_quality_check"}
+"""Former names of modes, which are still accepted."""
 
 
 def load_mode(name: str) -> ModuleType:
     """Returns a mode's module, which has `define_flags(values)` and `run(values, overrides)`.
 
-    Importing it imports no TensorFlow; `NEEDS_TENSORFLOW` tells whether `run` does. Optional:
-    `EXAMPLES`, for `--help`; `INPUT_FLAG`, the flag that a bare argument stands for; `RESUMES`,
-    whether the same command continues an interrupted one.
+    Importing it does not import TensorFlow; `NEEDS_TENSORFLOW` is true if `run` does. Optional
+    attributes: `EXAMPLES`, text for `--help`; `INPUT_FLAG`, the flag whose value may be given as a
+    bare argument; `RESUMES`, whether the same command continues an interrupted one.
     """
     return importlib.import_module(f"bone_age_tf.commands.{name}")

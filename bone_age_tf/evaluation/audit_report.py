@@ -237,7 +237,8 @@ def _film_method(audited: Audited) -> str:
     if audited.films is not None:
         return "the quality check"
     return (
-        "nothing: there is no quality check in the exports; make one with `--mode=train_film_check`"
+        "nothing: there is no quality check in the exports; make one with "
+        "`--mode=train_quality_check`"
     )
 
 

@@ -78,11 +78,11 @@ class QualityChecker:
         """
 
         def make(interpreter: Interpreter, content: dict) -> "QualityChecker":
-            found = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
-            found.ask(np.zeros((found.size_px, found.size_px), np.float32))
-            return found
+            checker = cls(interpreter, int(content["size_px"]), float(content["hand_threshold"]))
+            checker.run_network(np.zeros((checker.size_px, checker.size_px), np.float32))
+            return checker
 
-        again = f"{program()} --mode=train_film_check"
+        again = f"{program()} --mode=train_quality_check"
         remedy = f"make it again with: {again}, or use --noquality_check"
         return load_image_network(folder, make, "quality check", remedy)
 
@@ -104,7 +104,7 @@ class QualityChecker:
             return Checked(None, TEXTS[Reason.BLANK])
         if count_levels(greys) < LEAST_LEVELS:
             return Checked(None, TEXTS[Reason.FEW_LEVELS])
-        outputs = self.ask(resizing.resize(image, self.size_px, "pad"))
+        outputs = self.run_network(resizing.resize(image, self.size_px, "pad"))
         kinds = outputs[schema.FILM_KIND][0]
         if kinds[0] < self._hand_threshold:
             return Checked(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
@@ -118,31 +118,31 @@ class QualityChecker:
             image = corrected(image, pose, inverted)
         return Checked(image, "", tuple(corrections))
 
-    def ask(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def run_network(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the network's outputs for an image [size_px, size_px], 0 to 255."""
         with self._lock:
-            found = self._runner(image=image[np.newaxis, :, :, np.newaxis])
-            return {name: np.array(values) for name, values in found.items()}
+            outputs = self._runner(image=image[np.newaxis, :, :, np.newaxis])
+            return {name: np.array(values) for name, values in outputs.items()}
 
 
 def is_too_small(side_px: int, whole_side_px: int) -> bool:
-    """Says whether a film is too small for growth plates to be seen.
+    """Returns whether an image is too small for growth plates to be visible.
 
-    One of just the least size may lose thin margins.
+    An image of just the minimum size may lose thin margins.
 
     Args:
-        side_px: shorter side without the margins.
-        whole_side_px: shorter side with them.
+        side_px: shorter side without the margins, in pixels.
+        whole_side_px: shorter side with the margins, in pixels.
     """
     has_lost_much = 4 * side_px < 3 * whole_side_px
     return side_px < LEAST_SIDE_PX and (has_lost_much or whole_side_px < LEAST_SIDE_PX)
 
 
 def likely_pose(poses: np.ndarray) -> int:
-    """Returns the pose that is corrected, a place in `schema.FILM_POSES`.
+    """Returns the pose to correct, an index in `schema.FILM_POSES`.
 
     Args:
-        poses: [8] probabilities; the latter four are the first four, mirrored.
+        poses: [8] probabilities; the last four are the first four, mirrored.
     """
     turns = poses[:4] + poses[4:]
     turn = int(turns.argmax()) if turns.max() > SURE_TURNED else 0
@@ -150,11 +150,11 @@ def likely_pose(poses: np.ndarray) -> int:
 
 
 def corrected(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
-    """Returns a film [H, W], 0 to 255, upright, a left hand and with bright bones.
+    """Returns an image [H, W], 0 to 255, that shows an upright left hand with bright bones.
 
     Args:
-        image: the film.
-        pose: how it lies, a place in `schema.FILM_POSES`.
+        image: [H, W], 0 to 255.
+        pose: its pose, an index in `schema.FILM_POSES`.
         inverted: whether its bones are dark.
     """
     upright = np.rot90(image, -(pose % 4))
@@ -164,25 +164,25 @@ def corrected(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
 
 
 def sample_greys(image: np.ndarray) -> np.ndarray:
-    """Returns every n-th row and column of a film [H, W], enough to tell its grey levels."""
+    """Returns every n-th row and column of an image [H, W], enough to count grey levels."""
     step = max(1, min(image.shape) // LEVELS_SIDE_PX)
     return image[::step, ::step]
 
 
 def count_levels(greys: np.ndarray) -> int:
-    """Returns how many grey levels [H, W] pixels have, each of a share of them that counts."""
+    """Returns the number of grey levels that hold at least 1 / `LEVEL_SHARE` of pixels [H, W]."""
     counts = np.bincount(np.rint(greys).astype(int).ravel())
     return int(np.count_nonzero(LEVEL_SHARE * counts >= greys.size))
 
 
 def has_dark_rim(greys: np.ndarray) -> bool:
-    """Says whether a hand on a background of one bright grey is darker at its rim than inside.
+    """Returns whether a hand on a uniform bright background is darker at its rim than inside.
 
-    Tissue gets thin at the rim, so a film with bright bones has a dark rim whatever was painted
-    around the hand, and an inverted film a bright one.
+    Soft tissue is thin at the rim of the hand. With bright bones the rim is therefore dark,
+    whatever background was painted around the hand; with inverted grey levels the rim is bright.
 
     Args:
-        greys: [H, W] float32, a film or every n-th row and column of it.
+        greys: [H, W] float32, an image or every n-th row and column of an image.
     """
     levels = np.rint(greys).astype(np.int64)
     background = int(np.bincount(levels.ravel()).argmax())

@@ -1,4 +1,4 @@
-"""Training of the network that checks films before they are read."""
+"""Trains and measures the network of the quality check."""
 
 import dataclasses
 import math
@@ -9,24 +9,26 @@ import keras
 import numpy as np
 
 from bone_age_tf import schema
-from bone_age_tf.quality.network import SIZE_PX, build_film_check
-from bone_age_tf.quality.samples import FilmSamples, make_film_samples
+from bone_age_tf.quality.network import SIZE_PX, build_quality_network
+from bone_age_tf.quality.samples import QualitySamples, make_quality_samples
 from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 64
+"""Number of samples in a training batch."""
 REFUSED_SHARE = 0.0025
-"""Of whole hands that the training has not seen, this share is to be refused."""
-_SAMPLES_A_BATCH_OF_TESTS = 500
+"""Share of held-out whole hands that the threshold rejects."""
+_TEST_BATCH = 500
+"""Number of samples in a batch of the measurement."""
 
 
-class FilmBatches(keras.utils.PyDataset):
-    """Batches for `fit`; the same seed, epoch length and place give the same batch.
+class QualityBatches(keras.utils.PyDataset):
+    """Batches for `fit`; the seed and the batch index determine a batch.
 
     Args:
         hands: [N, S, S] uint8, upright left hands.
-        batches: an epoch.
-        seed: of every choice.
+        batches: number of batches in an epoch.
+        seed: seed of every random choice.
     """
 
     def __init__(self, hands: np.ndarray, batches: int, seed: int):
@@ -38,13 +40,13 @@ class FilmBatches(keras.utils.PyDataset):
 
     def __getitem__(self, place: Tensor) -> tuple[Any, ...]:
         random = np.random.default_rng([self.seed, place])
-        samples = make_film_samples(self.hands, BATCH, SIZE_PX, random)
+        samples = make_quality_samples(self.hands, BATCH, SIZE_PX, random)
         targets = {
             schema.FILM_KIND: samples.kind,
             schema.FILM_POSE: np.maximum(samples.pose, 0),
             schema.FILM_INVERTED: np.maximum(samples.inverted, 0)[:, None],
         }
-        # What cannot be told weighs nothing.
+        # An undefined label has the weight 0.
         weights = {
             schema.FILM_KIND: np.ones(BATCH, np.float32),
             schema.FILM_POSE: (samples.pose >= 0).astype(np.float32),
@@ -54,16 +56,16 @@ class FilmBatches(keras.utils.PyDataset):
 
 
 @dataclasses.dataclass(frozen=True)
-class FilmFigures:
-    """How well films are checked, on hands that the training has not seen.
+class QualityFigures:
+    """Accuracy of the quality check on samples of held-out hands.
 
     Attributes:
-        samples: films drawn.
-        hand_threshold: a film with a lower probability of a whole hand is refused.
-        hands_refused: share of whole hands.
-        refused: share of each other kind, by its name.
-        poses_right: share of whole hands whose pose is told rightly.
-        inversions_right: the same for dark bones.
+        samples: number of samples.
+        hand_threshold: probability of a whole hand below which an image is rejected.
+        hands_refused: share of the whole hands that are rejected.
+        refused: share of each other kind that is rejected, by name of the kind.
+        poses_right: share of the whole hands whose pose is predicted correctly.
+        inversions_right: share of the whole hands whose inversion is predicted correctly.
     """
 
     samples: int
@@ -74,16 +76,16 @@ class FilmFigures:
     inversions_right: float
 
 
-def train_film_check(hands: np.ndarray, steps: int, seed: int) -> keras.Model:
-    """Trains the network.
+def train_quality_check(hands: np.ndarray, steps: int, seed: int) -> keras.Model:
+    """Trains the network of the quality check.
 
     Args:
         hands: [N, S, S] uint8, upright left hands, each stretched to a square.
-        steps: batches of `BATCH`.
-        seed: of the weights and of every sample.
+        steps: number of training steps with batches of `BATCH`.
+        seed: seed of the initial weights and of the samples.
     """
     keras.utils.set_random_seed(seed)
-    network = build_film_check()
+    network = build_quality_network()
     fuse_batch_norms(network)
     warmup = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -98,38 +100,38 @@ def train_film_check(hands: np.ndarray, steps: int, seed: int) -> keras.Model:
     }
     network.compile(optimizer, losses, weighted_metrics={name: ["accuracy"] for name in losses})
     network.fit(
-        FilmBatches(hands, steps, seed), shuffle=False, verbose=1 if sys.stdout.isatty() else 2
+        QualityBatches(hands, steps, seed), shuffle=False, verbose=1 if sys.stdout.isatty() else 2
     )
     return network
 
 
-def measure_film_check(
+def measure_quality_check(
     network: keras.Model, hands: np.ndarray, count: int, seed: int
-) -> FilmFigures:
-    """Measures the network on films drawn from other hands, and sets its threshold.
+) -> QualityFigures:
+    """Measures the network on samples of held-out hands and determines its threshold.
 
     Args:
-        network: trained.
-        hands: [N, S, S] uint8, none of which it was trained on.
-        count: films to draw.
-        seed: of the films.
+        network: the trained network.
+        hands: [N, S, S] uint8, hands that are not in the training data.
+        count: number of samples.
+        seed: seed of the samples.
     """
     random = np.random.default_rng([seed, 10**9])
-    batches: list[tuple[FilmSamples, dict]] = []
-    for _ in range(math.ceil(count / _SAMPLES_A_BATCH_OF_TESTS)):
-        samples = make_film_samples(hands, _SAMPLES_A_BATCH_OF_TESTS, SIZE_PX, random)
+    batches: list[tuple[QualitySamples, dict]] = []
+    for _ in range(math.ceil(count / _TEST_BATCH)):
+        samples = make_quality_samples(hands, _TEST_BATCH, SIZE_PX, random)
         batches.append((samples, network.predict(samples.images, verbose=0)))
     kind = np.concatenate([samples.kind for samples, _ in batches])
     pose = np.concatenate([samples.pose for samples, _ in batches])
     dark = np.concatenate([samples.inverted for samples, _ in batches])
-    said = {
+    outputs_by_name = {
         name: np.concatenate([outputs[name] for _, outputs in batches]) for name in batches[0][1]
     }
-    whole = said[schema.FILM_KIND][:, 0]
+    whole = outputs_by_name[schema.FILM_KIND][:, 0]
     threshold = float(np.quantile(whole[kind == 0], REFUSED_SHARE))
     refused = whole < threshold
-    told_dark = said[schema.FILM_INVERTED][:, 0] > 0.5
-    return FilmFigures(
+    predicted_dark = outputs_by_name[schema.FILM_INVERTED][:, 0] > 0.5
+    return QualityFigures(
         len(kind),
         threshold,
         float(refused[kind == 0].mean()),
@@ -138,6 +140,6 @@ def measure_film_check(
             for place, name in enumerate(schema.FILM_KINDS)
             if place
         },
-        float((said[schema.FILM_POSE].argmax(axis=1) == pose)[kind == 0].mean()),
-        float((told_dark == (dark > 0.5))[kind == 0].mean()),
+        float((outputs_by_name[schema.FILM_POSE].argmax(axis=1) == pose)[kind == 0].mean()),
+        float((predicted_dark == (dark > 0.5))[kind == 0].mean()),
     )

@@ -1,9 +1,10 @@
-"""From the bytes of a batch of files to what the model reads, as TensorFlow graph operations.
+"""The quality check as TensorFlow graph operations, from encoded files to the model's input.
 
-The same look at each film as `bone_age_tf.quality.checker` takes, which tests hold this to. A
-file that cannot be decoded does not fail its batch: files are decoded by a tf.data pipeline inside
-the graph, which leaves out those that raise, and what is missing at its end is damaged. All else
-is outside that pipeline, where TensorFlow optimises the graph once and not for every call.
+The operations do the same as `bone_age_tf.quality.checker`; tests compare the two. A file that
+cannot be decoded does not fail its batch: a tf.data pipeline inside the graph decodes the files and
+skips those that raise an error, and a file that is missing at its end is reported as damaged. All
+other operations are outside that pipeline, where TensorFlow optimises the graph once and not in
+every call.
 """
 
 from dataclasses import dataclass
@@ -36,17 +37,17 @@ from bone_age_tf.reasons import (
 from bone_age_tf.tensors import Tensor
 
 _AT_ONCE = 8
-"""Films of a batch that are worked on at the same time, where there are as many processors."""
+"""Maximum number of images of a batch that are processed in parallel."""
 
 
 @dataclass(frozen=True)
 class FilmCheck:
-    """The network that looks at films.
+    """The trained network of the quality check.
 
     Attributes:
-        network: of `models.film_check`, trained.
-        hand_threshold: a film with a lower probability of a whole hand is refused.
-        version: of its export.
+        network: the trained network, see `quality.network`.
+        hand_threshold: probability of a whole hand below which an image is rejected.
+        version: number of its export.
     """
 
     network: keras.Model
@@ -60,32 +61,33 @@ def look_at_files(
     """Decodes, checks, corrects and resizes each file.
 
     Args:
-        files: [B] string.
-        size_px: side of the images that the model takes.
+        files: [B] string, PNG or JPEG files.
+        size_px: side of the model's input image in pixels.
         resize: one of `schema.RESIZE_MODES`.
-        film_check: None looks at no film and puts none right.
+        film_check: the network of the quality check; None neither rejects nor corrects images.
 
     Returns:
-        `image` [B, size_px, size_px, 1] float32, 0 to 255, black where there is none; `reason` [B]
-        int32, of `Reason`; `pose` [B] int32, which of `schema.FILM_POSES` it had; `inverted` [B]
-        bool, whether its bones were dark; `height` and `width` [B] int32, and `trimmed` [B] bool,
-        whether these are without margins; `wide` [B] bool, whether these took much of it; `other`
-        [B] int32, the place in `OTHER_KINDS` of a file that is no image, -1 for none of them.
+        `image` [B, size_px, size_px, 1] float32, 0 to 255, black for a file that cannot be read;
+        `reason` [B] int32, codes of `Reason`; `pose` [B] int32, index in `schema.FILM_POSES` before
+        the correction; `inverted` [B] bool, whether the bones were dark; `height` and `width` [B]
+        int32, in pixels; `trimmed` [B] bool, whether margins are excluded from height and width;
+        `wide` [B] bool, whether the margins were wide; `other` [B] int32, index in `OTHER_KINDS` of
+        a file that is no PNG or JPEG, -1 if its type is unknown.
     """
     headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
     pixels, decoded = _decode_files(files, headers)
 
     def look(case: Any) -> Tensor:
-        film = _film(pixels, case)
+        film = _decoded_image(pixels, case)
         if film_check is None:
-            return _look(tf.constant(0), graph_reading.resize(film, size_px, resize))
-        return _look_at_film(film, size_px, resize, film_check)
+            return _outcome(tf.constant(0), graph_reading.resize(film, size_px, resize))
+        return _check_image(film, size_px, resize, film_check)
 
     looks = tf.map_fn(
         look,
         headers | decoded,
         parallel_iterations=_AT_ONCE,
-        fn_output_signature=_LOOK | {"image": tf.TensorSpec([size_px, size_px, 1], tf.float32)},
+        fn_output_signature=_OUTCOME | {"image": tf.TensorSpec([size_px, size_px, 1], tf.float32)},
     )
     too_large = _is_too_large(headers)
     unread = tf.where(too_large, int(Reason.TOO_LARGE), int(Reason.DAMAGED))
@@ -98,13 +100,13 @@ def look_at_files(
 
 
 def other_kind(files: tf.Tensor) -> tf.Tensor:
-    """Returns the place in `OTHER_KINDS` of each file [B], -1 for none of them."""
+    """Returns the index in `OTHER_KINDS` of each file [B], -1 if its type is unknown."""
     heads = tf.strings.join([tf.strings.substr(files, 0, HEAD_BYTES), "\0" * HEAD_BYTES])
-    found = tf.fill(tf.shape(files), -1)
+    kinds = tf.fill(tf.shape(files), -1)
     for number, (place, mark, _) in reversed(list(enumerate(OTHER_KINDS))):
         is_kind = tf.strings.substr(heads, place, len(mark)) == mark.encode("latin-1")
-        found = tf.where(is_kind, number, found)
-    return found
+        kinds = tf.where(is_kind, number, kinds)
+    return kinds
 
 
 _HEADER = {
@@ -114,7 +116,7 @@ _HEADER = {
     "white": tf.TensorSpec([], tf.float32),
     "orientation": tf.TensorSpec([], tf.int64),
 }
-_LOOK = {
+_OUTCOME = {
     "reason": tf.TensorSpec([], tf.int32),
     "pose": tf.TensorSpec([], tf.int32),
     "inverted": tf.TensorSpec([], tf.bool),
@@ -132,13 +134,14 @@ def _is_too_large(headers: dict[str, tf.Tensor]) -> tf.Tensor:
 def _decode_files(
     files: tf.Tensor, headers: dict[str, tf.Tensor]
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns the values of all images, one after another, and where each begins.
+    """Returns the decoded values of all images in one vector, and the location of each image.
 
-    Each call builds the pipeline anew, at a cost that grows with what is in it: so decoding alone.
+    Each call builds the pipeline again, at a cost that grows with the number of its operations, so
+    the pipeline decodes and does nothing else.
 
     Returns:
-        [N] uint16; and of each file `start` [B] int64, `size` [B] int64, 0 where it could not be
-        decoded, and `shape` [B, 3] int32, rows, columns and channels.
+        The values [N] uint16; and for each file `start` [B] int64, `size` [B] int64 (0 for a file
+        that cannot be decoded) and `shape` [B, 3] int32 (rows, columns, channels).
     """
     count = tf.shape(files)[0]
     kinds = tf.where(_is_too_large(headers), encoded_header.NO_IMAGE, headers["kind"])
@@ -149,29 +152,29 @@ def _decode_files(
 
     images = tf.data.Dataset.from_tensor_slices((tf.range(count), files, kinds))
     images = images.map(decode, num_parallel_calls=_AT_ONCE).ignore_errors()
-    # One that is always there, so that there is a batch even of nothing. It is the last.
+    # An empty last element, so that there is a batch even if no file can be decoded.
     none = (count, tf.zeros([0], tf.uint16), tf.zeros([3], tf.int32))
     images = images.concatenate(tf.data.Dataset.from_tensors(none))
     images = images.ragged_batch(tf.cast(count, tf.int64) + 1).with_options(_plain_options())
     places, pixels, shapes = images.get_single_element()
-    found = tf.size(places)
+    decoded = tf.size(places)
     rows = tf.tensor_scatter_nd_update(
-        tf.repeat(found - 1, count + 1), places[:, tf.newaxis], tf.range(found)
+        tf.repeat(decoded - 1, count + 1), places[:, tf.newaxis], tf.range(decoded)
     )[:-1]
     of_rows = {"start": pixels.row_starts(), "size": pixels.row_lengths(), "shape": shapes}
     return pixels.values, {name: tf.gather(values, rows) for name, values in of_rows.items()}
 
 
 def _plain_options() -> tf.data.Options:
-    """Returns options without what only long pipelines gain from."""
+    """Returns options that turn off optimisations, which only long pipelines benefit from."""
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     return options
 
 
-def _film(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns one film [H, W, 1], upright as its file says; a black pixel where there is none."""
+def _decoded_image(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns one image [H, W, 1] in its EXIF orientation, or a black pixel if not decoded."""
     start, size = case["start"], case["size"]
 
     def decoded() -> Tensor:
@@ -182,7 +185,7 @@ def _film(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.cond(size > 0, decoded, lambda: tf.zeros([1, 1, 1]))
 
 
-def _look(
+def _outcome(
     reason: Tensor,
     image: Tensor,
     pose: Tensor = 0,
@@ -204,23 +207,23 @@ def _look(
     }
 
 
-def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck) -> Tensor:
-    """Looks at one film without branches, which cost more than they save."""
+def _check_image(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck) -> Tensor:
+    """Checks, corrects and resizes one image; without branches, which are slower here."""
     image = graph_reading.trim_margins(whole)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     network = film_check.network
     small = graph_reading.resize(image, network.input_shape[1])
-    said = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
-    poses = said[schema.FILM_POSE]
+    outputs = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
+    poses = outputs[schema.FILM_POSE]
     turns = poses[:4] + poses[4:]
     turn = tf.argmax(turns, output_type=tf.int32)
     turn = tf.where(tf.reduce_max(turns) > SURE_TURNED, turn, 0)
     pose = turn + tf.where(tf.reduce_sum(poses[4:]) > SURE_MIRRORED, 4, 0)
-    greys = _some_greys(image)
-    dark = (said[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
+    greys = _sample_greys(image)
+    dark = (outputs[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)
     reason = tf.where((pose > 0) | dark | wide, int(Reason.CORRECTED), int(Reason.NONE))
-    kinds = said[schema.FILM_KIND]
+    kinds = outputs[schema.FILM_KIND]
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
     refused = kinds[0] < film_check.hand_threshold
     reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
@@ -231,25 +234,25 @@ def _look_at_film(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmC
     has_lost_much = 4 * side < 3 * whole_side
     too_small = (side < LEAST_SIDE_PX) & (has_lost_much | (whole_side < LEAST_SIDE_PX))
     reason = tf.where(too_small, int(Reason.TOO_SMALL), reason)
-    fitted = graph_reading.resize(_put_right(image, pose, dark), size_px, resize)
+    fitted = graph_reading.resize(_corrected(image, pose, dark), size_px, resize)
     trimmed = tf.reduce_any(tf.shape(image) < tf.shape(whole))
-    return _look(reason, fitted, pose, dark, height, width, trimmed, wide)
+    return _outcome(reason, fitted, pose, dark, height, width, trimmed, wide)
 
 
-def _put_right(image: tf.Tensor, pose: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
+def _corrected(image: tf.Tensor, pose: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:
     upright = tf.image.rot90(image, tf.math.floormod(-pose, 4))
     upright = tf.cond(pose >= 4, lambda: tf.reverse(upright, [1]), lambda: upright)
     return tf.cond(dark, lambda: 255.0 - upright, lambda: upright)
 
 
-def _some_greys(image: tf.Tensor) -> tf.Tensor:
-    """Returns greys [h, w] from all over a film, enough to tell its levels."""
+def _sample_greys(image: tf.Tensor) -> tf.Tensor:
+    """Returns every n-th row and column [h, w] of an image, enough to count grey levels."""
     step = tf.maximum(1, tf.minimum(tf.shape(image)[0], tf.shape(image)[1]) // LEVELS_SIDE_PX)
     return image[::step, ::step, 0]
 
 
 def _has_dark_rim(greys: tf.Tensor) -> tf.Tensor:
-    """Does what `bone_age_tf.quality.checker.has_dark_rim` does."""
+    """Implements `bone_age_tf.quality.checker.has_dark_rim` as graph operations."""
     levels = tf.cast(tf.round(greys), tf.int32)
     counts = tf.math.bincount(tf.reshape(levels, [-1]))
     background = tf.argmax(counts, output_type=tf.int32)
@@ -273,7 +276,7 @@ def _has_dark_rim(greys: tf.Tensor) -> tf.Tensor:
 
 
 def _levels(greys: tf.Tensor) -> tf.Tensor:
-    """Returns how many grey levels hold a share of the pixels that counts."""
+    """Returns the number of grey levels that hold at least 1 / `LEVEL_SHARE` of the pixels."""
     counts = tf.math.bincount(tf.cast(tf.round(greys), tf.int32))
     return tf.math.count_nonzero(LEVEL_SHARE * counts >= tf.size(greys), dtype=tf.int32)
 
@@ -281,7 +284,7 @@ def _levels(greys: tf.Tensor) -> tf.Tensor:
 def _range(greys: tf.Tensor) -> tf.Tensor:
     """Returns the difference between the 99th and the 1st percentile of greys [N].
 
-    Linear between pixels, as NumPy's; only the ends are sorted.
+    Percentiles are interpolated linearly, as NumPy's; only the two ends are sorted.
     """
     last = tf.size(greys) - 1
     place = 0.01 * tf.cast(last, tf.float64)

@@ -1,8 +1,8 @@
-"""A small network that looks at a film before its bone age is read.
+"""The network of the quality check.
 
-Is it one whole hand, and how does it lie: turned by quarters, mirrored, inverted? It says so for
-any image, so that a wrong image is corrected or rejected rather than read. Ours; the percentile
-stretch in front is that of the other models.
+It predicts whether an image shows one whole hand, in which of eight poses (quarter turns, with and
+without mirroring), and whether the grey levels are inverted. The architecture is this project's;
+its first layer is the percentile stretch of the other models.
 """
 
 import keras
@@ -12,19 +12,21 @@ from bone_age_tf import schema
 from bone_age_tf.models.layers import PercentileStretch
 
 SIZE_PX = 64
+"""Side of the input image in pixels."""
 FILTERS = (16, 32, 48, 64)
+"""Number of filters in each of the four stages."""
 
 
-def build_film_check(size_px: int | None = SIZE_PX) -> keras.Model:
-    """Builds the network.
+def build_quality_network(size_px: int | None = SIZE_PX) -> keras.Model:
+    """Builds the network of the quality check.
 
     Args:
-        size_px: side of the images.
+        size_px: side of the images in pixels.
 
     Returns:
         A functional model from `image` [B, S, S, 1], 0 to 255, to a dict: `film_kind` [B, 4],
-        probabilities of `schema.FILM_KINDS`; `film_pose` [B, 8], of the poses of
-        `schema.FILM_POSES`; `film_inverted` [B, 1], of bones being dark.
+        probabilities of `schema.FILM_KINDS`; `film_pose` [B, 8], probabilities of
+        `schema.FILM_POSES`; `film_inverted` [B, 1], probability that bones are dark.
     """
     image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
     x = kl.Rescaling(2.0, offset=-1.0, name="to_unit_range")(PercentileStretch(border=-1.0)(image))

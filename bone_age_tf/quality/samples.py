@@ -1,7 +1,7 @@
-"""Films as users send them: whole hands in every pose, halves, pairs, and what is no hand at all.
+"""Training samples for the quality check: whole hands in every pose, parts, pairs and non-hands.
 
-Made on the fly from radiographs of upright left hands, for the network that checks films. NumPy and
-OpenCV only; every choice comes from the generator that is given.
+Samples are made on the fly from radiographs of upright left hands. NumPy and OpenCV only; every
+random choice comes from the given generator.
 """
 
 import dataclasses
@@ -14,25 +14,29 @@ from bone_age_tf import schema
 from bone_age_tf.images import resizing
 
 SHARES: Final = {"hand": 0.55, "cut": 0.17, "two": 0.08, "other": 0.2}
-"""Of the kinds among the samples."""
+"""Share of each of `schema.FILM_KINDS` among the samples; chosen for this project."""
 ASPECT: Final = schema.RADIOGRAPH_ASPECT
+"""Mean width over height of the samples with a hand."""
 _WORK_PX: Final = 128
+"""Longer side in pixels at which samples are drawn, before they are resized."""
 _INVERTED_SHARE: Final = 0.3
+"""Share of the samples with inverted grey levels."""
 _SMALL_SHARE: Final = 0.12
-"""Of whole hands: a small exposed field on a large black film."""
+"""Share of the whole hands that are small on a large black image."""
 _UPRIGHT_SHARE: Final = 0.3
-"""Beyond its eighth: upright is what most films are."""
+"""Share of the samples that are upright in addition to one eighth of the rest, since most
+radiographs are upright."""
 
 
 @dataclasses.dataclass(frozen=True)
-class FilmSamples:
-    """A batch.
+class QualitySamples:
+    """A batch of samples with their labels.
 
     Attributes:
         images: [B, S, S, 1] float32, 0 to 255.
-        kind: [B] places in `schema.FILM_KINDS`.
-        pose: [B] places in `schema.FILM_POSES`; -1 where there is none to tell.
-        inverted: [B] 1 where the bones are dark; -1 where there is none to tell.
+        kind: [B] indices in `schema.FILM_KINDS`.
+        pose: [B] indices in `schema.FILM_POSES`; -1 where the pose is undefined.
+        inverted: [B] 1 where the bones are dark, else 0; -1 where this is undefined.
     """
 
     images: np.ndarray
@@ -41,16 +45,16 @@ class FilmSamples:
     inverted: np.ndarray
 
 
-def make_film_samples(
+def make_quality_samples(
     hands: np.ndarray, count: int, size_px: int, random: np.random.Generator
-) -> FilmSamples:
-    """Draws a batch.
+) -> QualitySamples:
+    """Draws a batch of samples.
 
     Args:
         hands: [N, S, S] uint8, upright left hands, each stretched to a square.
-        count: samples.
-        size_px: side of the images; they are centred on black as `pad` does.
-        random: of every choice.
+        count: number of samples.
+        size_px: side of the sample images in pixels; the resize mode is `pad`.
+        random: source of every random choice.
     """
     kinds = random.choice(len(schema.FILM_KINDS), count, p=[SHARES[k] for k in schema.FILM_KINDS])
     images, poses, inverted = [], [], []
@@ -61,11 +65,10 @@ def make_film_samples(
         pose = 0 if random.random() < _UPRIGHT_SHARE else int(random.integers(8))
         dark = random.random() < _INVERTED_SHARE
         film = posed(255.0 - film if dark else film, pose)
-        told = kind == 0
         images.append(_clipped(resizing.resize(film, size_px, "pad")))
-        poses.append(pose if told else -1)
+        poses.append(pose if kind == 0 else -1)
         inverted.append(float(dark) if kind < 3 else -1.0)
-    return FilmSamples(
+    return QualitySamples(
         np.stack(images)[..., None].astype(np.float32),
         kinds.astype(np.int64),
         np.array(poses),
@@ -74,12 +77,12 @@ def make_film_samples(
 
 
 def posed(image: np.ndarray, pose: int) -> np.ndarray:
-    """Returns an upright image [H, W] in a pose, a place in `schema.FILM_POSES`."""
+    """Returns an upright image [H, W] in another pose, an index in `schema.FILM_POSES`."""
     return np.ascontiguousarray(np.rot90(image[:, ::-1] if pose >= 4 else image, pose % 4))
 
 
 def _hand(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A whole hand as films show it: some turn, some more border, some less."""
+    """Draws a whole hand with a random rotation, zoom, shift and aspect ratio."""
     hand = hands[random.integers(len(hands))].astype(np.float32)
     aspect = ASPECT * np.exp(random.normal(0, 0.12))
     height, width = _WORK_PX, max(24, round(_WORK_PX * aspect))
@@ -93,13 +96,12 @@ def _hand(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _cut(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """From a third to six tenths of a hand, from one side of it."""
-    film = _hand(hands, random)
+    """Draws a part of a hand: 30 to 60 % of the image, from one of its sides."""
     keep = random.uniform(0.3, 0.6)
     side = int(random.integers(4))
-    turned = np.rot90(film, side)
+    turned = np.rot90(_hand(hands, random), side)
     kept = np.rot90(turned[: round(keep * len(turned))], -side)
-    if random.random() < 0.4:  # the rest is black rather than gone
+    if random.random() < 0.4:  # the other part becomes black instead of being cut off
         place = np.zeros_like(turned)
         place[: round(keep * len(turned))] = turned[: round(keep * len(turned))]
         kept = np.rot90(place, -side)
@@ -107,7 +109,7 @@ def _cut(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _two(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A left and a right hand side by side, often of one child."""
+    """Draws a left and a right hand side by side, in half of the cases the same hand mirrored."""
     left = _hand(hands, random)
     right = left if random.random() < 0.5 else _hand(hands, random)
     pair = [left, cv2.resize(right, left.shape[::-1])[:, ::-1]]
@@ -129,7 +131,7 @@ def _blank(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _clouds(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Noise of a power of the frequency, from sand to clouds."""
+    """Draws noise with a random spectral slope, from fine grain to clouds."""
     shape = _shape(random)
     fy, fx = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
     frequency = np.maximum(np.hypot(fy, fx), 1 / max(shape))
@@ -140,7 +142,7 @@ def _clouds(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _shapes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Ellipses, boxes and lines; smooth, as organs and cylinders come out, or sharp."""
+    """Draws ellipses, boxes and lines, sharp or blurred like organs on a radiograph."""
     height, width = shape = _shape(random)
     film = np.full(shape, random.uniform(0, 120), np.float32)
     for _ in range(random.integers(1, 9)):
@@ -160,7 +162,7 @@ def _shapes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _long_bones(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One to three shafts with bright walls in soft tissue: an arm or a leg."""
+    """Draws one to three long bones with bright cortices in soft tissue, as of an arm or a leg."""
     height, width = shape = _shape(random)
     film = np.zeros(shape, np.float32)
     middle = random.uniform(0.35, 0.65) * width
@@ -182,7 +184,7 @@ def _long_bones(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _text(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A page of letters."""
+    """Draws a page of text."""
     shape = _shape(random)
     page = np.full(shape, random.uniform(200, 255), np.uint8)
     letters = list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPRSTUVWXYZ 0123456789 .,;")
@@ -195,7 +197,7 @@ def _text(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _stripes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Waves, stripes and checks."""
+    """Draws waves, stripes and checkerboards."""
     shape = _shape(random)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     angle, length = random.uniform(0, np.pi), random.uniform(3, 60)
@@ -208,7 +210,10 @@ def _stripes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _leaves(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Discs of all sizes that cover each other: what photographs are like (Lee et al. 2001)."""
+    """Draws overlapping discs of all sizes, whose statistics are those of photographs.
+
+    The dead leaves model; Lee et al. 2001, International Journal of Computer Vision 41:35.
+    """
     height, width = shape = _shape(random)
     film = np.full(shape, random.uniform(0, 255), np.float32)
     for _ in range(int(random.integers(20, 200))):
@@ -224,7 +229,7 @@ def _leaves(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _shuffled(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Pieces of a hand in a wrong order: all of a film's textures, and no hand."""
+    """Draws the pieces of a hand in random order, so that only the texture is that of a hand."""
     film = _hand(hands, random)
     pieces = int(random.integers(3, 7))
     height, width = film.shape[0] // pieces, film.shape[1] // pieces
@@ -242,7 +247,7 @@ def _shuffled(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _piece(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A small piece of a hand, enlarged: bones, and nothing to tell a hand by."""
+    """Draws a small enlarged piece of a hand, too small for the hand to be recognised."""
     film = _hand(hands, random)
     share = random.uniform(0.15, 0.35)
     height, width = (max(8, round(share * side)) for side in film.shape)
@@ -276,7 +281,12 @@ def _shape(random: np.random.Generator) -> tuple[int, int]:
 
 
 def exposed(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Another tone, a veil, grain, sometimes a marker."""
+    """Applies a random tone curve, contrast, blur and noise, and sometimes a bright marker.
+
+    Args:
+        film: [H, W], 0 to 255.
+        random: source of every random choice.
+    """
     grey: np.ndarray = film / 255.0
     if random.random() < 0.7:
         bend = np.exp(random.uniform(-0.9, 0.9))

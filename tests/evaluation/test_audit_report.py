@@ -127,7 +127,7 @@ def test_a_report_says_what_was_not_looked_at(tmp_path):
     write_audit(tmp_path, audited(), images(), "python run.py --mode=audit --folds=0")
     page = (tmp_path / "audit.md").read_text()
     assert "nothing: `--folds=0`" in page
-    assert "--mode=train_film_check" in page
+    assert "--mode=train_quality_check" in page
     assert "--mode=train_region_detector" in page
     assert "Nothing looks wrong." in page
     assert not (tmp_path / "trust.csv").exists()

@@ -299,6 +299,6 @@ def test_a_film_check_without_its_network_is_told(served, tmp_path):
     (broken / "metadata.json").write_text(
         (served[0] / "film_check" / "1" / "metadata.json").read_text()
     )
-    with pytest.raises(ValueError, match="train_film_check, or export with --noquality_check"):
+    with pytest.raises(ValueError, match="train_quality_check, or export with --noquality_check"):
         load_film_check(tmp_path)
     assert load_film_check(tmp_path / "nothing") is not None  # that of the package

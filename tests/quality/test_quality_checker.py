@@ -198,7 +198,9 @@ def test_one_image_that_was_put_right_says_so(checked_exports, tmp_path, capsys)
 def test_a_spoilt_check_is_named(checked_exports, tmp_path, capsys):
     folder = shutil.copytree(checked_exports / "film_check" / "1", tmp_path / "film_check" / "1")
     (folder / "model_float32.tflite").write_bytes(b"x")
-    with pytest.raises(ModelError, match=r"not a usable quality check .* --mode=train_film_check"):
+    with pytest.raises(
+        ModelError, match=r"not a usable quality check .* --mode=train_quality_check"
+    ):
         QualityChecker.load(folder)
     (folder / "metadata.json").write_text("{}")
     with pytest.raises(ModelError, match="KeyError: 'files'"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bone_age_tf import schema
-from bone_age_tf.quality.samples import SHARES, make_film_samples, posed
+from bone_age_tf.quality.samples import SHARES, make_quality_samples, posed
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def hands():
 
 @pytest.fixture(scope="module")
 def samples(hands):
-    return make_film_samples(hands, 600, 32, np.random.default_rng(0))
+    return make_quality_samples(hands, 600, 32, np.random.default_rng(0))
 
 
 def test_kinds_come_in_their_shares(samples):
@@ -42,9 +42,9 @@ def test_a_pose_is_told_for_whole_hands_alone(samples):
 
 
 def test_the_seed_decides(hands, samples):
-    again = make_film_samples(hands, 600, 32, np.random.default_rng(0))
+    again = make_quality_samples(hands, 600, 32, np.random.default_rng(0))
     np.testing.assert_array_equal(again.images, samples.images)
-    other = make_film_samples(hands, 600, 32, np.random.default_rng(1))
+    other = make_quality_samples(hands, 600, 32, np.random.default_rng(1))
     assert np.abs(other.images - samples.images).max() > 1
 
 

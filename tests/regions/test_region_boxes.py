@@ -132,7 +132,7 @@ def test_samples_keep_boxes_on_what_they_are_about():
 
 
 def test_what_the_film_cuts_off_is_not_there():
-    kept = region_samples.on_film(np.array([[0.2, 0.2, 0.4, 0.4], [0.9, 0.9, 1.2, 1.2]]))
+    kept = region_samples.clipped_boxes(np.array([[0.2, 0.2, 0.4, 0.4], [0.9, 0.9, 1.2, 1.2]]))
     np.testing.assert_allclose(kept[0], [0.2, 0.2, 0.4, 0.4])
     assert np.isnan(kept[1]).all()
 

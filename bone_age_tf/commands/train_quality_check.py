@@ -1,4 +1,4 @@
-"""`--mode=train_film_check`: trains the network for the quality check of radiographs."""
+"""`--mode=train_quality_check`: trains the network for the quality check of radiographs."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from bone_age_tf.commands import EXIT_OK, shared_flags, train
 
 NEEDS_TENSORFLOW = True
 EXAMPLES = """\
-Train the network that rejects images of no complete hand and corrects others:
-  {command} --mode=train_film_check --dataset=rsna_bone_age --manual_dir=FOLDER
+Train the network that rejects images without one complete hand and corrects the pose of others:
+  {command} --mode=train_quality_check --dataset=rsna_bone_age --manual_dir=FOLDER
 """
 
 
