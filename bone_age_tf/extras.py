@@ -18,6 +18,7 @@ _EXTRAS = {
         "h5py",
         "imagehash",
         "importlib_resources",
+        "jinja2",
         "keras",
         "keras_cv",
         "matplotlib",

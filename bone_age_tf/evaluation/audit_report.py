@@ -1,4 +1,4 @@
-"""The report of an audit: what a dataset holds, and what in it looks wrong."""
+"""Writes the report of an audit: the contents of a dataset and its suspect images."""
 
 import textwrap
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bone_age_tf import schema
+from bone_age_tf import schema, templates
 from bone_age_tf.csv_text import format_csv
 from bone_age_tf.evaluation import audit_plots
 from bone_age_tf.evaluation.label_doubt import FULL_TRUST_SD, LIMIT_SD, label_trust
@@ -31,24 +31,27 @@ SUSPECTS_FILE: Final = "suspects.csv"
 REMARKS_FILE: Final = "remarks.csv"
 TRUST_FILE: Final = "trust.csv"
 _SHOWN: Final = 24
+"""Maximum number of images of a kind in a picture."""
 _LISTED: Final = 20
+"""Maximum number of images of a kind in a table of the page."""
 _FLAT_RANGE: Final = 40.0
+"""Range of grey levels (of 255) below which an image counts as flat in the page's summary."""
 
 
 def write_audit(folder: Path, audited: Audited, images: np.ndarray, command: str) -> list[Suspect]:
     """Writes the report of an audit.
 
-    That is `audit.md` with its pictures, `suspects.csv`, `remarks.csv` and, if labels were looked
-    at, `trust.csv`.
+    The files are `audit.md` with its pictures, `suspects.csv`, `remarks.csv` and, if labels were
+    audited, `trust.csv`.
 
     Args:
-        folder: made if it is missing.
-        audited: what is known.
-        images: [N, S, S] uint8, for the pictures.
-        command: that made it, for the page.
+        folder: the report's folder; it is created if necessary.
+        audited: the dataset and the findings.
+        images: [N, S, S] uint8, the images shown in the pictures.
+        command: the command that made the report, shown on the page.
 
     Returns:
-        The suspects.
+        The suspect images, without the unusual ones.
 
     Raises:
         OSError: the folder cannot be written.
@@ -56,8 +59,8 @@ def write_audit(folder: Path, audited: Audited, images: np.ndarray, command: str
     suspects = find_suspects(audited)
     pictures = _pictures(audited, suspects, images)
     contents = {name: png for name, _, png in pictures}
-    remarks = [one for one in suspects if one.kind in REMARKS]
-    doubted = [one for one in suspects if one.kind not in REMARKS]
+    remarks = [suspect for suspect in suspects if suspect.kind in REMARKS]
+    doubted = [suspect for suspect in suspects if suspect.kind not in REMARKS]
     contents[SUSPECTS_FILE] = _suspects_csv(audited, doubted).encode()
     contents[REMARKS_FILE] = _suspects_csv(audited, remarks).encode()
     if audited.deviation is not None:
@@ -71,47 +74,52 @@ def write_audit(folder: Path, audited: Audited, images: np.ndarray, command: str
 def _pictures(
     audited: Audited, suspects: list[Suspect], images: Any
 ) -> list[tuple[str, str, bytes]]:
-    """Returns name, title and PNG of each picture that there is something for."""
+    """Returns the file name, title and PNG of each picture."""
     ages, sex = audited.age_months, audited.sex
-    found = [
+    pictures = [
         ("ages.png", "Bone ages by sex", audit_plots.age_histograms(ages, sex, audited.part)),
         (
             "images.png",
             "Sizes and exposure",
             audit_plots.sizes_and_exposure(
-                np.array([[one.width_px, one.height_px] for one in audited.facts]),
-                np.array([[one.low, one.mean, one.high] for one in audited.facts]),
+                np.array([[image.width_px, image.height_px] for image in audited.facts]),
+                np.array([[image.low, image.mean, image.high] for image in audited.facts]),
             ),
         ),
     ]
     if audited.months is not None and audited.deviation is not None:
         doubted = np.abs(audited.deviation) > LIMIT_SD
         png = audit_plots.labels(ages, audited.months[0], doubted)
-        found.append(
-            ("labels.png", "Labels against what networks say that have not seen them", png)
+        pictures.append(
+            (
+                "predictions.png",
+                "Labels against predictions of networks that were not trained on them",
+                png,
+            )
         )
     for kind, title in _SHEETS.items():
         chosen = [suspect for suspect in suspects if suspect.kind == kind][:_SHOWN]
         if chosen:
             titles = [_caption(audited, suspect) for suspect in chosen]
             sheet = audit_plots.sheet(images[[suspect.place for suspect in chosen]], titles)
-            found.append((f"{kind}s.png", title, sheet))
+            pictures.append((f"{kind}s.png", title, sheet))
     extremes = _extremes(audited)
     titles = [f"{audited.image_id[place]}\n{words}" for place, words in extremes]
     sheet = audit_plots.sheet(images[[place for place, _ in extremes]], titles)
-    found.append(("extremes.png", "The darkest, the brightest and the flattest images", sheet))
-    return found
+    pictures.append(("extremes.png", "The darkest, the brightest and the flattest images", sheet))
+    return pictures
 
 
 _SHEETS: Final = {
     "label": "Labels that are likely wrong",
-    "film": "Images that the quality check refuses",
-    "hand": "Small hands, and hands whose regions are hardly found",
+    "film": "Images that the quality check rejects",
+    "hand": "Small hands, and hands whose regions are not clearly detected",
     "pose": "Images that the quality check corrects",
     "frame": "Large black edges, white frames and corners",
     "duplicate": "Copies",
-    "leak": "Images that train and test",
+    "leak": "Images in more than one part",
 }
+"""Titles of the sections and pictures by kind of suspect."""
 
 
 def _caption(audited: Audited, suspect: Suspect) -> str:
@@ -123,14 +131,14 @@ def _caption(audited: Audited, suspect: Suspect) -> str:
 
 
 def _extremes(audited: Audited) -> list[tuple[int, str]]:
-    mean = np.array([one.mean for one in audited.facts])
-    reach = np.array([one.high - one.low for one in audited.facts])
+    mean = np.array([image.mean for image in audited.facts])
+    ranges = np.array([image.high - image.low for image in audited.facts])
     count = min(8, len(mean))
     by_mean = np.argsort(mean, kind="stable")
     return [
         *((int(place), f"mean {mean[place]:.0f}") for place in by_mean[:count]),
         *((int(place), f"mean {mean[place]:.0f}") for place in by_mean[::-1][:count]),
-        *((int(p), f"range {reach[p]:.0f}") for p in np.argsort(reach, kind="stable")[:count]),
+        *((int(p), f"range {ranges[p]:.0f}") for p in np.argsort(ranges, kind="stable")[:count]),
     ]
 
 
@@ -138,12 +146,12 @@ def _suspects_csv(audited: Audited, suspects: list[Suspect]) -> str:
     rows: list[Sequence[object]] = [
         (schema.IMAGE_ID, "part", schema.SEX, schema.AGE_MONTHS, "kind", "reason")
     ]
-    for one in suspects:
-        place = one.place
+    for suspect in suspects:
+        place = suspect.place
         sex = schema.SEX_NAMES[audited.sex[place]]
         age = f"{audited.age_months[place]:g}"
         head = (audited.image_id[place], audited.part[place], sex, age)
-        rows.append((*head, one.kind, one.reason))
+        rows.append((*head, suspect.kind, suspect.reason))
     return format_csv(rows)
 
 
@@ -154,104 +162,63 @@ def _trust_csv(audited: Audited) -> str:
     assert audited.months is not None and audited.deviation is not None
     trust = label_trust(audited.deviation)
     for place in np.flatnonzero(audited.trains):
-        age, said = audited.age_months[place], audited.months[0, place]
-        rows.append((audited.image_id[place], f"{trust[place]:.3f}", f"{age:g}", f"{said:.1f}"))
+        age, predicted = audited.age_months[place], audited.months[0, place]
+        rows.append(
+            (audited.image_id[place], f"{trust[place]:.3f}", f"{age:g}", f"{predicted:.1f}")
+        )
     return format_csv(rows)
 
 
-def _page(audited: Audited, suspects: Any, pictures: Any, command: str) -> str:
-    counts = Counter(one.kind for one in suspects)
-    sections = [
-        f"# Audit of {one_line(audited.name)}",
-        NOT_A_DEVICE,
-        f"Made by `{command}`.",
-        "## What there is",
-        _counts_table(audited),
-        years_warning(audited.age_months),
-        "Skew is Fisher's; a set whose skew differs between the sexes rewards a network for "
-        "reading the sex instead of the bones.",
-        _image_facts(audited),
-        "## What looks wrong",
-        markdown_table(
-            ("Kind", "Images", "Looked at"),
-            [
-                ("label: likely wrong", _number(counts["label"]), _label_method(audited)),
-                (
-                    "duplicate: a copy in the same part",
-                    _number(counts["duplicate"]),
-                    "every pair: equal pixels, or perceptual hash and small picture, mirrored too",
-                ),
-                ("leak: a copy in another part", _number(counts["leak"]), "the same"),
-                (
-                    "film: not one whole hand",
-                    _number(counts["film"]) if audited.films is not None else "not known",
-                    _film_method(audited),
-                ),
-                (
-                    "hand: small, or its regions hardly found",
-                    _number(counts["hand"]) if audited.hands is not None else "not known",
-                    _hand_method(audited),
-                ),
-            ],
-        ),
-        _what_to_do(suspects, audited),
-    ]
-    sections += _listed(audited, suspects, [kind for kind in _SHEETS if kind not in REMARKS])
-    sections += [
-        "## What differs from most images",
-        f"These images are listed in `{REMARKS_FILE}`. A network can learn from them.",
-        markdown_table(
-            ("Kind", "Images", "Looked at"),
-            [
-                (
-                    "pose: mirrored, turned or inverted; corrected before a prediction",
-                    _number(counts["pose"]) if audited.poses is not None else "not known",
-                    _film_method(audited),
-                ),
-                (
-                    "frame: black edges or white frames",
-                    _number(counts["frame"]),
-                    f"black edges beyond {MOST_EDGE:.0%} of the image, which prediction cuts off "
-                    f"and training does not; white pixels beyond {MOST_WHITE:.0%}",
-                ),
-            ],
-        ),
-        *_listed(audited, suspects, REMARKS),
-    ]
-    sections.append("## Pictures")
-    sections += [f"![{title}]({name})" for name, title, _ in pictures]
-    return "\n\n".join(sections) + "\n"
-
-
-def _listed(audited: Audited, suspects: list[Suspect], kinds: Sequence[str]) -> list[str]:
-    """Returns a heading and a table for each of the kinds that there are."""
-    sections = []
-    for kind in kinds:
-        chosen = [one for one in suspects if one.kind == kind]
-        if chosen:
-            sections += [f"### {_SHEETS[kind]}", _suspects_table(audited, chosen)]
-    return sections
-
-
-def _film_method(audited: Audited) -> str:
-    if audited.films is not None:
-        return "the quality check"
-    return (
-        "nothing: there is no quality check in the exports; make one with "
-        "`--mode=train_quality_check`"
+def _page(audited: Audited, suspects: list[Suspect], pictures: Any, command: str) -> str:
+    counts = Counter(suspect.kind for suspect in suspects)
+    kinds = [kind for kind in _SHEETS if kind not in REMARKS]
+    has_checker = audited.films is not None
+    return templates.render(
+        "evaluation/audit.md.jinja",
+        name=one_line(audited.name),
+        not_a_device=NOT_A_DEVICE,
+        command=command,
+        counts_table=_counts_table(audited),
+        years_warning=years_warning(audited.age_months),
+        images=_image_facts(audited),
+        counts=counts,
+        labels=_label_facts(audited),
+        has_checker=has_checker,
+        checker_method="the quality check" if has_checker else _NO_CHECKER,
+        has_detector=audited.hands is not None,
+        has_suspects=any(suspect.kind not in REMARKS for suspect in suspects),
+        suspects=_suspects_tables(audited, suspects, kinds),
+        remarks=_suspects_tables(audited, suspects, REMARKS),
+        pictures={name: title for name, title, _ in pictures},
+        suspects_file=SUSPECTS_FILE,
+        remarks_file=REMARKS_FILE,
+        trust_file=TRUST_FILE,
+        limit_sd=LIMIT_SD,
+        full_trust_sd=FULL_TRUST_SD,
+        least_extent=LEAST_EXTENT,
+        least_score=LEAST_SCORE,
+        most_edge=MOST_EDGE,
+        most_white=MOST_WHITE,
+        number=_number,
+        percent=_percent,
     )
 
 
-def _hand_method(audited: Audited) -> str:
-    if audited.hands is None:
-        return (
-            "nothing: there is no region detector in the exports; make one with "
-            "`--mode=train_region_detector`"
-        )
-    return (
-        f"the region detector: regions that span less than {LEAST_EXTENT:.0%} of the longer side, "
-        f"or a mean score below {LEAST_SCORE:g}"
-    )
+_NO_CHECKER: Final = (
+    "none: there is no quality check in the exports; make one with `--mode=train_quality_check`"
+)
+
+
+def _suspects_tables(
+    audited: Audited, suspects: list[Suspect], kinds: Sequence[str]
+) -> dict[str, str]:
+    """Returns a table by title for each kind that occurs."""
+    by_kind = {kind: [s for s in suspects if s.kind == kind] for kind in kinds}
+    return {
+        _SHEETS[kind]: _suspects_table(audited, chosen)
+        for kind, chosen in by_kind.items()
+        if chosen
+    }
 
 
 def _counts_table(audited: Audited) -> str:
@@ -272,63 +239,50 @@ def _counts_table(audited: Audited) -> str:
 
 
 def skew(values: np.ndarray) -> float:
-    """Returns Fisher's coefficient of skewness, 0 where all values are one."""
+    """Returns Fisher's coefficient of skewness, 0 where all values are equal."""
     centred = np.asarray(values, np.float64) - np.mean(values)
     spread = np.sqrt(np.mean(centred**2))
     return float(np.mean(centred**3) / spread**3) if spread else 0.0
 
 
-def _image_facts(audited: Audited) -> str:
-    sizes = Counter((one.width_px, one.height_px) for one in audited.facts)
+def _image_facts(audited: Audited) -> dict[str, Any]:
+    sizes = Counter((image.width_px, image.height_px) for image in audited.facts)
     width, height = max(sizes, key=lambda size: sizes[size])
-    reach = np.array([one.high - one.low for one in audited.facts])
-    clipped = np.mean([one.high >= 254.5 for one in audited.facts])
-    dark = np.mean([one.dark_share for one in audited.facts])
-    flat = np.mean(reach < _FLAT_RANGE)
-    return (
-        f"{_number(len(sizes))} sizes; the most frequent is {width} x {height} px "
-        f"({sizes[width, height] / len(audited.facts):.0%}). Of 255 grey levels the middle 98 % "
-        f"of an image's pixels span {np.median(reach):.0f} (median); {flat:.1%} of the images "
-        f"span fewer than {_FLAT_RANGE:.0f}, {clipped:.1%} are white in their brightest percent, "
-        f"and {dark:.0%} of all pixels are nearly black."
-    )
+    ranges = np.array([image.high - image.low for image in audited.facts])
+    return {
+        "sizes": len(sizes),
+        "width": width,
+        "height": height,
+        "size_share": sizes[width, height] / len(audited.facts),
+        "range": np.median(ranges),
+        "flat_range": _FLAT_RANGE,
+        "flat_share": np.mean(ranges < _FLAT_RANGE),
+        "clipped_share": np.mean([image.high >= 254.5 for image in audited.facts]),
+        "dark_share": np.mean([image.dark_share for image in audited.facts]),
+    }
 
 
-def _label_method(audited: Audited) -> str:
+def _label_facts(audited: Audited) -> dict[str, Any] | None:
+    """Returns the error of the networks on training images; None if labels were not audited."""
     if audited.months is None:
-        return "nothing: `--folds=0`"
+        return None
     error = np.abs(audited.months[0] - audited.age_months)[audited.trains]
-    return (
-        f"residuals of networks that have not seen the label (MAE {error.mean():.1f} months over "
-        f"the {_number(len(error))} that train) beyond {LIMIT_SD:g} robust SDs of their age"
-    )
-
-
-def _what_to_do(suspects: list[Suspect], audited: Audited) -> str:
-    if all(one.kind in REMARKS for one in suspects):
-        return "Nothing looks wrong."
-    words = (
-        f"A suspect is not a culprit: look at the pictures, delete from `{SUSPECTS_FILE}` what is "
-        f"right, then train without the rest: `--config.leave_out=FOLDER/{SUSPECTS_FILE}`. Only "
-        "images that train are left out, never those that a figure is measured on."
-    )
-    if audited.deviation is None:
-        return words
-    return (
-        f"{words} Or let each label count by how far it is to be trusted, 1 up to "
-        f"{FULL_TRUST_SD:g} robust SDs and less beyond: `--config.trust=FOLDER/{TRUST_FILE}`."
-    )
+    return {"mae_months": error.mean(), "count": len(error)}
 
 
 def _suspects_table(audited: Audited, chosen: list[Suspect]) -> str:
     lines = [
-        (audited.image_id[one.place], audited.part[one.place], one.reason)
-        for one in chosen[:_LISTED]
+        (audited.image_id[suspect.place], audited.part[suspect.place], suspect.reason)
+        for suspect in chosen[:_LISTED]
     ]
-    table = markdown_table(("Image", "Part", "Why"), lines)
+    table = markdown_table(("Image", "Part", "Reason"), lines)
     more = len(chosen) - len(lines)
     file = REMARKS_FILE if chosen[0].kind in REMARKS else SUSPECTS_FILE
     return table + (f"\n\nand {_number(more)} more in `{file}`." if more else "")
+
+
+def _percent(share: float, decimals: int = 0) -> str:
+    return f"{share:.{decimals}%}"
 
 
 def _number(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a folder with numbers, cases, pictures and a page to read."""
+"""Writes the report of an evaluation: metrics, predictions, plots and a Markdown page."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bone_age_tf import schema
+from bone_age_tf import schema, templates
 from bone_age_tf.csv_text import format_csv
 from bone_age_tf.evaluation import plots
 from bone_age_tf.evaluation.metrics import MIN_INTERVAL_CASES, Estimate, Predictions, evaluate
@@ -68,19 +68,19 @@ def write_report(
 ) -> dict[str, Any]:
     """Evaluates predictions and writes the report's six files into a folder.
 
-    `predictions.csv`, `scatter.png`, `bland_altman.png`, `error_by_age.png`, `report.md` and, last
-    of all, `metrics.json`. Each appears whole or not at all; files of an earlier report are
-    replaced.
+    The files are `predictions.csv`, `scatter.png`, `bland_altman.png`, `error_by_age.png`,
+    `report.md` and, written last, `metrics.json`. Each is written whole or not at all; files of an
+    earlier report are replaced.
 
     Args:
-        folder: made if it is missing.
-        predictions: the cases.
+        folder: the report's folder; it is created if necessary.
+        predictions: predicted and true bone ages of all cases.
         constant_months: the median bone age of the training cases, see `evaluate`.
         title: heading of the page.
-        details: shown as a table, in this order, such as dataset, split, model and command.
-            The entries `dataset` and `split`, where given, also name the cases in the headline.
-        seed: of the bootstrap.
-        resamples: how many bootstrap samples are drawn.
+        details: rows of the table of details in this order, such as dataset, split, model and
+            command. The entries `dataset` and `split` also appear in the first sentence.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples.
 
     Returns:
         The metrics, as `evaluate` returns them and `metrics.json` holds them.
@@ -100,9 +100,10 @@ def write_report(
 
 
 def _predictions_csv(predictions: Predictions) -> str:
-    """Returns the cases by ascending identifier; numbers read back exactly, no interval is empty.
+    """Returns the cases in ascending order of their identifiers, as CSV.
 
-    `repr` of a Python float is the shortest text that reads back as the same number.
+    A number is written as the shortest text that is read back as the same number (`repr`); the
+    cells of a missing interval are empty.
     """
     rows: list[Sequence[object]] = [CSV_COLUMNS]
     columns = (
@@ -123,56 +124,34 @@ def _predictions_csv(predictions: Predictions) -> str:
 def _page(
     metrics: Mapping[str, Any], predictions: Predictions, title: str, details: Mapping[str, str]
 ) -> str:
-    sections = [
-        f"# {one_line(title)}",
-        _headline(metrics, details),
-        NOT_A_DEVICE,
-        "## Overall",
-        markdown_table(
-            ("Metric", "Value (95 % interval)"),
-            [(_LABELS[name], _cell(name, metrics["overall"][name])) for name in metrics["overall"]],
-        ),
-        _method(metrics),
-        "## By sex",
-        _group_table("Sex", metrics["by_sex"].items()),
-        "## By bone age",
-        _group_table("True age (months)", [(_band(row), row) for row in metrics["by_age_band"]]),
-        "A band includes its lower end and not its upper.",
-        "## The floor: one age for everyone",
-        _floor(metrics["constant_median"]),
-        "## Pictures",
-        *(f"![{caption}]({name})" for name, caption, _ in _PICTURES),
-        "## Largest errors",
-        _worst_table(predictions),
-        "## Details",
-        markdown_table(("Name", "Value"), details.items()) if details else "None were given.",
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-def _headline(metrics: Mapping[str, Any], details: Mapping[str, str]) -> str:
-    split = f"the **{one_line(details['split'])}** split" if "split" in details else "these cases"
-    dataset = f" of {one_line(details['dataset'])}" if "dataset" in details else ""
-    floor = metrics["constant_median"]
-    return (
-        f"On {split}{dataset} (n = {metrics['n']}, bootstrap seed {metrics['seed']}), the mean "
-        f"absolute error is **{_value('mae_months', metrics['overall']['mae_months'])} months**"
-        f"{_range('mae_months', metrics['overall']['mae_months'], ' (95 % interval {})')}; "
-        f"predicting the training median, {floor['months']:.1f} months, for everyone gives "
-        f"{_value('mae_months', floor['mae_months'])} months."
+    mae = metrics["overall"]["mae_months"]
+    bands = [(_band(row), row) for row in metrics["by_age_band"]]
+    overall = [(_LABELS[name], _cell(name, value)) for name, value in metrics["overall"].items()]
+    tables = {
+        "overall": markdown_table(("Metric", "Value (95 % interval)"), overall),
+        "by_sex": _group_table("Sex", metrics["by_sex"].items()),
+        "by_age": _group_table("True age (months)", bands),
+        "constant": _constant_table(metrics["constant_median"]),
+        "worst": _worst_table(predictions),
+        "details": markdown_table(("Name", "Value"), details.items()) if details else "",
+    }
+    return templates.render(
+        "evaluation/report.md.jinja",
+        title=one_line(title),
+        split=one_line(details.get("split", "")),
+        dataset=one_line(details.get("dataset", "")),
+        metrics=metrics,
+        mae=_value("mae_months", mae),
+        mae_interval=_range("mae_months", mae, "{}"),
+        constant_mae=_value("mae_months", metrics["constant_median"]["mae_months"]),
+        not_a_device=NOT_A_DEVICE,
+        min_interval_cases=MIN_INTERVAL_CASES,
+        tables=tables,
+        pictures={name: caption for name, caption, _ in _PICTURES},
     )
 
 
-def _method(metrics: Mapping[str, Any]) -> str:
-    return (
-        f"Intervals are percentile bootstrap intervals over cases ({metrics['resamples']} "
-        f"resamples, seed {metrics['seed']}); they do not cover the randomness of training. "
-        f"Groups of fewer than {MIN_INTERVAL_CASES} cases have none. One of no width, at 0 % or "
-        "100 %, is a limit of the method and not certainty."
-    )
-
-
-def _floor(constant: Mapping[str, Any]) -> str:
+def _constant_table(constant: Mapping[str, Any]) -> str:
     return markdown_table(
         ("Quantity", "Value (95 % interval)"),
         [
@@ -242,7 +221,7 @@ def _range(name: str, estimate: Estimate, form: str) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    """Returns months or a ratio with two decimals, a share in per cent with one."""
+    """Formats months or a ratio with two decimals, a share in per cent with one decimal."""
     return f"{100 * value:.1f}" if _unit(name) else f"{np.round(value, 2) + 0.0:.2f}"
 
 
@@ -251,7 +230,8 @@ def _unit(name: str) -> str:
 
 
 def markdown_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Returns a Markdown table; a bar or line break inside a cell does not end it."""
+    """Returns a Markdown table; bars and line breaks inside cells are escaped."""
+    # Not a template: every cell must be escaped and joined into one line, which is shorter here.
     headings = [one_line(heading) for heading in headings]
     lines = [
         headings,
@@ -262,5 +242,5 @@ def markdown_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> st
 
 
 def one_line(text: str) -> str:
-    """Returns a text as a cell or a heading of Markdown can hold it."""
+    """Returns a text without line breaks and with escaped bars, for a cell or a heading."""
     return " ".join(str(text).split()).replace("|", "\\|")

@@ -1,15 +1,19 @@
-"""One HTML file with every case: sortable, readable on a phone, without a single request."""
+"""An HTML file of all explained cases that can be sorted and loads nothing from elsewhere.
+
+The layout is in `gallery.html.jinja`, `gallery.css` and `gallery.js`.
+"""
 
 import base64
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
-from bone_age_tf import schema
+from bone_age_tf import schema, templates
 from bone_age_tf.evaluation import colours
 from bone_age_tf.explain.case import OK, ExplainedCase, years_and_months
 from bone_age_tf.explain.methods import METHODS
@@ -24,214 +28,168 @@ _SORTS = {
     "status": "status",
     "name": "name",
 }
-_FILM_QUALITY = 88
-"""JPEG."""
+"""Keys by which cases can be sorted, with their labels on the page."""
+_JPEG_QUALITY = 88
+"""Quality of the radiographs in the page, 0 to 100."""
 NO_MAP = "none"
+"""Value of the page's selector that hides all maps."""
 
 
 def gallery_html(cases: Sequence[ExplainedCase], methods: Sequence[str], title: str) -> str:
-    """Returns a page of the cases.
+    """Returns the HTML page of all cases.
 
     Args:
-        cases: what is shown, those without an answer too.
-        methods: the maps, the first of which is shown at first.
-        title: of the page.
+        cases: the cases, including those without a prediction.
+        methods: names of the explanation methods; the page opens with the first of them.
+        title: title of the page.
     """
     here = Path(__file__).parent
-    style, script = ((here / f"gallery.{end}").read_text() for end in ("css", "js"))
-    cards = "\n".join(_card(case, methods) for case in cases)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<title>{html.escape(title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header><h1>{html.escape(title)}</h1><p>{_summary(cases)} {RESEARCH_USE}</p></header>
-{_controls(cases, methods)}
-<main>
-{cards}
-</main>
-<footer class="small"><p>Ages are bone ages in months. A map shows what in the image the network's \
-answer rests on, not what is true of the child.</p></footer>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+    style, script = (Markup((here / f"gallery.{end}").read_text()) for end in ("css", "js"))
+    labelled = any(case.age_months is not None for case in cases)
+    return templates.render(
+        "explain/gallery.html.jinja",
+        title=title,
+        style=style,
+        script=script,
+        summary=_summary(cases),
+        research_use=RESEARCH_USE,
+        sorts={key: _SORTS[key] for key in _SORTS if labelled or key not in ("error", "age")},
+        selected_sort="error" if labelled else "name",
+        labelled=labelled,
+        methods=[_method_values(name) for name in methods],
+        no_map=NO_MAP,
+        has_boxes=any(case.boxes is not None for case in cases),
+        cases=[_case_values(case, methods) for case in cases],
+        max_age=int(schema.MAX_AGE_MONTHS),
+    )
 
 
 def _summary(cases: Sequence[ExplainedCase]) -> str:
     errors = [abs(case.error_months) for case in cases if case.error_months is not None]
     text = f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"
     refused = sum(case.status != OK for case in cases)
-    text += f", {refused} without an answer." if refused else "."
+    text += f", {refused} without a prediction." if refused else "."
     if errors:
         text += f" Mean absolute error {np.mean(errors):.1f} months, n = {len(errors)}."
     return text
 
 
-def _controls(cases: Sequence[ExplainedCase], methods: Sequence[str]) -> str:
-    labelled = any(case.age_months is not None for case in cases)
-    sorts = "".join(
-        f'<option value="{key}"{" selected" if key == ("error" if labelled else "name") else ""}>'
-        f"{text}</option>"
-        for key, text in _SORTS.items()
-        if labelled or key not in ("error", "age")
-    )
-    maps = "".join(
-        f'<option value="{name}">{html.escape(METHODS[name].title)}</option>' for name in methods
-    )
-    legends = "".join(_legend(name, first=not place) for place, name in enumerate(methods))
-    down, up = ("", " selected") if not labelled else (" selected", "")
-    boxes = (
-        '<label class="box"><input type="checkbox" name="boxes">regions</label>'
-        if any(case.boxes is not None for case in cases)
-        else '<input type="checkbox" name="boxes" hidden aria-label="regions">'
-    )
-    return f"""<form aria-label="View">
-<label>Sort by<select name="sort">{sorts}</select></label>
-<label>Order<select name="direction"><option value="down"{down}>largest first</option>\
-<option value="up"{up}>smallest first</option></select></label>
-<label>Map<select name="method">{maps}<option value="{NO_MAP}">no map</option></select></label>
-<label>Opacity<input type="range" name="opacity" min="10" max="100" value="100"></label>
-{boxes}
-{legends}
-</form>"""
-
-
-def _legend(name: str, first: bool) -> str:
+def _method_values(name: str) -> dict[str, str]:
     method = METHODS[name]
     low, high = ("younger", "older") if method.signed else ("0", "maximum")
-    unit = f"{method.unit} a {'pixel' if method.fine else 'place'}" if method.unit else "share"
-    return (
-        f'<div class="legend" data-method="{name}"{"" if first else " hidden"}>'
-        f'<div class="colours" style="background: {colours.css_gradient(method.signed)}"></div>'
-        f'<div class="ends"><span>{low}</span><span>{unit}</span><span>{high}</span></div></div>'
-    )
-
-
-def _card(case: ExplainedCase, methods: Sequence[str]) -> str:
-    error = case.error_months
-    data = {
-        "error": "" if error is None else f"{abs(error):.2f}",
-        "age": "" if case.age_months is None else f"{case.age_months:.2f}",
-        "predicted": "" if case.predicted_months is None else f"{case.predicted_months:.2f}",
-        "sex": case.sex_name,
-        "status": case.status,
-        "name": case.image_id,
+    place = "pixel" if method.fine else "place"
+    return {
+        "name": name,
+        "title": method.title,
+        "gradient": colours.css_gradient(method.signed),
+        "low": low,
+        "high": high,
+        "unit": f"{method.unit} a {place}" if method.unit else "share",
     }
-    attributes = " ".join(f'data-{key}="{html.escape(text)}"' for key, text in data.items())
-    return (
-        f"<article {attributes}>{_film(case, methods)}<h2>{html.escape(case.image_id)}</h2>"
-        f"{_answer(case)}{_age_plot(case)}{_shares(case, methods)}</article>"
-    )
 
 
-def _film(case: ExplainedCase, methods: Sequence[str]) -> str:
-    if case.image is None:
-        return '<div class="film none">no image</div>'
+def _case_values(case: ExplainedCase, methods: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": case.image_id,
+        "sort_values": {
+            "error": "" if case.error_months is None else f"{abs(case.error_months):.2f}",
+            "age": "" if case.age_months is None else f"{case.age_months:.2f}",
+            "predicted": "" if case.predicted_months is None else f"{case.predicted_months:.2f}",
+            "sex": case.sex_name,
+            "status": case.status,
+            "name": case.image_id,
+        },
+        "status": case.status,
+        "sex": f", {case.sex_name}" if case.sex_name else "",
+        "reason": case.reason,
+        "image": None if case.image is None else _jpeg_url(case.image),
+        "aspect": case.aspect,
+        "maps": [_map_values(case, name) for name in methods if name in case.maps],
+        "boxes": None if case.boxes is None else _box_values(case.boxes),
+        "plot": None,
+        "shares": _share_tables(case, methods),
+    }
+    if case.predicted_months is not None:
+        values |= {
+            "age": f"{case.predicted_months:.0f} months",
+            "age_years": years_and_months(case.predicted_months),
+            "details": _details(case),
+            "plot": _plot_values(case, case.predicted_months),
+        }
+    return values
+
+
+def _jpeg_url(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    pixels = np.clip(np.rint(case.image), 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_FILM_QUALITY)
-    layers = [_image("image/jpeg", buffer.getvalue(), f"radiograph {case.image_id}")]
-    for place, name in enumerate(name for name in methods if name in case.maps):
-        png = colours.overlay_png(case.maps[name], METHODS[name].signed)
-        hidden = " hidden" if place else ""
-        marks = f' class="overlay" data-method="{name}"{hidden}'
-        layers.append(_image("image/png", png, f"{METHODS[name].title} map", marks))
-    if case.boxes is not None:
-        layers.append(_boxes(case.boxes))
-    return f'<div class="film" style="aspect-ratio: {case.aspect}">{"".join(layers)}</div>'
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return _data_url("image/jpeg", buffer.getvalue())
 
 
-def _image(kind: str, data: bytes, text: str, marks: str = "") -> str:
-    source = base64.b64encode(data).decode()
-    return f'<img src="data:{kind};base64,{source}" alt="{html.escape(text)}"{marks}>'
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _boxes(boxes: np.ndarray) -> str:
-    parts = []
-    for name, (top, left, bottom, right) in zip(schema.REGIONS, boxes, strict=True):
-        if np.isfinite(top):
-            colour = GROUP_COLOURS[name.rstrip("12345")]
-            width, height = 100 * (right - left), 100 * (bottom - top)
-            parts.append(
-                f'<rect x="{100 * left:.1f}" y="{100 * top:.1f}" width="{width:.1f}" '
-                f'height="{height:.1f}" stroke="{colour}"><title>{name}</title></rect>'
-            )
-    return (
-        '<svg class="boxes" viewBox="0 0 100 100" preserveAspectRatio="none" hidden role="img" '
-        f'aria-label="regions">{"".join(parts)}</svg>'
-    )
+def _map_values(case: ExplainedCase, name: str) -> dict[str, str]:
+    png = colours.overlay_png(case.maps[name], METHODS[name].signed)
+    return {
+        "method": name,
+        "title": METHODS[name].title,
+        "image": _data_url("image/png", png),
+    }
 
 
-def _answer(case: ExplainedCase) -> str:
-    lines = []
-    sex = f", {case.sex_name}" if case.sex_name else ""
-    if case.predicted_months is None:
-        lines.append(f'<div class="bad">{html.escape(case.status)}{sex}</div>')
-    else:
-        lines.append(
-            f'<div class="age">{case.predicted_months:.0f} months '
-            f'<span class="small">({years_and_months(case.predicted_months)}){sex}</span></div>'
-        )
-        said = []
-        if case.lower_90 is not None:
-            said.append(f"90 % interval {case.lower_90:.0f} to {case.upper_90:.0f}")
-        if case.error_months is not None:
-            said.append(f"label {case.age_months:.0f}, error {case.error_months:+.0f}")
-        lines.append(f'<div class="small">{"; ".join(said)}</div>')
-    if case.reason:
-        lines.append(f'<div class="small">{html.escape(case.reason)}</div>')
-    return "".join(lines)
-
-
-def _age_plot(case: ExplainedCase) -> str:
-    if case.predicted_months is None:
-        return ""
-    most, parts = schema.MAX_AGE_MONTHS, []
-    if case.lower_90 is not None and case.upper_90 is not None:
-        parts.append(
-            f'<rect class="interval" x="{case.lower_90:.1f}" y="0" '
-            f'width="{case.upper_90 - case.lower_90:.1f}" height="100"/>'
-        )
-    if case.distribution is not None:
-        width, peak = most / len(case.distribution), max(float(case.distribution.max()), 1e-9)
-        tops = " ".join(f"V{100 - 96 * share / peak:.1f} h{width:g}" for share in case.distribution)
-        parts.append(f'<path class="bins" d="M0 100 {tops} V100 Z"/>')
-    lines = [("said", case.predicted_months), ("label", case.age_months)]
-    parts += [
-        f'<line class="{kind}" x1="{months:.1f}" x2="{months:.1f}" y1="0" y2="100"/>'
-        for kind, months in lines
-        if months is not None
+def _box_values(boxes: np.ndarray) -> list[dict[str, Any]]:
+    """Returns the boxes [17, 4] in percent of the image, without those that are NaN."""
+    return [
+        {
+            "region": region,
+            "colour": GROUP_COLOURS[region.rstrip("12345")],
+            "left": 100 * left,
+            "top": 100 * top,
+            "width": 100 * (right - left),
+            "height": 100 * (bottom - top),
+        }
+        for region, (top, left, bottom, right) in zip(schema.REGIONS, boxes, strict=True)
+        if np.isfinite(top)
     ]
-    return (
-        f'<svg class="age-plot" viewBox="0 0 {most:g} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="age distribution">{"".join(parts)}</svg>'
-        '<div class="months small" aria-hidden="true">'
-        f"{''.join(f'<span>{months}</span>' for months in range(0, int(most) + 1, 60))}</div>"
-    )
 
 
-def _shares(case: ExplainedCase, methods: Sequence[str]) -> str:
+def _details(case: ExplainedCase) -> str:
+    """Returns the interval and, if a label is known, the label and the error as a text."""
+    details = []
+    if case.lower_90 is not None:
+        details.append(f"90 % interval {case.lower_90:.0f} to {case.upper_90:.0f}")
+    if case.error_months is not None:
+        details.append(f"label {case.age_months:.0f}, error {case.error_months:+.0f}")
+    return "; ".join(details)
+
+
+def _plot_values(case: ExplainedCase, predicted_months: float) -> dict[str, Any]:
+    """Returns what the plot of the age distribution shows, in months."""
+    bins = None
+    if case.distribution is not None:
+        width = schema.MAX_AGE_MONTHS / len(case.distribution)
+        peak = max(float(case.distribution.max()), 1e-9)
+        tops = " ".join(f"V{100 - 96 * share / peak:.1f} h{width:g}" for share in case.distribution)
+        bins = f"M0 100 {tops} V100 Z"
+    lines = {"predicted": predicted_months, "label": case.age_months}
+    has_interval = case.lower_90 is not None and case.upper_90 is not None
+    return {
+        "interval": (case.lower_90, case.upper_90) if has_interval else None,
+        "bins": bins,
+        "lines": {kind: months for kind, months in lines.items() if months is not None},
+    }
+
+
+def _share_tables(case: ExplainedCase, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the shares of each map by region, for the maps that have them."""
     tables = []
-    for place, name in enumerate(methods):
-        shares, hidden = case.shares(name), " hidden" if place else ""
-        if shares is None:
-            continue
-        most = float(np.abs(case.maps[name]).max())
-        unit = f", at most {most:.1f} months a place" if METHODS[name].unit else ""
-        head = "".join(f"<th>{group}</th>" for group in GROUPS)
-        body = "".join(f"<td>{100 * shares[group]:.0f} %</td>" for group in GROUPS)
-        tables.append(
-            f'<div data-method="{name}"{hidden}><table><caption class="small">'
-            f"shares of the map{unit}</caption><tr>{head}</tr><tr>{body}</tr></table></div>"
-        )
-    return "".join(tables)
+    for name in methods:
+        shares = case.shares(name)
+        if shares is not None:
+            most = float(np.abs(case.maps[name]).max())
+            maximum = f", at most {most:.1f} months a place" if METHODS[name].unit else ""
+            by_group = {group: float(shares[group]) for group in GROUPS}
+            tables.append({"method": name, "maximum": maximum, "shares": by_group})
+    return tables

@@ -83,14 +83,15 @@ class StageRun:
         return self.folder(self.recipe.stages[-1])
 
     def write_report(self) -> None:
-        """Writes what the stages that are done have reached."""
+        """Writes a report of the stages that are done."""
+        # Not a Jinja2 template: recipes also run on machines with Keras and without that package.
         recipe = self.recipe
         lines = [
             f"# Recipe `{recipe.name}`: {recipe.model} on {recipe.dataset}\n",
             f"`{program()} --mode=recipe --recipe={recipe.name}`; the stages and their settings "
-            f"stand in `bone_age_tf/recipes/{recipe.name}.py`. The validation images chose the "
-            "checkpoint of each stage.\n",
-            "| stage | begins from | epochs | seed | validation MAE, months | backend | time |",
+            f"are defined in `bone_age_tf/recipes/{recipe.name}.py`. The checkpoint of each stage "
+            "was chosen on the validation images.\n",
+            "| stage | initial weights | epochs | seed | validation MAE, months | backend | time |",
             "|---|---|---|---|---|---|---|",
         ]
         for stage in recipe.stages:

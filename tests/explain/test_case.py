@@ -167,7 +167,7 @@ def test_the_page_holds_every_case_and_asks_nobody_for_anything():
     assert page.count("<article") == 2
     assert 'data-error="10.00"' in page
     assert "the file is empty" in page
-    assert "1 without an answer" in page
+    assert "1 without a prediction" in page
     assert "Not a medical device" in page
     assert "default-src 'none'" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", page)
