@@ -1,4 +1,4 @@
-"""Pictures of a dataset: ages, sizes, exposure, doubtful labels and sheets of images."""
+"""Plots of an audit: ages, sizes, exposure, doubtful labels and contact sheets of images."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _COLUMNS = 8
 
 
 def age_histograms(age_months: np.ndarray, sex: np.ndarray, part: Sequence[str]) -> bytes:
-    """Draws bone ages in bins of a year, females up and males down, a panel for each part."""
+    """Plots bone ages in bins of a year for each part, females upwards and males downwards."""
     names = list(dict.fromkeys(part))
     figure = Figure(figsize=(8.0, 2.6 * len(names) + 0.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,7 +50,7 @@ def age_histograms(age_months: np.ndarray, sex: np.ndarray, part: Sequence[str])
 
 
 def sizes_and_exposure(sizes: np.ndarray, levels: np.ndarray) -> bytes:
-    """Draws widths against heights [N, 2] and the spread of dark, mean and bright levels [N, 3]."""
+    """Plots sizes [N, 2] (width, height) and grey levels [N, 3] (dark, mean, bright)."""
     figure = Figure(figsize=(10.0, 4.0), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -72,7 +72,7 @@ def sizes_and_exposure(sizes: np.ndarray, levels: np.ndarray) -> bytes:
 
 
 def labels(age_months: np.ndarray, predicted_months: np.ndarray, doubted: np.ndarray) -> bytes:
-    """Draws what networks say that have not seen a label against the label."""
+    """Plots predictions of networks that were not trained on a label against the label."""
     figure, axes = new_figure(6.5, 6.0)
     high = 1.04 * max(age_months.max(), predicted_months.max())
     axes.plot([0, high], [0, high], color=BLACK, linewidth=1, linestyle="--")
@@ -88,13 +88,13 @@ def labels(age_months: np.ndarray, predicted_months: np.ndarray, doubted: np.nda
         )
     axes.set(xlim=(0, high), ylim=(0, high), aspect="equal")
     axes.set_xlabel("Label (months)")
-    axes.set_ylabel("Predicted without it (months)")
+    axes.set_ylabel("Prediction of a network not trained on it (months)")
     axes.legend(frameon=False, loc="upper left")
     return as_png(figure)
 
 
 def sheet(images: np.ndarray, titles: Sequence[str]) -> bytes:
-    """Draws images [N, S, S] uint8 side by side, each under its title."""
+    """Draws a contact sheet of images [N, S, S] uint8, each under its title."""
     rows = math.ceil(len(images) / _COLUMNS)
     figure = Figure(figsize=(1.75 * _COLUMNS, 2.3 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Looks at every image and label of a dataset. Imports TensorFlow."""
+"""Audits every image and label of a dataset. Imports TensorFlow."""
 
 from pathlib import Path
 from typing import Any
@@ -42,20 +42,20 @@ def audit_dataset(
     """Audits all splits of a dataset and writes the report.
 
     Args:
-        config: of the networks that doubt the labels, and of the size of the images.
-        builder: of the prepared dataset.
-        parts: what trains, validates and tests; see `pipeline.choose_parts`.
-        checker: the quality check, if there is one.
-        detector: the region detector, if there is one.
-        folds: networks that look at the labels; 0 for none.
-        folder: takes the report and what the networks have said.
-        seed: of the networks.
-        command: that the page names.
+        config: config of the networks that predict the labels, and of the image size.
+        builder: TFDS builder of the prepared dataset.
+        parts: training, validation and test parts; see `pipeline.choose_parts`.
+        checker: the quality check, or None.
+        detector: the region detector, or None.
+        folds: number of networks that predict held-out labels; 0 for none.
+        folder: folder for the report and for the networks' predictions.
+        seed: seed of the networks.
+        command: the command that the report names.
 
     Returns:
-        What looks wrong.
+        The suspect images.
     """
-    tables, images, part, facts, looks = [], [], [], [], []
+    tables, images, part, facts, inspected = [], [], [], [], []
     for split in builder.info.splits:
         whole = pipeline.Part(split)
         table = pipeline.read_table(builder, whole)
@@ -63,22 +63,22 @@ def audit_dataset(
         images.append(pipeline.read_images(builder, whole, config.image_size_px, config.resize))
         part += _uses(builder, parts, split, table)
         rows = pipeline.read_encoded(builder, whole).as_numpy_iterator()
-        for row in shown(rows, len(table), f"looking at the {split} images"):
+        for row in shown(rows, len(table), f"auditing the {split} images"):
             facts.append(describe_image(row[schema.IMAGE]))
-            looks.append(_look(checker, detector, row[schema.IMAGE]))
+            inspected.append(_inspect(checker, detector, row[schema.IMAGE]))
     ids = [image_id for table in tables for image_id in table.image_id]
     sex, ages = (np.concatenate([getattr(t, n) for t in tables]) for n in ("sex", "age_months"))
     pixels = np.concatenate(images)
     trains = np.array([use.startswith(_USES["train"]) for use in part])
     months = deviation = None
     if folds:
-        its_fold = [fold_of(name, folds) if t else -1 for name, t in zip(ids, trains, strict=True)]
-        months = out_of_fold_months(config, pixels, sex, ages, np.array(its_fold), folder, seed)
+        fold = [fold_of(name, folds) if t else -1 for name, t in zip(ids, trains, strict=True)]
+        months = out_of_fold_months(config, pixels, sex, ages, np.array(fold), folder, seed)
         deviation = np.zeros(len(ids))
         for group in (trains, ~trains):
             if group.any():
                 deviation[group] = robust_deviation(ages[group], months[0, group])
-    refused, corrected, hands = zip(*looks, strict=True)
+    refused, corrected, hands = zip(*inspected, strict=True)
     audited = Audited(
         builder.info.full_name,
         ids,
@@ -103,7 +103,7 @@ _USES = {"train": "trains", "validation": "validates", "test": "tests"}
 def _uses(
     builder: Any, parts: dict[str, pipeline.Part], split: str, table: pipeline.Table
 ) -> list[str]:
-    """Says what each image of a split is for, such as `trains (train)`."""
+    """Returns what each image of a split is used for, such as `trains (train)`."""
     uses: dict[str, list[str]] = {image_id: [] for image_id in table.image_id}
     for name, word in _USES.items():
         if parts[name].split == split:
@@ -112,10 +112,10 @@ def _uses(
     return [f"{' and '.join(words) or UNUSED} ({split})" for words in uses.values()]
 
 
-def _look(
+def _inspect(
     checker: QualityChecker | None, detector: RegionDetector | None, png: bytes
 ) -> tuple[str, str, HandFacts | None]:
-    """Returns why an image is refused, how it is corrected, and how the hand lies in it."""
+    """Returns an image's rejection, its corrections, and the location of its hand."""
     whole = reading.read_radiograph(png)
     image, refused, corrected = resizing.trim_margins(whole), "", ""
     if checker is not None:

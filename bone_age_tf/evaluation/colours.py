@@ -1,8 +1,9 @@
-"""Colours of maps that a colour-blind reader can read.
+"""Colours of explanation maps that are readable with colour vision deficiencies.
 
-`cividis` (Nuñez et al. 2018, doi 10.1371/journal.pone.0199239) for what has no sign, made for
-colour vision deficiencies; for older and younger `PuOr` (Brewer, colorbrewer2.org), whose orange
-and purple stay apart in all of them. The film shines through where a map says little.
+Unsigned maps use `cividis` (Nuñez et al. 2018, doi 10.1371/journal.pone.0199239), which was made
+for colour vision deficiencies. Signed maps use `PuOr` (Brewer, colorbrewer2.org), whose orange
+(older) and purple (younger) are distinguishable with all of them. Weak values are transparent, so
+that the radiograph remains visible.
 """
 
 import io
@@ -16,30 +17,30 @@ UNSIGNED: Final = "cividis"
 SIGNED: Final = "PuOr_r"
 MOST_OPAQUE: Final = 0.85
 _PALEST: Final = 0.3
-"""Of a signed map: how far from white, in the middle of the colours, its weakest values are. White
-would look like bone."""
+"""Distance of the weakest values of a signed map from white, the middle of its colours; white would
+look like bone."""
 _FILM: Final = (0.25, 0.25, 0.25)
-"""The grey of a film under the colours of a legend."""
+"""Grey value of the radiograph that is assumed beneath the colours of a legend."""
 _LEVELS: Final = 256
 
 
 def colour_map(signed: bool) -> matplotlib.colors.ListedColormap:
-    """Returns the colours of a map over a dark film; purple is younger, orange older."""
+    """Returns the colour map for maps over a dark radiograph; purple is younger, orange older."""
     colours = palette(signed) / 255.0
     opaque = colours[:, 3:]
     return matplotlib.colors.ListedColormap(opaque * colours[:, :3] + (1 - opaque) * _FILM)
 
 
-def levels(one: np.ndarray, signed: bool) -> tuple[np.ndarray, float]:
-    """Returns a map [S, S] as places 0 to 255 in its colours, uint8, and the value of the last."""
-    most = float(np.abs(one).max())
-    share = one / max(most, 1e-20)
+def levels(values: np.ndarray, signed: bool) -> tuple[np.ndarray, float]:
+    """Returns a map [S, S] as indices of its colours, uint8, and the value of the last colour."""
+    most = float(np.abs(values).max())
+    share = values / max(most, 1e-20)
     share = (share + 1) / 2 if signed else np.clip(share, 0, 1)
     return np.rint(share * (_LEVELS - 1)).astype(np.uint8), most
 
 
 def palette(signed: bool) -> np.ndarray:
-    """Returns [256, 4] uint8: red, green, blue and how opaque each place of a map is drawn."""
+    """Returns the colours of a map [256, 4] uint8: red, green, blue and opacity."""
     places = np.linspace(0, 1, _LEVELS)
     strength = places
     if signed:
@@ -51,15 +52,15 @@ def palette(signed: bool) -> np.ndarray:
     return np.rint(255 * rgba).astype(np.uint8)
 
 
-def overlay(one: np.ndarray, signed: bool) -> np.ndarray:
-    """Returns [S, S, 4] uint8, what is laid over the film."""
-    return palette(signed)[levels(one, signed)[0]]
+def overlay(values: np.ndarray, signed: bool) -> np.ndarray:
+    """Returns a map as an RGBA image [S, S, 4] uint8 that is drawn over the radiograph."""
+    return palette(signed)[levels(values, signed)[0]]
 
 
-def overlay_png(one: np.ndarray, signed: bool) -> bytes:
-    """Returns the same as a PNG file with a palette, which is small."""
+def overlay_png(values: np.ndarray, signed: bool) -> bytes:
+    """Returns the overlay as a PNG file with a palette, which is small."""
     colours = palette(signed)
-    picture = Image.fromarray(levels(one, signed)[0], "P")
+    picture = Image.fromarray(levels(values, signed)[0], "P")
     picture.putpalette(colours[:, :3].tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", transparency=colours[:, 3].tobytes(), optimize=True)
@@ -67,7 +68,7 @@ def overlay_png(one: np.ndarray, signed: bool) -> bytes:
 
 
 def css_gradient(signed: bool) -> str:
-    """Returns the colours as a CSS gradient from left to right."""
+    """Returns the colours of a map as a CSS gradient from left to right."""
     places = np.linspace(0, 1, 17)
     stops = ", ".join(matplotlib.colors.to_hex(colour) for colour in colour_map(signed)(places))
     return f"linear-gradient(to right, {stops})"

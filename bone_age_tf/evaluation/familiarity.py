@@ -1,14 +1,15 @@
-"""How far an image's features lie from those of the images that a model has learned from.
+"""Distance of an image's features from those of the training images.
 
-What matters is which features answer, not how strongly all of them do: a page of text leaves most
-of them silent, and lies near the mean of hands where strength counts. So the features' shares of
-their sum are compared, by their square roots (Hellinger 1909). Of the 191 pictures of
-`benchmarks/refusal.py` that are no hands, the shipped network refuses 96 % in this way; by
-strength, the network of its first run refused 20 %.
+The pattern of the features is compared, not their strength: a page of text activates few features,
+and is close to the mean of hands when strength is compared. Each feature is therefore divided by
+the sum of all features, and the square roots of these shares are compared (Hellinger 1909). Of the
+191 pictures without a hand in `benchmarks/refusal.py`, the shipped network rejects 96 % by this
+distance; by strength, the network of its first run rejected 20 %.
 
-Probabilistic principal components (Tipping and Bishop 1999): along the directions in which the
-training images differ most a distance counts by their spread there, across them by what is left
-over. What is no hand, or no film, lies across. NumPy only.
+The distance is that of probabilistic principal components (Tipping and Bishop 1999): along the
+main directions of the training images, deviations are divided by the SD in that direction, and
+perpendicular to them by the residual SD. Images that are not radiographs of a hand deviate in
+perpendicular directions. NumPy only.
 """
 
 import dataclasses
@@ -18,20 +19,21 @@ import numpy as np
 
 DIRECTIONS: Final = 32
 HELD_OUT_SHARE: Final = 0.995
-"""Of held-out images, this share is within the limit."""
+"""Share of held-out images that are within the limit."""
 ENOUGH_HELD_OUT: Final = 200
-"""Fewer do not tell where that share ends; twice the largest of their distances is the limit."""
+"""Minimum number of held-out images for that quantile; with fewer, the limit is twice the largest
+of their distances."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Familiarity:
-    """A model's features [C] in the images that it knows.
+    """Distribution of a model's features [C] over the training images.
 
     Attributes:
-        mean: [C], of roots of shares.
-        directions: [C, K] of length 1, at right angles.
-        spreads: [K] SD along each.
-        rest: root mean square of what lies across all of them.
+        mean: [C] mean of the square roots of the features' shares.
+        directions: [C, K] orthonormal main directions.
+        spreads: [K] SD along each direction.
+        rest: root mean square of the deviations perpendicular to all directions.
         limit: distance up to which an image is familiar.
     """
 
@@ -42,10 +44,10 @@ class Familiarity:
     limit: float
 
     def unfamiliarity(self, features: np.ndarray) -> np.ndarray:
-        """Returns [N] distances as shares of the limit: above 1 an image is unfamiliar.
+        """Returns [N] distances as fractions of the limit; an image above 1 is unfamiliar.
 
         Args:
-            features: [N, C], 0 or more.
+            features: [N, C], not negative.
         """
         centred = _roots_of_shares(features) - self.mean
         along = centred @ self.directions
@@ -55,11 +57,11 @@ class Familiarity:
 
 
 def fit_familiarity(learned: np.ndarray, held_out: np.ndarray) -> Familiarity:
-    """Finds the directions in training images and the limit in held-out ones.
+    """Fits the directions to training images and the limit to held-out images.
 
     Args:
-        learned: [N, C] features of training images, 0 or more.
-        held_out: [M, C] features of images that were not trained on.
+        learned: [N, C] features of training images, not negative.
+        held_out: [M, C] features of held-out images.
     """
     learned = _roots_of_shares(learned)
     mean = learned.mean(axis=0)
@@ -67,13 +69,13 @@ def fit_familiarity(learned: np.ndarray, held_out: np.ndarray) -> Familiarity:
     count = min(DIRECTIONS, max(1, len(singular) // 2))
     spreads = np.maximum(singular[:count] / np.sqrt(len(learned)), 1e-6)
     rest = max(float(np.sqrt((singular[count:] ** 2).sum() / len(learned))), 1e-6)
-    found = Familiarity(mean, rows[:count].T, spreads, rest, 1.0)
-    distances = found.unfamiliarity(held_out)
+    familiarity = Familiarity(mean, rows[:count].T, spreads, rest, 1.0)
+    distances = familiarity.unfamiliarity(held_out)
     if len(distances) < ENOUGH_HELD_OUT:
         limit = 2.0 * float(distances.max())
     else:
         limit = float(np.quantile(distances, HELD_OUT_SHARE))
-    return dataclasses.replace(found, limit=max(limit, 1e-6))
+    return dataclasses.replace(familiarity, limit=max(limit, 1e-6))
 
 
 def _roots_of_shares(features: np.ndarray) -> np.ndarray:

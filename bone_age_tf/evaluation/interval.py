@@ -1,13 +1,14 @@
-"""A 90 % interval that holds what it says: conformal, adaptive to the case.
+"""Conformal 90 % prediction intervals that adapt to sex and age.
 
-A network's own interval is too narrow or too wide, and not everywhere alike. On cases that it did
-not learn from, the distance of each true age is measured in half-widths of the network's own
-interval (conformalised quantile regression; Romano et al. 2019, arXiv 1905.03222; theirs adds where
-this multiplies). For each sex and each true age, the factor is found that holds 90 % of the cases
-of about that age (localised conformal prediction; Guan 2019, arXiv 1908.08558). The interval of a
-new case holds the ages that it could have: those that are not further off than the factor of that
-age allows (label-conditional conformal prediction; Vovk 2012, arXiv 1209.2673). So it holds for the
-young and the old, whom networks draw towards the middle, and not only on average.
+A network's own interval is too narrow or too wide, by an amount that depends on the age. On
+held-out cases, the error of each prediction is measured in half-widths of the network's own
+interval (conformalised quantile regression; Romano et al. 2019, arXiv 1905.03222; they add a
+constant, whereas this multiplies by a factor). For each sex and each true age, the factor is
+determined that covers 90 % of the cases of about that age (localised conformal prediction; Guan
+2019, arXiv 1908.08558). The interval of a new case contains all possible true ages, those for which
+the error is within the factor of that age (label-conditional conformal prediction; Vovk 2012,
+arXiv 1209.2673). Coverage therefore holds for young and old children too, whose ages networks
+predict too close to the mean, and not only on average.
 
 NumPy only.
 """
@@ -20,29 +21,32 @@ import numpy as np
 from bone_age_tf import schema
 
 COVERAGE: Final = 0.9
+"""Share of cases whose true age the interval contains."""
 KNOTS_MONTHS: Final = tuple(float(age) for age in range(0, 241, 12))
-"""True ages at which factors are kept, evenly spaced; between them they are interpolated."""
+"""True ages in months at which factors are stored; factors between them are interpolated."""
 _NEAR_MONTHS: Final = 10.0
-"""SD of the weights of cases by the distance of their true ages."""
+"""SD in months of the Gaussian that weights cases by the distance of their true ages."""
 _OTHER_SEX: Final = 0.1
-"""Weight of cases of the other sex."""
+"""Weight of a case of the other sex, relative to a case of the same sex."""
 _ENOUGH_CASES: Final = 80
-"""Where the weights leave fewer, cases from further away count more."""
+"""Minimum effective number of cases at an age; with fewer, more distant cases gain weight."""
 _FLOOR_MONTHS: Final = 1.0
-"""Half-widths below this are measured as if they were this."""
+"""Minimum half-width in months; narrower half-widths are set to this value."""
 _STEEP: Final = 1e-6
-"""Of a line that falls, the end is taken."""
+"""Minimum rise between two knots, so that the division by it is defined where the line falls."""
 MIN_CASES: Final = 10
+"""Minimum number of cases for a fit."""
 FOLDS: Final = 5
+"""Number of folds of `cross_fitted_interval`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class IntervalTable:
-    """How far true ages may lie from a predicted one, in half-widths of the network's own interval.
+    """Maximum errors by sex and true age, as multiples of half-widths of the network's interval.
 
     Attributes:
-        factors: of each sex at each of `KNOTS_MONTHS`, true ages.
-        cases: that it was made from.
+        factors: factors of each sex at each of the true ages `KNOTS_MONTHS`.
+        cases: number of cases to which the factors were fitted.
     """
 
     factors: tuple[tuple[float, ...], tuple[float, ...]]
@@ -51,7 +55,7 @@ class IntervalTable:
     def apply(
         self, months: np.ndarray, lower: np.ndarray, upper: np.ndarray, sex: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the lower and upper ends of the interval, [N] in months.
+        """Returns the lower and upper ends of the intervals, [N] in months.
 
         Args:
             months: [N] predicted ages.
@@ -67,7 +71,7 @@ class IntervalTable:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it for a file; `read` takes it back."""
+        """Returns the JSON representation, which `read` accepts."""
         return {
             "coverage": COVERAGE,
             "knots_months": list(KNOTS_MONTHS),
@@ -80,7 +84,7 @@ class IntervalTable:
         }
 
     def for_graph(self) -> dict[str, Any]:
-        """Returns what `bone_age_tf.models.answer_layers.ConformalInterval` takes."""
+        """Returns the arguments of `bone_age_tf.models.answer_layers.ConformalInterval`."""
         return {
             "knots_months": KNOTS_MONTHS,
             "factors": self.factors,
@@ -89,7 +93,7 @@ class IntervalTable:
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> "IntervalTable":
-        """Returns what `as_json` gave."""
+        """Creates a table from its JSON representation."""
         female, male = (
             tuple(float(factor) for factor in content["factors"][name]) for name in schema.SEX_NAMES
         )
@@ -103,7 +107,7 @@ def fit_interval(
     age_months: np.ndarray,
     sex: np.ndarray,
 ) -> IntervalTable:
-    """Finds the factors on cases that the network did not learn from.
+    """Fits the factors to held-out cases.
 
     Args:
         months: [N] predicted ages.
@@ -137,10 +141,10 @@ def cross_fitted_interval(
     sex: np.ndarray,
     folds: int = FOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ends of each case's interval by a table that the others gave.
+    """Returns the ends of each case's interval, from a table that was fitted to the other folds.
 
-    For figures on the same cases that the table is made from. Arguments as of `fit_interval`; cases
-    are dealt to the folds in their order.
+    With it, coverage can be measured on the cases to which the table is fitted. The arguments are
+    those of `fit_interval`; consecutive cases are in different folds.
     """
     low, high = np.empty(months.size), np.empty(months.size)
     fold = np.arange(months.size) % folds
@@ -158,17 +162,17 @@ def _half_widths(months: Any, lower: Any, upper: Any) -> tuple[Any, ...]:
 
 
 def _furthest_age(months: Any, half_width: Any, factors: Any, knots: Any) -> np.ndarray:
-    """Returns [N], the last age after the predicted one that is no further off than it may be.
+    """Returns [N] the largest true ages for which the error is within the allowed range.
 
     Args:
         months: [N] predicted ages.
-        half_width: [N] of the networks' own intervals, on this side.
-        factors: [N, K] at the knots.
-        knots: [K] ascending.
+        half_width: [N] half-widths of the network's own intervals on this side.
+        factors: [N, K] factors at the knots.
+        knots: [K] true ages in ascending order.
     """
-    beyond = (knots - months[:, None]) - half_width[:, None] * factors  # above 0: too far off
+    beyond = (knots - months[:, None]) - half_width[:, None] * factors  # above 0: outside
     rise = np.diff(beyond, axis=1)
-    # Where the line between two knots crosses 0; both within: at the next one.
+    # The end is where the line between two knots crosses 0, or the next knot if both are within.
     share = np.clip(-beyond[:, :-1] / np.maximum(rise, _STEEP), 0.0, 1.0)
     ends = np.where(beyond[:, :-1] <= 0, knots[:-1] + np.diff(knots) * share, knots[0])
     return ends.max(axis=1)
@@ -184,7 +188,7 @@ def _local_quantile(scores: Any, age_months: Any, same_sex: Any, knot: float) ->
         near *= 1.25
     order = np.argsort(scores)
     reached = np.cumsum(weights[order])
-    # The case to come counts too, as one that nothing covers.
-    wanted = COVERAGE * (total + weights.max())
-    place = min(int(np.searchsorted(reached, wanted)), scores.size - 1)
+    # The new case counts too, as a case that is never covered.
+    needed = COVERAGE * (total + weights.max())
+    place = min(int(np.searchsorted(reached, needed)), scores.size - 1)
     return float(scores[order[place]])

@@ -1,6 +1,6 @@
-"""Errors of predicted bone ages in months, each with a bootstrap interval.
+"""Metrics of predicted bone ages in months, with bootstrap intervals.
 
-NumPy only. Every number that a report shows comes from `evaluate`.
+All numbers in reports are computed by `evaluate`. NumPy only.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ import numpy as np
 from bone_age_tf import schema
 
 AGE_BAND_MONTHS: Final = 24
-"""Width of the age bands: two years."""
+"""Width of the age bands in months (two years)."""
 
 WITHIN_MONTHS: Final = (6, 12, 24)
-"""Absolute errors, inclusive, whose share of cases is reported."""
+"""Limits of the absolute error in months, inclusive, for which the share of cases is reported."""
 
 MIN_INTERVAL_CASES: Final = 10
-"""Fewer cases than this get values without intervals: their bootstrap would look too sure."""
+"""Minimum number of cases for intervals; bootstrap intervals of fewer cases are too narrow."""
 
 INTERVAL_PERCENTILES: Final = (2.5, 97.5)
 LIMITS_OF_AGREEMENT_SD: Final = 1.96
 
 Estimate = dict[str, float | None]
-"""`value` and the ends `low` and `high` of its 95 % interval; None where there is none."""
+"""`value` and the ends `low` and `high` of its 95 % interval; None for an undefined value."""
 
-_CHUNK_ELEMENTS: Final = 2**18  # counts held at once: 2 MiB of float64
-_DECIMALS: Final = 6  # below any meaning in months; hides summation order from the JSON
+_CHUNK_ELEMENTS: Final = 2**18  # number of counts in memory, 2 MiB of float64
+_DECIMALS: Final = 6  # meaningless in months; removes differences due to summation order
 
 _MAE: Final = "mae_months"
 _MEDIAN: Final = "median_absolute_error_months"
@@ -53,7 +53,7 @@ class Predictions:
     Raises:
         ValueError: no cases, unequal lengths, an array that is not one-dimensional, an identifier
             that is not text or is repeated, an unknown sex, a number that is not finite, or an
-            interval whose ends are incomplete or swapped. The message says which.
+            interval whose ends are incomplete or swapped. The message names the problem.
     """
 
     image_id: list[str]
@@ -93,7 +93,7 @@ class Predictions:
 
     @property
     def error_months(self) -> np.ndarray:
-        """[N] float64, predicted minus true: positive where the prediction is too old."""
+        """[N] float64, predicted minus true; positive if the prediction is too old."""
         return self.predicted_months - self.age_months
 
 
@@ -103,17 +103,17 @@ def evaluate(
     """Measures predictions overall, by sex and by two-year band of the true age.
 
     Intervals are 95 % percentile bootstrap intervals over cases (Efron and Tibshirani 1993, An
-    Introduction to the Bootstrap, section 13.3). They cover the choice of cases only, not the
-    randomness of training. Each group is resampled on its own with the same seed, so its numbers
-    depend neither on the other groups nor on the order of the cases. A share of 0 or 1 has an
-    interval of no width; that is a limit of the method, not certainty.
+    Introduction to the Bootstrap, section 13.3). They account for the choice of cases, not for the
+    randomness of training. Each group is resampled separately with the same seed, so that its
+    numbers depend neither on the other groups nor on the order of the cases. A share of 0 or 1 has
+    an interval of no width, which is a limit of the method and does not mean certainty.
 
     Args:
-        predictions: the cases.
+        predictions: predicted and true ages.
         constant_months: the median bone age of the *training* cases. Predicting it for everyone
-            is the floor that a model has to beat.
-        seed: of the resampling.
-        resamples: how many bootstrap samples are drawn.
+            is the baseline.
+        seed: seed of the resampling.
+        resamples: number of bootstrap samples.
 
     Returns:
         A dict for strict JSON: `n`, `seed`, `resamples`; `overall`, with an `Estimate` per metric;

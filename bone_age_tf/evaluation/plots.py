@@ -1,4 +1,4 @@
-"""Pictures of predicted bone ages, drawn without a display: each function returns a PNG."""
+"""Plots of predicted bone ages. Each function returns a PNG file; no display is needed."""
 
 import io
 from typing import TYPE_CHECKING, Final
@@ -34,7 +34,7 @@ _YEAR_STEPS: Final = (1, 1.2, 2.4, 6, 10)  # ticks at 12, 24 or 60 months: whole
 
 
 def scatter(predictions: Predictions) -> bytes:
-    """Draws predicted against true bone age, with the line on which they are equal."""
+    """Plots predicted against true bone age, with the line of equality."""
     figure, axes = new_figure(6.0, 6.0)
     true, predicted = predictions.age_months, predictions.predicted_months
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
@@ -53,9 +53,9 @@ def scatter(predictions: Predictions) -> bytes:
 
 
 def bland_altman(predictions: Predictions) -> bytes:
-    """Draws the difference against the mean of predicted and true bone age.
+    """Plots the difference against the mean of predicted and true bone age.
 
-    With the bias and the limits of agreement (Bland and Altman 1986, Lancet 327:307-310).
+    The bias and the limits of agreement are shown (Bland and Altman 1986, Lancet 327:307-310).
     """
     figure, axes = new_figure(8.0, 5.0)
     error = predictions.error_months
@@ -90,10 +90,10 @@ def bland_altman(predictions: Predictions) -> bytes:
 
 
 def error_by_age(predictions: Predictions) -> bytes:
-    """Draws the error in each two-year band of true age: median, quartiles, 5 % and 95 %.
+    """Plots the error in each two-year band of true age: median, quartiles, 5 % and 95 %.
 
-    A box of fewer than `MIN_INTERVAL_CASES` cases also shows each of them, so that nobody reads
-    more out of it than it holds.
+    For bands of fewer than `MIN_INTERVAL_CASES` cases each case is shown too, since the quantiles
+    of so few cases are not reliable.
     """
     error, bands = predictions.error_months, age_band(predictions.age_months)
     present = [int(band) for band in np.unique(bands)]
@@ -134,7 +134,7 @@ def error_by_age(predictions: Predictions) -> bytes:
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, "Axes"]:
-    """Returns a figure of this size in inches and its axes; no pyplot, so no global state."""
+    """Returns a figure of the given size in inches and its axes, without pyplot's global state."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -167,12 +167,12 @@ def _year_ticks(axes: "Axes", x: bool, y: bool) -> None:
 
 
 def _signed(months: float) -> str:
-    """Returns text such as +3.1, -0.4 or 0.0."""
+    """Formats a number with its sign and one decimal, such as +3.1, -0.4 or 0.0."""
     return f"{round(months, 1) + 0.0:+.1f}".replace("+0.0", "0.0")
 
 
 def as_png(figure: Figure) -> bytes:
-    """Returns the picture as the bytes of a file that is the same each time."""
+    """Returns the figure as a PNG file whose bytes are reproducible."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,14 +1,14 @@
-"""A correction of bone ages for one site, from a few of its own cases.
+"""Calibration of bone ages for one site, fitted to a few of its own cases.
 
-Sites differ in films and in readers, and a model that was trained elsewhere may be off by months in
-all of their cases. A line for each sex puts that right (Deeplasia's external error falls from 6.57
-to 5.69 months so; Rassmann et al. 2023). A line through five cases does harm, though, where there
-is nothing to correct. So four corrections are weighed against each other by how well they
-explain the cases: none, one offset, an offset for each sex, a line for each sex. Each is a linear
-regression of the error with a normal prior, which shrinks it by its own standard error; the answer
-is the mean over all, weighted by their posterior probabilities (Bayesian model averaging; Hoeting
-et al. 1999). Chance alone still deceives the few: no age moves by more than
-`largest_correction_months`, which bounds the harm.
+Sites differ in their radiographs and readers, so that a model that was trained elsewhere may be
+biased by months at a site. A line for each sex corrects the bias (the external error of Deeplasia
+falls from 6.57 to 5.69 months; Rassmann et al. 2023). A line that is fitted to five cases, however,
+increases the error of a site that needs no correction. Four corrections are therefore compared by
+how well they explain the cases: none, one offset, an offset for each sex, and a line for each sex.
+Each is a linear regression of the error with a normal prior, which shrinks the coefficients
+according to their standard errors. The result is the mean over all corrections, weighted by their
+posterior probabilities (Bayesian model averaging; Hoeting et al. 1999). Since a few cases can
+mislead by chance, no age changes by more than `largest_correction_months`.
 
 NumPy only.
 """
@@ -26,31 +26,35 @@ from bone_age_tf.files import replace_file
 from bone_age_tf.program import program
 
 _MIDDLE_MONTHS: Final = 120.0
-"""Lines turn about this age."""
+"""Age in months at which the offset of a line is defined (its pivot)."""
 _CORRECTIONS: Final = {
     "none": (0.0, 0.0, 0.0, 0.0),
     "offset": (8.0, 0.0, 0.0, 0.0),
     "offset by sex": (8.0, 3.0, 0.0, 0.0),
     "line by sex": (8.0, 3.0, 0.08, 0.04),
 }
-"""Prior standard deviations of the offset in months, of half the sexes' difference, of the slope,
-and of half its difference."""
+"""Prior SDs of four coefficients of each correction: the offset in months, half the difference of
+the offset between the sexes, the slope, and half the difference of the slope."""
 _PRIOR: Final = {"none": 0.5, "offset": 0.3, "offset by sex": 0.1, "line by sex": 0.1}
-"""Probabilities before the cases are seen. With the deviations above they were chosen by what sites
-gain and lose (`benchmarks/site_prior.py`): readers 5 months off need 50 cases for most of the gain,
-and a site that needs no calibration loses 0.1 months on average."""
+"""Prior probabilities of the corrections. They and the SDs above were chosen by simulating sites
+(`benchmarks/site_prior.py`): with readers who differ by 5 months, 50 cases give most of the
+improvement, and a site that needs no calibration loses 0.1 months on average."""
 _LEAST_OF_EACH_SEX: Final = {"none": 0, "offset": 0, "offset by sex": 5, "line by sex": 10}
-"""Cases below which a correction is not considered."""
+"""Minimum number of cases of each sex for each correction."""
 _BELIEF_CASES: Final = 15
-"""The scatter that is expected beforehand counts as much as that of so many cases."""
+"""Number of cases that the expected scatter is worth in the estimate of the scatter."""
 _OUTLIER_SD: Final = 2.5
-"""Errors further than this from their median are pulled in: one wrong label moves no site."""
+"""Distance of an error from the median, in expected SDs, to which larger distances are clipped, so
+that one wrong label has little influence."""
 ENOUGH_CASES: Final = 50
-"""So many tell a shift of a year, and may move an age by as many months as they are."""
+"""Number of cases that are enough to detect a shift of a year; the largest correction in months
+equals the number of cases there, see `largest_correction_months`."""
 _AGES_MONTHS: Final = (12.0, 228.0)
-"""The ages between which the bound holds."""
+"""Range of ages in months within which the largest correction is limited."""
 MIN_CASES: Final = 3
+"""Minimum number of cases for a calibration."""
 DEFAULT_SCATTER_MONTHS: Final = 12.0
+"""Expected SD of the model's errors in months where none was measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +62,12 @@ class SiteCalibration:
     """Calibrated age = offset + slope * age, for each sex.
 
     Attributes:
-        offset_months: of female and male.
-        slope: of female and male.
-        model: name of the model that it was made for.
-        version: of that model's export.
-        cases: how many it was made from, of female and male.
-        details: what else is known, ready for JSON.
+        offset_months: offsets for female and male.
+        slope: slopes for female and male.
+        model: name of the model for which the calibration was made.
+        version: number of that model's export.
+        cases: number of female and male cases to which it was fitted.
+        details: further entries for the JSON file.
     """
 
     offset_months: tuple[float, ...]
@@ -77,14 +81,14 @@ class SiteCalibration:
         """Returns calibrated ages in months, within the possible range.
 
         Args:
-            months: of any shape.
-            sex: codes of `schema.SEX_NAMES`, of a shape that fits.
+            months: ages in months, of any shape.
+            sex: codes of `schema.SEX_NAMES`, of the same shape or one that broadcasts.
         """
         offset, slope = np.array(self.offset_months)[sex], np.array(self.slope)[sex]
         return np.clip(offset + slope * months, schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it for a file, with what belongs to a sex by its name."""
+        """Returns the JSON representation, with per-sex values keyed by sex."""
         content = dataclasses.asdict(self)
         for name in ("offset_months", "slope", "cases"):
             content[name] = dict(zip(schema.SEX_NAMES, content[name], strict=True))
@@ -92,10 +96,10 @@ class SiteCalibration:
 
 
 def largest_correction_months(cases: int) -> float:
-    """Returns by how many months so many cases may move an age: 0.5 by 5, 8 by 20, 50 by 50.
+    """Returns the largest correction in months: 0.5 for 5 cases, 8 for 20, 50 for 50.
 
-    Of ages between 12 and 228 months; so their mean absolute error cannot become worse by more
-    than that, whatever the cases are.
+    It holds for ages between 12 and 228 months, so that their mean absolute error cannot increase
+    by more than that for any set of cases.
     """
     return cases**2 / ENOUGH_CASES
 
@@ -108,15 +112,15 @@ def fit_site_calibration(
     model: str = "",
     version: int = 0,
 ) -> SiteCalibration:
-    """Makes a calibration from cases whose bone age is known.
+    """Fits a calibration to cases whose bone age is known.
 
     Args:
-        predicted_months: [N] ages that the model gives.
-        age_months: [N] ages that the site's readers give.
+        predicted_months: [N] ages predicted by the model.
+        age_months: [N] ages determined by the site's readers.
         sex: [N] codes of `schema.SEX_NAMES`.
-        expected_scatter_months: SD of the model's errors where it was tested.
+        expected_scatter_months: SD of the model's errors on its test data.
         model: name of the model.
-        version: of its export.
+        version: number of its export.
 
     Raises:
         CalibrationError: fewer than `MIN_CASES` cases.
@@ -166,24 +170,24 @@ def fit_site_calibration(
 
 
 def _features(predicted: np.ndarray, sex: np.ndarray) -> np.ndarray:
-    """Returns [N, 4]: what each coefficient is multiplied by."""
+    """Returns the design matrix [N, 4] of the four coefficients."""
     side = 2.0 * sex - 1.0
     turn = predicted - _MIDDLE_MONTHS
     return np.stack([np.ones_like(predicted), side, turn, side * turn], axis=1)
 
 
 def _scatter(features: np.ndarray, error: np.ndarray, expected: float) -> float:
-    """Returns the SD of single cases about a line for each sex, in months, few cases believed less.
+    """Returns the SD in months of single cases about a line for each sex.
 
-    The mean of a scaled inverse chi-squared prior and what is seen (Gelman et al., Bayesian Data
-    Analysis, 3rd ed., section 3.3).
+    The posterior mean with a scaled inverse chi-squared prior (Gelman et al., Bayesian Data
+    Analysis, 3rd ed., section 3.3), so that few cases change the expected scatter little.
     """
     _, unexplained, rank, _ = np.linalg.lstsq(features, error, rcond=None)
     free = error.size - int(rank)
-    seen = float(unexplained.sum()) if unexplained.size else 0.0
-    if not unexplained.size:  # one sex alone, or as many coefficients as cases
-        free, seen = error.size - 1, float(((error - error.mean()) ** 2).sum())
-    return float(np.sqrt((_BELIEF_CASES * expected**2 + seen) / (_BELIEF_CASES + free)))
+    squares = float(unexplained.sum()) if unexplained.size else 0.0
+    if not unexplained.size:  # only one sex, or as many coefficients as cases
+        free, squares = error.size - 1, float(((error - error.mean()) ** 2).sum())
+    return float(np.sqrt((_BELIEF_CASES * expected**2 + squares) / (_BELIEF_CASES + free)))
 
 
 def _regress(
@@ -205,15 +209,15 @@ def _regress(
 
 
 def save_site_calibration(calibration: SiteCalibration, path: Path) -> None:
-    """Writes a calibration as JSON, whole or not at all."""
+    """Writes a calibration as a JSON file, whole or not at all."""
     replace_file(path, (json.dumps(calibration.as_json(), indent=2) + "\n").encode())
 
 
 def read_site_calibration(path: Path) -> SiteCalibration:
-    """Reads what `save_site_calibration` wrote.
+    """Reads a file that `save_site_calibration` wrote.
 
     Raises:
-        CalibrationError: no such file, or not a calibration; the message names it.
+        CalibrationError: the file is missing or not a calibration; the message names the file.
     """
     remedy = f"make one with: {program()} --mode=calibrate --input=site.csv"
     try:

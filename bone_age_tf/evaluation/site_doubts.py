@@ -1,8 +1,8 @@
-"""What speaks against a table of a site's cases, before it is allowed to change bone ages.
+"""Checks a site's table of cases before a calibration is fitted to it.
 
-A calibration takes the readers' ages for true. Labels in years, shuffled rows, swapped sexes, the
-same radiograph many times or a table of which most rows cannot be used would each make a
-calibration that does harm. NumPy only.
+A calibration assumes that the readers' ages are correct. Labels in years, shuffled rows, swapped
+sexes, repeated radiographs or many unusable rows would each result in a harmful calibration. NumPy
+only.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ import numpy as np
 from bone_age_tf import schema
 
 MOST_SCATTERS: Final = 4.0
-"""Maximum root mean square error, less two of its standard errors, in multiples of the model's own.
+"""Maximum root mean square error minus two standard errors, as a multiple of the model's own error.
 A site with a scatter of 40 months and a shift of 15 has 3.6 times that of a model with 12."""
 LEAST_CORRELATION: Final = 0.7
-"""The upper end of the 95 % interval of the correlation must reach it. A scatter of 40 months on
-ages that scatter by 42 still gives 0.72."""
+"""Minimum upper end of the 95 % interval of the correlation. A scatter of 40 months on ages with an
+SD of 42 still gives 0.72."""
 MOST_COPIES: Final = 0.1
-"""Maximum share of the rows that repeat a radiograph; they count once."""
+"""Maximum share of rows that repeat a radiograph; a repeated radiograph is used once."""
 _MOST_YEARS: Final = 20.0
-"""Labels that are all below are probably years."""
+"""Age below which all labels are if they are probably in years."""
 _LEAST_CASES: Final = 5
 """Minimum number of cases for a correlation, and of each sex for a comparison of the sexes."""
 _SURE_T: Final = 3.0
@@ -29,7 +29,7 @@ _SURE_T: Final = 3.0
 
 
 def looks_like_years(age_months: np.ndarray) -> bool:
-    """Returns whether labels of several children are probably ages in years.
+    """Returns whether the labels of several children are probably in years.
 
     Args:
         age_months: [N] labels.
@@ -38,7 +38,7 @@ def looks_like_years(age_months: np.ndarray) -> bool:
 
 
 def years_warning(age_months: np.ndarray) -> str:
-    """Returns a sentence where labels are probably years, empty otherwise."""
+    """Returns a warning if labels are probably in years, else an empty text."""
     if not looks_like_years(age_months):
         return ""
     highest = float(np.max(age_months))
@@ -53,15 +53,14 @@ def find_doubts(
     copies: int = 0,
     left_out: int = 0,
 ) -> list[str]:
-    """Returns what speaks against a site's cases, a sentence for each finding; none if all is well.
+    """Returns doubts about a site's cases, a sentence each; an empty list if there are none.
 
     Args:
         by_sex_months: [2, N] the model's ages, each case as female and as male.
         age_months: [N] the readers' ages.
         sex: [N] codes of `schema.SEX_NAMES`.
-        scatter_months: SD of the model's errors where it was tested.
-        copies: number of rows that repeated the radiograph of another row; they are not among
-            the cases.
+        scatter_months: SD of the model's errors on its test data.
+        copies: number of rows that repeat the radiograph of another row, not included in the cases.
         left_out: number of rows that cannot be used for other reasons.
     """
     count = age_months.size
@@ -93,7 +92,7 @@ def find_doubts(
 def _correlation_doubt(
     months: np.ndarray, age_months: np.ndarray, scatter_months: float
 ) -> Sequence[str]:
-    """Finds shuffled rows, where the ages differ enough to be told apart."""
+    """Finds shuffled rows, if the ages differ enough for a correlation."""
     if months.size < _LEAST_CASES or min(months.std(), age_months.std()) < scatter_months:
         return []
     correlation = float(np.corrcoef(months, age_months)[0, 1])
@@ -110,16 +109,16 @@ def _correlation_doubt(
 def _swapped_doubt(
     by_sex_months: np.ndarray, age_months: np.ndarray, sex: np.ndarray
 ) -> Sequence[str]:
-    """Finds swapped sexes: readers who are off alike in both sexes do not look so."""
+    """Finds swapped sexes; a bias that is equal in both sexes is not mistaken for swapped sexes."""
     errors = np.abs(by_sex_months - age_months)
     gain = np.take_along_axis(errors, sex[np.newaxis], axis=0)[0]
     gain = gain - np.take_along_axis(errors, 1 - sex[np.newaxis], axis=0)[0]
     by_sex = [gain[sex == code] for code in range(len(schema.SEX_NAMES))]
-    if any(own.size < _LEAST_CASES or own.mean() <= 0 for own in by_sex):
+    if any(gains.size < _LEAST_CASES or gains.mean() <= 0 for gains in by_sex):
         return []
-    # Of the mean of both sexes' means, from the scatter within each.
-    mean = np.mean([own.mean() for own in by_sex])
-    error = np.sqrt(sum(own.var(ddof=1) / own.size for own in by_sex)) / len(by_sex)
+    mean = np.mean([gains.mean() for gains in by_sex])
+    # The standard error of the mean of both means, from the variance within each sex.
+    error = np.sqrt(sum(gains.var(ddof=1) / gains.size for gains in by_sex)) / len(by_sex)
     if mean < _SURE_T * error:
         return []
     return [

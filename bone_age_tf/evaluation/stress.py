@@ -1,9 +1,9 @@
-"""What happens to a bone age when the same radiograph comes in another way.
+"""Stress test: changes of the predicted bone age under transformations of the radiograph.
 
-33 transformations in eleven families. The winner of the RSNA challenge of 2017 changes its answer
-in clinically significant ways under 19 of 33 (Santomartino et al. 2024); the list here is ours.
-Strengths are in parts of the image's side or of its range of grey, so that files of any size are
-treated alike.
+There are 33 transformations in eleven families. The predictions of the winner of the RSNA challenge
+of 2017 change in clinically significant ways under 19 of 33 transformations (Santomartino et al.
+2024); the list here is this project's. Strengths are fractions of the image's side or of its range
+of grey levels, so that they do not depend on the image size.
 
 NumPy and OpenCV only.
 """
@@ -16,28 +16,29 @@ import cv2
 import numpy as np
 
 FAR_MONTHS: Final = 12.0
-"""A case that moves by more than this has another answer."""
+"""Change in months above which the prediction for a case counts as changed."""
 MAE_LIMIT_MONTHS: Final = 1.0
+"""Maximum change of the MAE in months; a transformation with a larger change is failed."""
 FAR_SHARE_LIMIT: Final = 0.02
-"""A transformation is failed when the MAE changes by more, or more cases move far."""
+"""Maximum share of changed cases; a transformation with a larger share is failed."""
 
 Transformation = Callable[[np.ndarray], np.ndarray]
-"""From [H, W] float32, 0 to 255, to the same kind, perhaps of another size."""
+"""Maps an image [H, W] float32, 0 to 255, to such an image, possibly of another size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StressResult:
-    """How one transformation changes the answers.
+    """Effect of one transformation on the predictions.
 
     Attributes:
-        family: of the transformation.
-        n: cases with an answer both before and after.
-        refused: cases with an answer before and none after.
-        mae_before: in months, None where no ages are known.
-        mae_after: of the same cases.
-        mean_move: mean absolute change of the answer, in months.
-        far_share: share of the cases with an answer before that move by more than `FAR_MONTHS` or
-            are refused.
+        family: family of the transformation.
+        n: number of cases with a prediction both before and after.
+        refused: number of cases with a prediction before and none after.
+        mae_before: mean absolute error in months before; None if no ages are known.
+        mae_after: mean absolute error in months of the same cases after.
+        mean_move: mean absolute change of the prediction in months.
+        far_share: share of the cases with a prediction before whose prediction changes by more
+            than `FAR_MONTHS` or that are rejected.
     """
 
     family: str
@@ -50,7 +51,7 @@ class StressResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the change is more than it should be."""
+        """Whether the change exceeds a limit."""
         change = abs(self.mae_after - self.mae_before)
         return not (change <= MAE_LIMIT_MONTHS and self.far_share <= FAR_SHARE_LIMIT)
 
@@ -58,12 +59,12 @@ class StressResult:
 def compare_answers(
     family: str, before: np.ndarray, after: np.ndarray, age_months: np.ndarray
 ) -> StressResult:
-    """Measures one transformation.
+    """Measures the effect of one transformation.
 
     Args:
-        family: of the transformation.
-        before: [N] answers in months on the images as they are; NaN where refused.
-        after: [N] answers on the transformed images; NaN where refused.
+        family: family of the transformation.
+        before: [N] predictions in months on the original images; NaN for rejected images.
+        after: [N] predictions on the transformed images; NaN for rejected images.
         age_months: [N] true bone ages.
     """
     answered = np.isfinite(before)
@@ -85,19 +86,19 @@ def compare_answers(
 
 
 def stress_table(results: Mapping[str, StressResult]) -> str:
-    """Returns a Markdown table, in the order given, and how many transformations are failed."""
+    """Returns a Markdown table in the given order and the number of failed transformations."""
     lines = [
         "| family | transformation | n | refused | MAE before | after | mean move | "
         f"over {FAR_MONTHS:g} months or refused | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, found in results.items():
+    for name, result in results.items():
         lines.append(
-            f"| {found.family} | {name} | {found.n} | {found.refused} | {found.mae_before:.2f} | "
-            f"{found.mae_after:.2f} | {found.mean_move:.2f} | {found.far_share:.1%} | "
-            f"{'failed' if found.failed else ''} |"
+            f"| {result.family} | {name} | {result.n} | {result.refused} | "
+            f"{result.mae_before:.2f} | {result.mae_after:.2f} | {result.mean_move:.2f} | "
+            f"{result.far_share:.1%} | {'failed' if result.failed else ''} |"
         )
-    failed = sum(found.failed for found in results.values())
+    failed = sum(result.failed for result in results.values())
     lines.append(f"\n{failed} of {len(results)} failed")
     return "\n".join(lines)
 
@@ -127,7 +128,7 @@ def _contrast(factor: float) -> Transformation:
 
 
 def _resolution(side_px: int) -> Transformation:
-    """As if the file had been stored with so many pixels on its longer side."""
+    """Returns a transformation that reduces the longer side to a number of pixels."""
 
     def shrink(image: np.ndarray) -> np.ndarray:
         scale = min(1.0, side_px / max(image.shape))
@@ -179,7 +180,7 @@ def _border(share: float, grey: float) -> Transformation:
 
 
 def _box(top: float, left: float, side: float) -> Transformation:
-    """Covers a square, in parts of the image's sides, with black."""
+    """Returns a transformation that covers a square (fractions of the sides) with black."""
 
     def cover(image: np.ndarray) -> np.ndarray:
         height, width = image.shape
@@ -194,7 +195,7 @@ def _box(top: float, left: float, side: float) -> Transformation:
 
 
 def _marker(text: str, top: float, left: float, size: float) -> Transformation:
-    """Writes in white, as lead letters come out; `size` is their height in parts of the image's."""
+    """Returns a transformation that adds white text; `size` is a fraction of the image's height."""
 
     def mark(image: np.ndarray) -> np.ndarray:
         height, width = image.shape
@@ -210,7 +211,7 @@ def _marker(text: str, top: float, left: float, size: float) -> Transformation:
 
 
 def _ruler(image: np.ndarray) -> np.ndarray:
-    """A scale of white ticks along the left edge."""
+    """Adds a scale of white ticks along the left edge."""
     height, width = image.shape
     marked = image.copy()
     for place in range(21):
@@ -255,4 +256,4 @@ STRESS: Final[dict[str, tuple[str, Transformation]]] = {
     "name and date": ("markers", _marker("R 12.03.", 0.9, 0.55, 0.04)),
     "a ruler": ("markers", _ruler),
 }
-"""Family and transformation by name."""
+"""Family and transformation by name of the transformation."""

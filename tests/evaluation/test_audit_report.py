@@ -63,8 +63,8 @@ def test_doubted_labels_come_strongest_first():
     found = find_suspects(audited(months=months, deviation=deviation))
     assert [one.place for one in found] == [3, 1]
     assert found[0].reason == (
-        "labelled 90 months, predicted 200 by a network that has not seen it: 11.0 robust SDs; "
-        "as the other sex 4"
+        "labelled 90 months, predicted 200 by a network that was not trained on it: "
+        "11.0 robust SDs; predicted 4 for the other sex"
     )
 
 
@@ -75,7 +75,7 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         deviation=np.array([0, 5.0, 0, 0, 0, 0]),
         twins=[Twins(0, 2, "mirrored", 0.99)],
         films=["", "", "", "two hands: the radiograph must show the left hand alone", "", ""],
-        poses=["put right: the film was mirrored", "", "", "", "", ""],
+        poses=["corrected: mirrored horizontally", "", "", "", "", ""],
         hands=[HandFacts(0.7, 0.8)] * 4 + [HandFacts(0.33, 0.8), HandFacts(0.7, 0.2)],
     )
     write_audit(tmp_path, what, images(), "python run.py --mode=audit")
@@ -85,24 +85,24 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         "| label: likely wrong | 1 |",
         "| duplicate: a copy in the same part | 1 |",
         "| film: not one whole hand | 1 |",
-        "| hand: small, or its regions hardly found | 2 |",
-        "| pose: mirrored, turned or inverted; corrected before a prediction | 1 |",
-        "MAE 17.5 months over the 4 that train",
+        "| hand: small, or regions not clearly detected | 2 |",
+        "| pose: mirrored, rotated or inverted; corrected before a prediction | 1 |",
+        "MAE 17.5 months over the 4 training images",
         "--config.leave_out=FOLDER/suspects.csv",
         "not a medical device",
     ):
         assert words in page
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {
-        "ages.png", "images.png", "labels.png", "films.png", "duplicates.png", "extremes.png",
-        "hands.png", "poses.png",
+        "ages.png", "images.png", "labels.png", "predictions.png", "films.png", "duplicates.png",
+        "extremes.png", "hands.png", "poses.png",
     }  # fmt: skip
     assert all(f"]({name})" in page for name in pictures)
     suspects = rows_of(tmp_path / "suspects.csv")
     assert [(row["image_id"], row["kind"]) for row in suspects] == [
         ("c", "duplicate"), ("d", "film"), ("f", "hand"), ("e", "hand"), ("b", "label")
     ]  # fmt: skip
-    assert suspects[2]["reason"] == "regions hardly found: mean score 0.20"
+    assert suspects[2]["reason"] == "regions not clearly detected: mean score 0.20"
     assert suspects[3]["reason"] == "small hand: its regions span 33% of the longer side"
     remarks = rows_of(tmp_path / "remarks.csv")
     assert [(row["image_id"], row["kind"]) for row in remarks] == [("a", "pose")]
@@ -118,7 +118,7 @@ def test_frames_and_corners_are_remarks():
     facts = [described(pixels) for pixels in (framed, cornered, np.full((50, 50), 90, np.uint8))]
     found = {one.place: one.reason for one in find_suspects(audited(facts=facts))}
     assert found == {
-        0: "black edges take 30% of the image",
+        0: "black edges cover 30% of the image",
         1: "4% of the pixels are white",
     }
 
@@ -126,10 +126,10 @@ def test_frames_and_corners_are_remarks():
 def test_a_report_says_what_was_not_looked_at(tmp_path):
     write_audit(tmp_path, audited(), images(), "python run.py --mode=audit --folds=0")
     page = (tmp_path / "audit.md").read_text()
-    assert "nothing: `--folds=0`" in page
+    assert "none: `--folds=0`" in page
     assert "--mode=train_quality_check" in page
     assert "--mode=train_region_detector" in page
-    assert "Nothing looks wrong." in page
+    assert "No image is suspect." in page
     assert not (tmp_path / "trust.csv").exists()
 
 
