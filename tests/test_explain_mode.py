@@ -82,7 +82,7 @@ def test_methods_that_there_are_not_are_named(tiny_config):
     assert explaining.chosen_methods(None, network) == list(explaining.DEFAULT_METHODS)
     with pytest.raises(ConfigError, match=r"unknown method 'gradcam'.*Did you mean"):
         explaining.chosen_methods("gradcam", network)
-    with pytest.raises(ConfigError, match="'attention' is not of tiny, which has"):
+    with pytest.raises(ConfigError, match="'attention' is not available for tiny; available"):
         explaining.chosen_methods("attention", network)
 
 

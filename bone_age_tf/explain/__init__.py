@@ -1,1 +1,1 @@
-"""Explanations; the only room that imports tf_explain."""
+"""Explanations of predictions; the only package that imports tf_explain."""

@@ -1,4 +1,4 @@
-"""One radiograph with its answer and its maps: what pictures, galleries and tables are made of."""
+"""A radiograph with its prediction and its explanation maps."""
 
 import dataclasses
 
@@ -13,22 +13,22 @@ OK = "ok"
 
 @dataclasses.dataclass(frozen=True)
 class ExplainedCase:
-    """One case.
+    """An explained case.
 
     Attributes:
-        image_id: its name.
-        image: [S, S] float32, 0 to 255, as the network takes it; None where it cannot be read.
-        sex: 0 female, 1 male; None where unknown.
-        age_months: the label; None where unknown.
-        predicted_months: the answer; None where there is none.
-        lower_90: end of the 90 % interval in months, or None.
-        upper_90: the other end.
-        distribution: [K] probability an age bin; None from a regression.
-        status: `OK`, or why there is no answer: `failed`, `rejected`.
-        reason: more of it, or what else to know; may be empty.
-        boxes: [17, 4] regions as fractions of the image, NaN for none; None without a detector.
-        maps: [S, S] by method.
-        aspect: width over height of what the square image shows.
+        image_id: name of the radiograph.
+        image: [S, S] float32, 0 to 255, the network's input; None if it cannot be read.
+        sex: 0 female, 1 male; None if unknown.
+        age_months: the label in months; None if unknown.
+        predicted_months: the prediction in months; None if there is none.
+        lower_90: lower end of the 90 % interval in months, or None.
+        upper_90: upper end of the 90 % interval in months, or None.
+        distribution: [K] probability of each age bin; None from a regression.
+        status: `OK`, or `failed` or `rejected` if there is no prediction.
+        reason: reason of the status, or corrections and notes; may be empty.
+        boxes: [17, 4] regions as fractions of the image, NaN if absent; None without a detector.
+        maps: explanation maps [S, S] by name of the method.
+        aspect: width over height of the original image.
     """
 
     image_id: str
@@ -47,33 +47,33 @@ class ExplainedCase:
 
     @property
     def sex_name(self) -> str:
-        """Returns `female`, `male` or nothing."""
+        """Returns `female`, `male` or an empty text."""
         return "" if self.sex is None else schema.SEX_NAMES[self.sex]
 
     @property
     def error_months(self) -> float | None:
-        """Returns the answer less the label, None where one is unknown."""
+        """Returns the prediction minus the label, None if either is unknown."""
         if self.predicted_months is None or self.age_months is None:
             return None
         return self.predicted_months - self.age_months
 
     def shares(self, method: str) -> dict[str, float] | None:
-        """Returns the shares of a map by region, see `region_shares`; None without boxes."""
+        """Returns the share of a map in each region, see `region_shares`; None without boxes."""
         if self.boxes is None or method not in self.maps:
             return None
         return region_shares(importance(method, self.maps[method]), self.boxes)
 
 
 def choose_cases(sex: np.ndarray, age_months: np.ndarray, count: int = 8) -> list[int]:
-    """Chooses cases that span the ages of both sexes.
+    """Chooses cases that cover the range of ages of both sexes.
 
     Args:
-        sex: [N] codes.
-        age_months: [N].
-        count: how many, fewer if there are not so many.
+        sex: [N] codes of `schema.SEX_NAMES`.
+        age_months: [N] ages in months.
+        count: number of cases; all if there are fewer.
 
     Returns:
-        Indices, females first, each sex by age.
+        Indices, females first, in ascending order of age for each sex.
     """
     females, males = (
         sorted(np.flatnonzero(sex == code), key=lambda i: (age_months[i], i))
@@ -89,6 +89,6 @@ def choose_cases(sex: np.ndarray, age_months: np.ndarray, count: int = 8) -> lis
 
 
 def years_and_months(months: float) -> str:
-    """Returns an age as people say it, such as `7 y 4 m`."""
+    """Returns an age in years and months, such as `7 y 4 m`."""
     years, rest = divmod(max(0, round(months)), 12)
     return f"{years} y {rest} m"

@@ -1,4 +1,4 @@
-"""Cases with their predictions and maps, and the pictures, gallery and table made of them.
+"""Explains cases and writes their pictures, their page and the table of shares by region.
 
 Imports TensorFlow.
 """
@@ -33,20 +33,24 @@ from bone_age_tf.runs import Run, interval_table
 
 GALLERY_FILE, SHARES_FILE, CASES_FILE = "index.html", "regions.csv", "cases.json"
 DEFAULT_METHODS = ("smoothgrad", "saliency", "path_cam")
-"""Where brightness makes the hand look older or younger, where the answer rests, and what places
-are worth in months: of those that pass the sanity check of benchmarks/explanations.py the best, see
-benchmarks/RESULTS.md."""
+"""The best of the methods that pass the sanity check of benchmarks/explanations.py, see
+benchmarks/RESULTS.md: signed and unsigned influence of the brightness, and contribution of each
+place in months."""
 RUN_CASES = 8
+"""Default number of cases of a run."""
 _IN_A_PICTURE = 3
+"""Maximum number of maps in a picture."""
 
 
 def chosen_methods(text: str | None, network: ExplainedNetwork) -> list[str]:
-    """Returns the methods that `--methods` names, by commas; `all` for every one.
+    """Returns the explanation methods that `--methods` names.
 
-    Without any, those to be believed.
+    Args:
+        text: names separated by commas, or `all`; the model's recommended methods if empty.
+        network: the network that is explained.
 
     Raises:
-        ConfigError: an unknown method, or one that this model does not have.
+        ConfigError: a method is unknown or not available for this model.
     """
     known = explaining.available(network)
     if text == "all":
@@ -54,39 +58,40 @@ def chosen_methods(text: str | None, network: ExplainedNetwork) -> list[str]:
     if not text:
         best = model_traits(network.config.model).explanations or DEFAULT_METHODS
         return [name for name in best if name in known]
-    wanted = [name.strip() for name in text.split(",")]
-    for name in wanted:
+    chosen = [name.strip() for name in text.split(",")]
+    for name in chosen:
         require_known("method", name, explaining.METHODS)
         if name not in known:
             raise ConfigError(
-                f"method {name!r} is not of {network.config.model}, which has: {', '.join(known)}"
+                f"method {name!r} is not available for {network.config.model}; available: "
+                f"{', '.join(known)}"
             )
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(chosen))
 
 
 def explain_run(current: Run, methods: str | None = None, count: int | None = None) -> dict:
-    """Explains test images of a run that span ages and sexes.
+    """Explains test images of a run that cover the range of ages of both sexes.
 
     Args:
         current: a trained run.
         methods: see `chosen_methods`.
-        count: of cases; None for `RUN_CASES`.
+        count: number of cases; None for `RUN_CASES`.
 
     Returns:
-        The record of the folder: image ids by picture.
+        Image ids by file name of the picture.
     """
     config, trained = current.config, current.network()
     table = pipeline.read_table(current.builder, current.parts["test"])
-    wanted = choose_cases(table.sex, table.age_months, RUN_CASES if count is None else count)
+    places = choose_cases(table.sex, table.age_months, RUN_CASES if count is None else count)
     network = ExplainedNetwork(trained, config)
     names = chosen_methods(methods, network)
     detector = load_region_detector(current.exports_dir)
     intervals = interval_table(current)
     cases = []
     aspect = _aspect(config.resize)
-    chosen = numbered_cases(current, "test", wanted)
-    for index, found in shown(chosen, len(chosen), "explaining"):
-        image = found.image[..., 0]
+    chosen = numbered_cases(current, "test", places)
+    for index, test_case in shown(chosen, len(chosen), "explaining"):
+        image = test_case.image[..., 0]
         sex = int(table.sex[index])
         case = ExplainedCase(
             table.image_id[index], image, sex, float(table.age_months[index]), aspect=aspect
@@ -102,8 +107,8 @@ def explain_run(current: Run, methods: str | None = None, count: int | None = No
 
 def _answered(case: ExplainedCase, outputs: dict, intervals: Any) -> ExplainedCase:
     months = float(np.ravel(outputs[schema.AGE_MONTHS])[0])
-    own = outputs.get(schema.INTERVAL_90)
-    lower, upper = (months, months) if own is None else map(float, np.ravel(own))
+    own_interval = outputs.get(schema.INTERVAL_90)
+    lower, upper = (months, months) if own_interval is None else map(float, np.ravel(own_interval))
     if intervals is not None:
         ends = (np.array([value]) for value in (months, lower, upper))
         lower, upper = (float(end[0]) for end in intervals.apply(*ends, np.array([case.sex])))
@@ -121,13 +126,13 @@ def _answered(case: ExplainedCase, outputs: dict, intervals: Any) -> ExplainedCa
 def cases_of(
     result: Result, prepared: Prepared, known_months: float | None, resize: str
 ) -> list[ExplainedCase]:
-    """Returns the cases of a result: one, or one for each sex where the sex was not given.
+    """Returns the case of a result, or a case for each sex if the sex was not given.
 
     Args:
-        result: of `Reader.predict`.
-        prepared: the radiograph that it was made from.
-        known_months: the known bone age in months, None where unknown.
-        resize: how its image came to its size, one of `schema.RESIZE_MODES`.
+        result: the result of `Reader.predict`.
+        prepared: the radiograph for which it was predicted.
+        known_months: the known bone age in months, None if unknown.
+        resize: the resize mode of its image, one of `schema.RESIZE_MODES`.
     """
     case = ExplainedCase(
         result.source,
@@ -144,12 +149,12 @@ def cases_of(
         dataclasses.replace(
             case,
             sex=schema.SEX_NAMES.index(sex),
-            predicted_months=found.age_months,
-            lower_90=found.interval_90_months and found.interval_90_months[0],
-            upper_90=found.interval_90_months and found.interval_90_months[1],
-            distribution=found.distribution,
+            predicted_months=prediction.age_months,
+            lower_90=prediction.interval_90_months and prediction.interval_90_months[0],
+            upper_90=prediction.interval_90_months and prediction.interval_90_months[1],
+            distribution=prediction.distribution,
         )
-        for sex, found in result.by_sex.items()
+        for sex, prediction in result.by_sex.items()
     ]
 
 
@@ -159,29 +164,29 @@ def explained(
     names: Sequence[str],
     detector: RegionDetector | None,
 ) -> ExplainedCase:
-    """Returns a case with its maps, and with boxes of its regions where there is a detector."""
+    """Returns a case with its maps and, with a detector, the boxes of its regions."""
     assert case.image is not None
     images, sexes = case.image[None, ..., None], np.array([case.sex])
     maps = {name: explaining.make_maps(name, network, images, sexes)[0] for name in names}
     boxes = None
     if detector is not None:
-        found = detector.find(case.image)
-        boxes = trusted(found.boxes, found.scores)
+        regions = detector.find(case.image)
+        boxes = trusted(regions.boxes, regions.scores)
     return dataclasses.replace(case, maps=maps, boxes=boxes)
 
 
 def _aspect(mode: str) -> float:
-    """Returns width over height at which a resized square shows a hand in its usual proportions."""
+    """Returns the width over height at which a resized square has the usual proportions."""
     return schema.RADIOGRAPH_ASPECT if mode == "stretch" else 1.0
 
 
 def write_explanations(
     cases: Sequence[ExplainedCase], names: Sequence[str], folder: Path, title: str
 ) -> dict:
-    """Writes a picture a case, the gallery and the table of shares by region.
+    """Writes a picture of each case, the page of all cases and the table of shares by region.
 
     Returns:
-        Image ids by picture, also written as `cases.json`, last.
+        Image ids by file name of the picture; also written, last, to `cases.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, rows = {}, []
@@ -192,10 +197,10 @@ def write_explanations(
         path = folder / f"{number:03d}_{name}_{case.sex_name}.png"
         draw_case(case, names[:_IN_A_PICTURE], path)
         record[path.name] = case.image_id
-        found = ((method, case.shares(method)) for method in names)
+        shares_by_method = ((method, case.shares(method)) for method in names)
         rows += [
             (case.image_id, case.sex_name, method, shares)
-            for method, shares in found
+            for method, shares in shares_by_method
             if shares is not None
         ]
     if rows:

@@ -1,4 +1,4 @@
-"""What networks say of themselves: attention, parts and relations.
+"""Explanation maps that are outputs of the networks: attention, parts and relations.
 
 Each function takes a network, stretched images [B, S, S, 1], 0 to 255, and a sex, and returns maps
 [B, h, w].
@@ -18,36 +18,36 @@ NEEDED: Final = {
     "relation": schema.RELATION_MAP,
     "parts": schema.PART_BOXES,
 }
-"""Outputs without which a network has no such map."""
+"""Output that each of these methods requires."""
 
 
 def attention(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """The mean of the attention at the three depths, each with a sum of 1 over the image."""
+    """Computes the mean attention of the three depths, each normalised to a sum of 1."""
     outputs = network.own_outputs(images, sex)
     maps = [outputs[name] for name in schema.ATTENTIONS]
     side = maps[0].shape[1]
     return np.stack(
         [
-            sum(cv2.resize(one, (side, side)) * (len(one) / side) ** 2 for one in of_image)
-            for of_image in zip(*maps, strict=True)
+            sum(cv2.resize(depth, (side, side)) * (len(depth) / side) ** 2 for depth in depths)
+            for depths in zip(*maps, strict=True)
         ]
     )
 
 
 def relation(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """How much each place tells the others."""
+    """Returns the relation map: how much each place contributes to the other places."""
     return network.own_outputs(images, sex)[schema.RELATION_MAP]
 
 
 def parts(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """The boxes of the parts kept, each as bright as its score among them, spread over its area."""
+    """Draws the boxes of the selected parts, each with its share of the scores over its area."""
     outputs = network.own_outputs(images, sex)
-    found = []
+    maps = []
     names = (schema.PART_BOXES, schema.PART_SCORES, schema.PART_KEPT)
     for boxes, scores, kept in zip(*(outputs[name] for name in names), strict=True):
         shares = kept * np.exp(scores - scores.max())
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        found.append(
+        maps.append(
             box_map(boxes, shares / shares.sum() / np.maximum(areas, 1e-6), network.size_px)
         )
-    return np.stack(found)
+    return np.stack(maps)

@@ -1,4 +1,4 @@
-"""One PNG a case: the film with its regions, three maps, the age distribution, shares by region."""
+"""Draws a case as a PNG: radiograph with regions, maps, age distribution, shares by region."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,19 +29,19 @@ RESEARCH_USE = "Research use. Not a medical device."
 
 
 def draw_case(case: ExplainedCase, methods: Sequence[str], path: Path) -> None:
-    """Draws a case that has an answer.
+    """Draws a case with a prediction.
 
     Args:
-        case: with an image, an answer and maps.
-        methods: up to three of the maps, in this order.
-        path: of the PNG; its folder must be there.
+        case: a case with an image, a prediction and maps.
+        methods: names of up to three maps, in the order in which they are drawn.
+        path: the PNG file; its folder must exist.
     """
     page = _Page(case.aspect)
     figure = page.figure
-    film = page.panel(0)
-    _draw_film(film, case)
+    panel = page.panel(0)
+    _draw_radiograph(panel, case)
     if case.boxes is not None:
-        _draw_boxes(film, case.boxes)
+        _draw_boxes(panel, case.boxes)
     for place, name in enumerate(methods, start=1):
         _draw_map(figure, page.panel(place), page.scale(place), case, name)
     _draw_distribution(page.lower(0.55, 6.9), case)
@@ -52,7 +52,7 @@ def draw_case(case: ExplainedCase, methods: Sequence[str], path: Path) -> None:
 
 
 class _Page:
-    """Places on the picture, in inches: a layout that is computed would take most of the time.
+    """Layout of the picture in inches; Matplotlib's automatic layouts would take most of the time.
 
     Args:
         aspect: width over height of the panels.
@@ -71,18 +71,18 @@ class _Page:
         return self.figure.add_axes((left / across, bottom / up, width / across, height / up))
 
     def panel(self, place: int) -> Axes:
-        """Returns one of four panels in a row."""
+        """Returns the axes of one of the four panels in the upper row."""
         left = self._GAP + place * (self._PANEL + self._GAP)
         return self._axes(left, self._FOOT + self._LOWER + self._SCALE, self._PANEL, self._tall)
 
     def scale(self, place: int) -> Axes:
-        """Returns the place of the colours under a panel."""
+        """Returns the axes of the colour bar beneath a panel."""
         left = self._GAP + place * (self._PANEL + self._GAP) + 0.2
         bottom = self._FOOT + self._LOWER + self._SCALE - 0.2
         return self._axes(left, bottom, self._PANEL - 0.4, 0.12)
 
     def lower(self, left: float, width: float) -> Axes:
-        """Returns a place in the lower row."""
+        """Returns axes in the lower row."""
         return self._axes(left, self._FOOT, width, self._LOWER)
 
 
@@ -99,9 +99,9 @@ def _title(case: ExplainedCase) -> str:
     return "   ·   ".join(words) + (f"\n{case.reason}" if case.reason else "")
 
 
-def _draw_film(panel: Axes, case: ExplainedCase) -> None:
+def _draw_radiograph(panel: Axes, case: ExplainedCase) -> None:
     assert case.image is not None
-    # Fractions of the image, so that boxes need no scale.
+    # The extent is in fractions of the image, as the boxes are.
     panel.imshow(
         case.image, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0), aspect=1 / case.aspect
     )
@@ -131,13 +131,13 @@ def _draw_boxes(panel: Axes, boxes: np.ndarray) -> None:
 
 
 def _draw_map(figure: Figure, panel: Axes, scale: Axes, case: ExplainedCase, name: str) -> None:
-    method, one = METHODS[name], case.maps[name]
-    _draw_film(panel, case)
+    method, values = METHODS[name], case.maps[name]
+    _draw_radiograph(panel, case)
     panel.imshow(
-        colours.overlay(one, method.signed), extent=(0, 1, 1, 0), aspect=1 / case.aspect,
+        colours.overlay(values, method.signed), extent=(0, 1, 1, 0), aspect=1 / case.aspect,
         interpolation="bilinear",
     )  # fmt: skip
-    most = float(np.abs(one).max())
+    most = float(np.abs(values).max())
     end = most if method.unit else 1.0
     norm = matplotlib.colors.Normalize(-end if method.signed else 0.0, end)
     mappable = matplotlib.cm.ScalarMappable(norm, colours.colour_map(method.signed))
@@ -148,7 +148,7 @@ def _draw_map(figure: Figure, panel: Axes, scale: Axes, case: ExplainedCase, nam
 
 
 def scale_label(name: str) -> str:
-    """Returns what the colours of a method mean, with the unit."""
+    """Returns the label of a method's colour bar, with the unit."""
     method = METHODS[name]
     if method.unit:
         where = "pixel" if method.fine else "place"
@@ -189,8 +189,8 @@ def _draw_distribution(panel: Axes, case: ExplainedCase) -> None:
 
 def _draw_shares(panel: Axes, case: ExplainedCase, methods: Sequence[str]) -> None:
     panel.spines[["top", "right"]].set_visible(False)
-    found = [(name, case.shares(name)) for name in methods]
-    known = [(name, shares) for name, shares in found if shares is not None]
+    by_method = [(name, case.shares(name)) for name in methods]
+    known = [(name, shares) for name, shares in by_method if shares is not None]
     if not known:
         panel.set_axis_off()
         panel.text(0, 0.5, "no region detector: no shares by region", fontsize=9, va="center")

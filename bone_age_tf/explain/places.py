@@ -1,4 +1,4 @@
-"""What each place of a feature map is worth, in months or as relevance.
+"""Explanation maps by place of a feature map: contributions in months, or relevance.
 
 Each function takes a network, stretched images [B, S, S, 1], 0 to 255, and a sex, and returns maps
 [B, h, w].
@@ -16,49 +16,50 @@ from bone_age_tf.models.removal import MONTHS_MAP, RELEVANCE
 from bone_age_tf.tensors import Tensor
 
 PATH_STEPS = 4
+"""Number of steps along the path of `path_cam`."""
 
 
 def cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """CAM (Zhou et al. 2016): each place's features times what they weigh for the age.
+    """Computes CAM (Zhou et al. 2016): the features of each place times their weights for the age.
 
-    The paper's network ends in global average pooling and one linear layer, whose weights these
-    are: exact there. Ours have a hidden layer, the sex and a softmax behind the pooling, so that
-    the weights are those at this image: the gradient of the age by the pooled features, and the map
-    is its first-order form. `crm_months` is the exact one.
+    The paper's network ends in global average pooling and a linear layer, for which CAM is exact.
+    This project's networks have a hidden layer, the sex and a softmax behind the pooling. The
+    weights are therefore the gradient of the age with respect to the pooled features of the image,
+    and the map is a first-order approximation; `crm_months` is exact.
     """
     return _first_order(network, images, sex, None)
 
 
 def hires_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """HiResCAM (Draelos & Carin 2020, arXiv 2011.08891) of the age, at a map of stride 8."""
+    """Computes HiResCAM (Draelos & Carin 2020, arXiv 2011.08891) of the age at stride 8."""
     return _first_order(network, images, sex, network.of_sex(sex).fine_layer)
 
 
 def grad_cam_fine(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """Grad-CAM of the age at a map of stride 8, without its rectifier: the sign is kept."""
-    one = network.of_sex(sex)
+    """Computes Grad-CAM of the age at stride 8, without the rectifier, so with its sign."""
+    model = network.of_sex(sex)
 
     def run(x: Tensor) -> Tensor:
-        features, gradients = _features_and_gradients(one.with_map(one.fine_layer), x)
+        features, gradients = _features_and_gradients(model.with_map(model.fine_layer), x)
         mean = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         return tf.reduce_sum(mean * features, axis=-1)
 
-    return one.run("grad_cam_fine", run, images)
+    return model.run("grad_cam_fine", run, images)
 
 
 def path_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """HiResCAM with gradients averaged on the way from an empty map to this one.
+    """Computes HiResCAM with gradients averaged along the path from an empty map.
 
-    Integrated Gradients (Sundararajan et al. 2017) on the map of stride 8 instead of the pixels: it
-    adds up to the age less that of an empty map, and sees what a gradient at one point does not,
-    features that have done their work already.
+    This is Integrated Gradients (Sundararajan et al. 2017) on the map of stride 8 instead of the
+    pixels. It adds up to the age minus the age of an empty map. Unlike the gradient at one point,
+    it includes features whose effect is saturated.
     """
-    one = network.of_sex(sex)
+    model = network.of_sex(sex)
     steps = (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS
 
     def run(x: Tensor) -> Tensor:
-        model, behind = one.with_map(one.fine_layer), one.behind(one.fine_layer)
-        features = tf.cast(model(x, training=False)[0], tf.float32)
+        to_map, behind = model.with_map(model.fine_layer), model.behind(model.fine_layer)
+        features = tf.cast(to_map(x, training=False)[0], tf.float32)
         total = tf.zeros_like(features)
         for share in steps:
             with tf.GradientTape() as tape:
@@ -68,19 +69,19 @@ def path_cam(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
             total += tape.gradient(age, point)
         return tf.reduce_sum(total * features, axis=-1) / PATH_STEPS
 
-    return one.run("path_cam", run, images)
+    return model.run("path_cam", run, images)
 
 
 def _first_order(
     network: ExplainedNetwork, images: np.ndarray, sex: int, layer: str | None
 ) -> np.ndarray:
-    one = network.of_sex(sex)
+    model = network.of_sex(sex)
 
-    def run(x: Tensor) -> Tensor:  # what it builds is built once, while it is compiled
-        features, gradients = _features_and_gradients(one.with_map(layer), x)
+    def run(x: Tensor) -> Tensor:  # the model is built only once, while the function is traced
+        features, gradients = _features_and_gradients(model.with_map(layer), x)
         return tf.reduce_sum(features * gradients, axis=-1)
 
-    return one.run(f"first order {layer}", run, images)
+    return model.run(f"first order {layer}", run, images)
 
 
 def _features_and_gradients(model: Tensor, images: Tensor) -> tuple[Any, ...]:
@@ -91,43 +92,43 @@ def _features_and_gradients(model: Tensor, images: Tensor) -> tuple[Any, ...]:
 
 
 def crm(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """Class-selective relevance mapping (Kim et al. 2019) on the age distribution, exact."""
+    """Computes class-selective relevance mapping (Kim et al. 2019) of the age distribution."""
     return _removal(network, images, sex)[1]
 
 
 def crm_months(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """What the age loses when a place of the last map is removed, in months, exact."""
+    """Computes the decrease of the age in months when a place of the last map is removed."""
     return _removal(network, images, sex)[0]
 
 
 def _removal(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
     def run(x: Tensor) -> Tensor:
         sexes = tf.fill([tf.shape(x)[0], 1], float(sex))
-        found = network.removal({schema.IMAGE: x, schema.SEX: sexes}, training=False)
-        return tf.stack([found[MONTHS_MAP], found[RELEVANCE]])
+        outputs = network.removal({schema.IMAGE: x, schema.SEX: sexes}, training=False)
+        return tf.stack([outputs[MONTHS_MAP], outputs[RELEVANCE]])
 
     return network.of_sex(sex).run("removal", run, images)
 
 
-def enlarged(one: np.ndarray, size_px: int) -> np.ndarray:
-    """Returns a map [h, w] as [size_px, size_px], bilinear between the centres of its places."""
-    if one.shape == (size_px, size_px):
-        return np.asarray(one, np.float32)
-    return cv2.resize(np.asarray(one, np.float32), (size_px, size_px))
+def enlarged(values: np.ndarray, size_px: int) -> np.ndarray:
+    """Enlarges a map [h, w] to [size_px, size_px], bilinear between the centres of its places."""
+    if values.shape == (size_px, size_px):
+        return np.asarray(values, np.float32)
+    return cv2.resize(np.asarray(values, np.float32), (size_px, size_px))
 
 
-def smoothed(one: np.ndarray, sd_px: float) -> np.ndarray:
-    """Returns a map [S, S] smoothed by a Gaussian."""
-    return cv2.GaussianBlur(np.asarray(one, np.float32), (0, 0), sd_px)
+def smoothed(values: np.ndarray, sd_px: float) -> np.ndarray:
+    """Smooths a map [S, S] with a Gaussian."""
+    return cv2.GaussianBlur(np.asarray(values, np.float32), (0, 0), sd_px)
 
 
 def box_map(boxes: np.ndarray, weights: np.ndarray, size_px: int) -> np.ndarray:
-    """Returns [size_px, size_px], in each pixel the weights of the boxes that hold its centre.
+    """Returns a map [size_px, size_px] with the sum of the weights of the boxes at each pixel.
 
     Args:
         boxes: [K, 4], ymin, xmin, ymax, xmax as fractions.
-        weights: [K].
-        size_px: side of the map.
+        weights: [K] weight of each box.
+        size_px: side of the map in pixels.
     """
     line = (np.arange(size_px) + 0.5) / size_px
     rows = (line >= boxes[:, 0:1]) & (line < boxes[:, 2:3])

@@ -1,4 +1,4 @@
-"""What of a map lies in which region of the hand: a table of shares, as people ask for it."""
+"""Shares of explanation maps by region of the hand."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,22 +12,22 @@ from bone_age_tf.explain.places import box_map
 ELSEWHERE: Final = "elsewhere"
 GROUPS: Final = (*schema.REGION_GROUPS, ELSEWHERE)
 LEAST_SCORE: Final = 0.2
-"""A region that the detector trusts less is not drawn and not counted."""
+"""Minimum score of a detected region that is drawn and counted."""
 
 
 def trusted(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Returns boxes [17, 4], NaN where the detector's score [17] is below `LEAST_SCORE`."""
+    """Returns boxes [17, 4], NaN if the detector's score [17] is below `LEAST_SCORE`."""
     return np.where(scores[:, None] >= LEAST_SCORE, boxes, np.nan)
 
 
 def region_shares(importance: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
-    """Returns the share of a map that lies in each of `GROUPS`, a sum of 1.
+    """Returns the share of a map in each of `GROUPS`; the shares add up to 1.
 
-    What lies in boxes of two groups, such as wrist and radius, counts for each by half.
+    A pixel in boxes of two groups, such as wrist and radius, counts half for each.
 
     Args:
-        importance: [S, S], 0 or more.
-        boxes: [17, 4] in the order of `schema.REGIONS`, fractions; NaN for none.
+        importance: [S, S], not negative.
+        boxes: [17, 4] in the order of `schema.REGIONS`, fractions; NaN for absent regions.
     """
     masks = group_masks(boxes, len(importance))
     total = float(importance.sum())
@@ -42,7 +42,7 @@ def region_shares(importance: np.ndarray, boxes: np.ndarray) -> dict[str, float]
 
 
 def group_masks(boxes: np.ndarray, size_px: int) -> np.ndarray:
-    """Returns [6, S, S] bool, the pixels in the boxes [17, 4] of each of `schema.REGION_GROUPS`."""
+    """Returns masks [6, S, S] of the boxes [17, 4] of each of `schema.REGION_GROUPS`."""
     names = np.array([name.rstrip("12345") for name in schema.REGIONS])
     known = np.isfinite(boxes[:, 0])
     masks = []
@@ -53,10 +53,10 @@ def group_masks(boxes: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def shares_table(rows: Sequence[tuple[str, str, str, dict[str, float]]]) -> bytes:
-    """Returns a CSV file of shares.
+    """Returns shares by region as a CSV file.
 
     Args:
-        rows: image, sex, method and the shares by region.
+        rows: image, sex, method and shares by region of each row.
     """
     table = [["image", "sex", "method", *GROUPS]]
     for image, sex, method, shares in rows:

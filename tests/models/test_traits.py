@@ -51,7 +51,7 @@ def test_a_model_with_parts_of_its_own_trains_exports_and_explains(toy_config):
     assert SCORE not in build_served_model(plain).output
     network = ExplainedNetwork(plain, toy_config)
     assert chosen_methods(None, network) == ["cam", "crm"]
-    with pytest.raises(ConfigError, match="'relation' is not of toy"):
+    with pytest.raises(ConfigError, match="'relation' is not available for toy"):
         chosen_methods("relation", network)
 
 
