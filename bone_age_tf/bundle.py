@@ -1,8 +1,8 @@
-"""Exported models: the metadata contract of an export's folder, written and read here alone.
+"""Exported models: writes and reads the metadata of an export's folder.
 
-An export lies in `<exports>/<model>/<version>/` and holds `metadata.json`, LiteRT files, mostly a
-SavedModel and the Keras model. The networks for the quality check and for the ossification regions
-lie beside the models, in folders of their own. No TensorFlow.
+An export is a folder `<exports>/<model>/<version>/` with `metadata.json`, LiteRT files, usually a
+SavedModel, and the Keras model. The networks for the quality check and for the ossification regions
+have folders beside the models. No TensorFlow.
 """
 
 import json
@@ -21,7 +21,7 @@ from bone_age_tf.reasons import MOST_PIXELS, TEXTS, Reason, status_of
 from bone_age_tf.regions.detector import RegionDetector
 
 MOST_EXACT_FIRST = ("float32", "float32_map", "float16", "int8", "dynamic", "uint8")
-"""LiteRT files of an export, in the order in which they are taken where none is named."""
+"""LiteRT variants in the order of preference when no variant is named."""
 INTENDED_USE = (
     "Research on bone age estimation from radiographs of the left hand and wrist of children. "
     "Not a medical device; not for diagnosis or treatment."
@@ -32,7 +32,7 @@ _PIXEL_RANGE = [0, 255]
 
 
 class _ResizeModeError(ValueError):
-    """Metadata with a resize mode that this version does not have, as older exports may have."""
+    """The metadata contain a resize mode that this version does not support."""
 
 
 def make_metadata(
@@ -50,15 +50,15 @@ def make_metadata(
     """Returns the metadata of a model's export, ready for JSON.
 
     Args:
-        name: the model's name.
-        version: the export's number.
-        size_px: side of the square that the model takes, in pixels.
+        name: name of the model.
+        version: number of the export.
+        size_px: side of the model's square input in pixels.
         resize: one of `schema.RESIZE_MODES`.
-        outputs: shape of each output of a LiteRT file, by name.
-        bin_months: width of a bin of the distribution, in months.
+        outputs: shapes of the outputs of a LiteRT file by name.
+        bin_months: width of a bin of the distribution in months.
         files: file names by variant.
-        signatures: the SavedModel's, by name.
-        versions: of the software that wrote the export.
+        signatures: signatures of the SavedModel by name.
+        versions: versions of the software that wrote the export.
         facts: entries about data, metrics and training.
     """
     described: dict[str, dict] = {
@@ -104,19 +104,19 @@ def make_metadata(
 
 @dataclass(frozen=True)
 class Bundle:
-    """An export's folder, its metadata read and checked.
+    """An export's folder with its validated metadata.
 
     Attributes:
         folder: `<exports>/<model>/<version>`.
-        name: the model's name.
-        version: the export's number.
-        size_px: side of the square that the model takes, in pixels.
-        resize: how an image comes to that size, one of `schema.RESIZE_MODES`.
+        name: name of the model.
+        version: number of the export.
+        size_px: side of the model's square input in pixels.
+        resize: resize mode of the input, one of `schema.RESIZE_MODES`.
         outputs: names of the model's outputs.
-        site_calibrated: whether the files hold a site's calibration.
-        scatter_months: root mean squared error where the model was tested, None where not known.
+        site_calibrated: whether the files contain a site calibration.
+        scatter_months: root mean squared error on the test data in months, None if unknown.
         files: LiteRT and ONNX file names by variant.
-        settings: the model's config, flat, as it was trained.
+        settings: config of the training, flat.
     """
 
     folder: Path
@@ -165,15 +165,15 @@ class Bundle:
         """Opens an exported model by its name.
 
         Args:
-            model: the model's name; None for the one that is shipped, or else the newest there is.
+            model: name of the model; None for the shipped model or, without it, the newest.
             exports_dir: the folder with `<model>/<version>/`; None for
-                `catalog.DEFAULT_EXPORTS_DIR` in the working directory, then the exports that come
-                with the package.
-            version: the export's number; None for the highest.
+                `catalog.DEFAULT_EXPORTS_DIR` in the working directory, then the exports of the
+                package.
+            version: number of the export; None for the highest.
 
         Raises:
-            ModelError: there is no such export, or it cannot be used; the message lists those that
-                there are and the command that makes one.
+            ModelError: there is no such export, or it cannot be used; the message lists the
+                existing exports and the command that makes one.
         """
         name = catalog.default_model(exports_dir) if model is None else model
         for place in catalog.search_path(exports_dir):
@@ -186,7 +186,7 @@ class Bundle:
 
     @property
     def exports_dir(self) -> Path:
-        """The folder of all exports that this one lies in."""
+        """The folder of all exports."""
         return self.folder.absolute().parents[1]
 
     @property
@@ -194,7 +194,7 @@ class Bundle:
         """The file of the Keras model.
 
         Raises:
-            ModelError: the export has none.
+            ModelError: the export has no Keras model.
         """
         path = self.folder / schema.KERAS_FILE
         if not path.exists():
@@ -205,7 +205,7 @@ class Bundle:
         return path
 
     def variant(self, wanted: str | None = None) -> str:
-        """Returns the variant that is read: the wanted one, or else the most exact there is.
+        """Returns the variant to load: the named variant, or by default the most exact one.
 
         Raises:
             ModelError: there is no such variant.
@@ -225,13 +225,12 @@ class Bundle:
         """Loads the network.
 
         Args:
-            variant: a key of `files`, of a LiteRT file; None for the most exact one there is.
-            calibration: a site's calibration, made for this export.
+            variant: a key of `files` with a LiteRT file; None for the most exact one.
+            calibration: a site calibration for this export.
 
         Raises:
             ModelError: the file is missing, damaged or contradicts the metadata, the variant is
-                unknown, or the calibration is of another model or comes on top of one that the
-                export holds.
+                unknown, the calibration is for another model, or the export already contains one.
         """
         self._check_calibration(calibration)
         variant = self.variant(variant)
@@ -267,33 +266,33 @@ class Bundle:
 
 
 def load_quality_checker(exports_dir: str | Path | None = None) -> QualityChecker | None:
-    """Returns the newest exported quality check, None where there is none.
+    """Returns the newest exported quality check, None if there is none.
 
     Args:
         exports_dir: see `catalog.find_network`.
 
     Raises:
-        ModelError: it cannot be used.
+        ModelError: the export cannot be used.
     """
     folder = catalog.find_network(schema.FILM_CHECK, exports_dir)
     return None if folder is None else QualityChecker.load(folder)
 
 
 def load_region_detector(exports_dir: str | Path | None = None) -> RegionDetector | None:
-    """Returns the newest exported region detector, None where there is none.
+    """Returns the newest exported region detector, None if there is none.
 
     Args:
         exports_dir: see `catalog.find_network`.
 
     Raises:
-        ModelError: it cannot be used.
+        ModelError: the export cannot be used.
     """
     folder = catalog.find_network(schema.REGION_DETECTOR, exports_dir)
     return None if folder is None else RegionDetector.load(folder)
 
 
 def remedy(folder: Path) -> str:
-    """Returns what helps where an export's folder cannot be used."""
+    """Returns the remedy for an export's folder that cannot be used."""
     return f"make the export again with: {program()} --model={folder.absolute().parent.name}"
 
 

@@ -1,4 +1,4 @@
-"""Where exported models and networks are found: the user's folder, then those of the package.
+"""Finds exported models and networks in the user's folder and in the package.
 
 Standard library only.
 """
@@ -11,19 +11,19 @@ from pathlib import Path
 from bone_age_tf import schema
 
 SHIPPED_MODEL = "efficientnet_lite0"
-"""The model whose weights come with the package."""
+"""Name of the model whose weights come with the package."""
 DEFAULT_EXPORTS_DIR = "exports"
-"""Folder, in the working directory, of the user's own exports."""
+"""Folder of the user's exports in the working directory."""
 _PACKAGED = "bone_age_exports"
-"""The package, data alone, as which a wheel installs the repository's folder `exports`."""
+"""Package of data files as which a wheel installs the repository's folder `exports`."""
 
 
 def find_network(name: str, exports_dir: str | Path | None = None) -> Path | None:
-    """Returns the newest version's folder of a network that serves all models, or None.
+    """Returns the folder of the newest version of a network shared by all models, or None.
 
     Args:
         name: one of `schema.CHECKERS`.
-        exports_dir: looked in first; then those that come with the package.
+        exports_dir: folder that is searched first, before the exports of the package.
     """
     for place in dict.fromkeys([*search_path(exports_dir), packaged_exports()]):
         if folders := exported_versions(place).get(name):
@@ -32,7 +32,7 @@ def find_network(name: str, exports_dir: str | Path | None = None) -> Path | Non
 
 
 def search_path(exports_dir: str | Path | None) -> list[Path]:
-    """Returns the folders of exports that are searched, the first of which wins."""
+    """Returns the folders of exports in the order in which they are searched."""
     if exports_dir is not None:
         return [Path(exports_dir)]
     return [Path(DEFAULT_EXPORTS_DIR), packaged_exports()]
@@ -40,17 +40,17 @@ def search_path(exports_dir: str | Path | None) -> list[Path]:
 
 @functools.cache
 def packaged_exports() -> Path:
-    """Returns the folder of the exports that come with the package."""
+    """Returns the folder of the package's exports."""
     found = importlib.util.find_spec(_PACKAGED)
     if found is not None and found.submodule_search_locations:
         return Path(next(iter(found.submodule_search_locations)))
-    return Path(__file__).parents[1] / DEFAULT_EXPORTS_DIR  # a clone that is not installed
+    return Path(__file__).parents[1] / DEFAULT_EXPORTS_DIR  # in a clone that is not installed
 
 
 def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:
     """Returns the version folders of each exported network, the highest version last.
 
-    A version is a folder with a whole number for a name and a metadata.json in it.
+    A version folder has an integer as its name and contains metadata.json.
     """
     versions: dict[str, list[Path]] = {}
     for path in sorted(Path(exports_dir).glob(f"*/*/{schema.METADATA_FILE}")):
@@ -63,7 +63,7 @@ def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:
 
 
 def list_exports(exports_dir: str | Path | None = None) -> dict[str, list[int]]:
-    """Returns the versions of each exported model by its name, the highest last."""
+    """Returns the versions of each exported model by name, the highest last."""
     found: dict[str, set[int]] = {}
     for place in search_path(exports_dir):
         for name, folders in exported_versions(place).items():
@@ -73,9 +73,9 @@ def list_exports(exports_dir: str | Path | None = None) -> dict[str, list[int]]:
 
 
 def default_model(exports_dir: str | Path | None = None) -> str:
-    """Returns the shipped model where it is among the exports, else the model exported last.
+    """Returns the shipped model if it is among the exports, else the model exported last.
 
-    A model of the user's own in the working directory does not take the shipped one's place.
+    A user's model in the working directory does not replace the shipped model as the default.
     """
     dates: dict[str, float] = {}
     for place in search_path(exports_dir):

@@ -1,7 +1,4 @@
-"""The command line: a mode with its own flags, and errors without tracebacks.
-
-Imports TensorFlow only when a mode needs it.
-"""
+"""The command line interface. TensorFlow is only imported if a mode needs it."""
 
 import difflib
 import errno
@@ -29,10 +26,12 @@ _HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one mode; returns the exit status: 0 done, 1 done with failures, 2 wrong use."""
+    """Runs a mode; returns the exit status: 0 done, 1 done with failures, 2 wrong use."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # file names may contain characters that a terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     resumes = False
     try:
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return mode.run(values, overrides)
     except flags.Error as error:
         print(f"error: {error}\nSee {program()} --help", file=sys.stderr)
-    except BrokenPipeError:  # whoever reads the output wants no more of it, as `head` does
+    except BrokenPipeError:  # the reader of the output has stopped, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

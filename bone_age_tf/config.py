@@ -1,4 +1,4 @@
-"""Configs: one file a model, overrides that are checked, a record that is saved with each run."""
+"""Configs: settings of each model, validated overrides, and the saved config of each run."""
 
 import ast
 import difflib
@@ -19,22 +19,22 @@ from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.settings import Augmentation, Config
 
 _REMOVED = (("", "served_resize"), ("augmentation", "frame_aspect"))
-"""Settings of earlier versions, by group and name; they are ignored in saved configs."""
+"""Settings of earlier versions by group; they are ignored in saved configs."""
 
 
 def base_config() -> Config:
-    """Settings that every model starts from; a model's file changes what it needs to."""
+    """Returns the default settings, which the file of a model changes as needed."""
     config = ml_collections.ConfigDict()
     # Data
     config.image_size_px = 128
-    # How images become squares: pad, or stretch for images that others have stretched already
+    # Conversion of images to squares: pad, or stretch for images that are already stretched
     config.resize = "pad"
     config.holdout_fraction = 0.1
     config.use_validation_split = True
-    # Tables that --mode=audit writes: images not to train on, and how far labels are trusted
+    # Tables that --mode=audit writes: images to exclude from training, and trust in labels
     config.leave_out = ""
     config.trust = ""
-    # How much more rare ages of a sex weigh: 0 not, 1 as if all were equally frequent
+    # Weight of rare ages of a sex: 0 as frequent as they are, 1 as if all were equally frequent
     config.balance = 0.0
     # Input layers: "unit" or "imagenet", see models/photometry.py
     config.pixels = "unit"
@@ -45,27 +45,27 @@ def base_config() -> Config:
     config.age_loss_weight = 0.02
     config.regression_loss = "l1"
     config.huber_months = 12.0
-    # How the sex joins: concat, modulate or off
+    # Sex encoding: concat, modulate or off
     config.sex_mode = "concat"
     config.sex_units = 32
     config.dense_units = 256
     config.dropout = 0.2
-    # First weights: random, imagenet, the folder of a run, or a .keras file; of several with commas
-    # between, their mean
+    # Initial weights: random, imagenet, the folder of a run, or a .keras file; several, separated
+    # by commas, are averaged
     config.init = "random"
-    # Factor of the learning rate of the first layer; it rises to 1 at the last of the backbone
+    # Factor of the learning rate of the first layer; it rises to 1 at the end of the backbone
     config.early_rate = 1.0
-    # Shares of the training at which groups of the backbone begin to learn, the last group first
+    # Shares of the training after which groups of the backbone are trained, the last group first
     config.unfreeze_shares = ()
     # Training
     config.batch_size = 32
-    config.epochs = 20  # 0: the first weights as they are
+    config.epochs = 20  # 0: no training, the initial weights are kept
     config.learning_rate = 1e-3
     config.warmup_fraction = 0.1
     config.weight_decay = 1e-4
     config.clip_norm = 1.0
-    # The weights that are kept are averaged over this share of all steps. Batch-norm statistics
-    # follow the newest weights: a longer average, over weights that still move, does not fit them.
+    # Saved weights are averaged over this share of all steps. Batch-norm statistics follow the
+    # newest weights, so that a longer average over changing weights does not match them.
     config.ema_share = 0.02
     # Side of the training images as a share of image_size_px, and the share of training up to
     # which it is used. Empty: image_size_px throughout.
@@ -75,13 +75,13 @@ def base_config() -> Config:
     # Export
     config.calibration_images = 200
     config.parity_images = 200
-    # Training images from which exports learn what a familiar image is
+    # Number of training images to which the distance of unfamiliar images is fitted for exports
     config.familiarity_images = 4000
     return config
 
 
 def _augmentation() -> Augmentation:
-    """Settings of what changes images in the training graph."""
+    """Returns the settings of the augmentation."""
     config = ml_collections.ConfigDict()
     config.policy = "standard"
     config.flip = True
@@ -91,20 +91,20 @@ def _augmentation() -> Augmentation:
     config.contrast = 0.3
     config.brightness = 0.15
     config.magnitude = 0.3
-    # Of the policy "films"
+    # Only for the policy "films"
     config.aspect_fraction = 0.15
     config.shear = 0.1
-    config.shrink_fraction = 0.0  # as zoom_fraction, for hands that come smaller; 0: the same
+    config.shrink_fraction = 0.0  # as zoom_fraction, for smaller hands; 0: as zoom_fraction
     config.tone = 1.0
     config.sharpness = 0.7
-    config.crush = 0.0  # share of the greys that may be lost in black; half as many in white
-    config.grain = 0.0  # SD of the strongest noise, in parts of the range of grey
-    config.marks = 0.0  # share of images with something written on them
+    config.crush = 0.0  # maximum share of greys clipped to black; half of it to white
+    config.grain = 0.0  # maximum SD of the noise as a fraction of the range of greys
+    config.marks = 0.0  # share of images with added marks
     config.cover = 0.3
-    # Of any policy but "none": share of images that get the greys of another one
+    # For every policy except "none": share of images whose histogram is matched to another image
     config.grey_match = 0.0
-    # Of any policy: share of images that are averaged with one of the same sex and nearly their
-    # age, or alpha of MixUp, which mixes ages too
+    # For every policy: share of images that are averaged with an image of the same sex and nearly
+    # the same age, or alpha of MixUp, which also mixes ages
     config.pairing = 0.0
     config.pairing_months = 6.0
     config.mixup = 0.0
@@ -112,10 +112,11 @@ def _augmentation() -> Augmentation:
 
 
 def minutes_on_two_cores(config: Config, dataset: str) -> None:
-    """Sets what suits a dataset that the project knows: minutes for phantoms, an hour for RSNA.
+    """Sets a training of minutes (phantoms) or an hour (RSNA) on two CPU cores.
 
-    For two CPU cores: cheap small images first. A network trained at one size answers badly at
-    another, so the full size comes while the learning rate can still adapt it.
+    Training begins with small images, which are cheap. A network that was trained at one size
+    performs badly at another, so the full size follows while the learning rate is still high enough
+    to adapt.
     """
     if dataset == "hand_phantom":
         config.image_size_px = 64
@@ -125,8 +126,8 @@ def minutes_on_two_cores(config: Config, dataset: str) -> None:
         config.stage_ends = (0.7, 1.0)
     elif dataset == "rsna_bone_age":
         config.image_size_px = 100
-        # The published validation labels are single readings, noisier than the test set's; the
-        # cut keeps them apart from training and from the choice of checkpoint.
+        # The published validation labels are single readings and noisier than the test labels.
+        # They are used neither for training nor for the choice of the checkpoint.
         config.use_validation_split = False
         config.epochs = 6
         config.stage_scales = (0.64, 1.0)
@@ -134,7 +135,7 @@ def minutes_on_two_cores(config: Config, dataset: str) -> None:
         config.warmup_fraction = 0.05
     else:
         return
-    # Both show left hands, upright.
+    # Both datasets show upright left hands.
     config.augmentation.flip = False
     config.augmentation.rotation_degrees = 10.0
 
@@ -144,11 +145,11 @@ def load_config(model: str, dataset: str, overrides: Sequence[tuple[str, str]] =
 
     Args:
         model: a key of `MODELS`.
-        dataset: one of `DATASETS`; a model's file may hold settings for it.
-        overrides: (key, text), as in `--config.augmentation.policy=strong`.
+        dataset: one of `DATASETS`; a model may have different settings for it.
+        overrides: pairs of key and text, as in `--config.augmentation.policy=strong`.
 
     Raises:
-        ConfigError: an unknown name or key, or a value of another type.
+        ConfigError: a name or key is unknown, or a value has another type.
     """
     require_known("model", model, MODELS)
     require_known("dataset", dataset, schema.DATASETS)
@@ -158,7 +159,7 @@ def load_config(model: str, dataset: str, overrides: Sequence[tuple[str, str]] =
     config.lock()
     for key, text in overrides:
         _override(config, key, text)
-    if config.init == "imagenet":  # what those weights were trained with
+    if config.init == "imagenet":  # as the ImageNet weights were trained
         config.pixels = getattr(_model_module(model), "IMAGENET_PIXELS", "imagenet")
         if "batch_norm" in config:
             config.batch_norm = False
@@ -172,14 +173,14 @@ def load_config(model: str, dataset: str, overrides: Sequence[tuple[str, str]] =
 
 
 def without_transfer(config: Config) -> Config:
-    """Returns a copy that starts from random weights and trains all of them alike."""
+    """Returns a copy without transfer: random initial weights and one learning rate."""
     changed = config.copy_and_resolve_references()
     changed.update(init="random", early_rate=1.0, unfreeze_shares=())
     return changed.lock()
 
 
 def flat(config: Config, prefix: str = "") -> dict[str, Any]:
-    """Returns every setting by its dotted key."""
+    """Returns all settings by their dotted keys."""
     settings: dict[str, Any] = {}
     for key in sorted(config.keys()):
         value = config[key]
@@ -197,13 +198,13 @@ def save_config(config: Config, path: Path) -> None:
 
 
 def read_config(path: Path) -> Config:
-    """Reads what `save_config` wrote.
+    """Reads a file that `save_config` wrote.
 
-    A setting that came into being after the run was made has its default.
+    Settings that are newer than the file have their defaults.
 
     Raises:
-        ConfigError: no such file, not a config, or one with a resize mode that this version does
-            not have; the message names the file.
+        ConfigError: the file is missing, not a config, or has a resize mode that this version does
+            not support; the message names the file.
     """
     try:
         settings = json.loads(path.read_text())
@@ -218,13 +219,12 @@ def read_config(path: Path) -> Config:
 
 
 def from_flat(settings: Mapping[str, Any]) -> Config:
-    """Returns a config from what `flat` made of it, such as an export's metadata holds.
+    """Converts flat settings, such as those in an export's metadata, to a config.
 
-    A setting that came into being afterwards has its default.
+    Settings that are newer than the metadata have their defaults.
 
     Raises:
-        ConfigError: no model of this project is named, or a resize mode that this version does not
-            have.
+        ConfigError: the model is unknown, or the resize mode is not supported by this version.
     """
     require_known("model", settings.get("model", ""), MODELS)
     nested: dict[str, Any] = {}
@@ -238,7 +238,7 @@ def from_flat(settings: Mapping[str, Any]) -> Config:
 
 
 def _completed(settings: dict[str, Any]) -> Config:
-    """Returns saved settings, with defaults for newer settings and without removed ones."""
+    """Returns saved settings with defaults for newer settings and without removed settings."""
     defaults: dict[str, Any] = {}
     if settings.get("model") in MODELS:
         defaults = _model_config(settings["model"], settings["dataset"]).to_dict()
@@ -318,8 +318,8 @@ def _check_stages(config: Config) -> None:
     whole = not scales or (scales[-1] == 1 and ends[-1:] == (1,))
     if len(scales) != len(ends) or not (ascending and positive and whole):
         raise ConfigError(
-            f"stage_scales={scales} and stage_ends={ends}: as many of one as of the other are "
-            "needed, ascending from above 0 to 1, such as (0.6, 1) and (0.7, 1)"
+            f"stage_scales={scales} and stage_ends={ends}: both need the same number of "
+            "ascending values, above 0 and up to 1, such as (0.6, 1) and (0.7, 1)"
         )
 
 

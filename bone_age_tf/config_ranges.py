@@ -1,10 +1,10 @@
-"""Ranges of the numeric settings, so that an impossible value is refused where it is typed."""
+"""Ranges of the numeric settings, which are validated when a value is set."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 Range = tuple[str, Callable[[float], bool]]
-"""The range in words, and whether a value lies in it."""
+"""Description of a range, and a function that returns whether a value is in it."""
 
 _POSITIVE: Final[Range] = ("above 0", lambda value: value > 0)
 _ONE_OR_MORE: Final[Range] = ("1 or more", lambda value: value >= 1)
@@ -13,7 +13,7 @@ _SHARE: Final[Range] = ("from 0 to 1", lambda value: 0 <= value <= 1)
 _BELOW_ONE: Final[Range] = ("from 0 to below 1", lambda value: 0 <= value < 1)
 
 LEAST_SIDE_PX: Final = 16
-"""Smallest image side in pixels that every backbone can halve as often as it does."""
+"""Minimum image side in pixels, below which a backbone cannot halve the image often enough."""
 
 RANGES: Final[Mapping[str, Range]] = {
     "age_loss_weight": _ZERO_OR_MORE,
@@ -69,16 +69,16 @@ RANGES: Final[Mapping[str, Range]] = {
     "warmup_fraction": _SHARE,
     "weight_decay": _ZERO_OR_MORE,
 }
-"""By dotted key; every numeric setting of every model has one (a test)."""
+"""Ranges by dotted key; a test checks that every numeric setting has one."""
 
 
 def find_impossible_value(settings: Mapping[str, Any]) -> str | None:
-    """Returns what is wrong with the first setting that is out of its range, None for nothing.
+    """Returns a message about the first setting that is out of its range, or None.
 
-    Infinities and NaN are in no range.
+    Infinities and NaN are out of every range.
 
     Args:
-        settings: by dotted key; those without a range are ignored.
+        settings: settings by dotted key; settings without a range are ignored.
     """
     for key, value in settings.items():
         if key not in RANGES:

@@ -1,4 +1,4 @@
-"""Tables as CSV text whose cells no spreadsheet runs as a formula. Standard library only."""
+"""Writes tables as CSV without cells that spreadsheets run as formulas. Standard library only."""
 
 import csv
 import io
@@ -9,9 +9,9 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def format_csv(rows: Iterable[Sequence[object]]) -> str:
-    """Returns rows as CSV text, with an apostrophe before texts that look like a formula.
+    """Returns rows as CSV text, with an apostrophe before texts that look like formulas.
 
-    Numbers, also those that come as text, stay as they are. `unescape` undoes it.
+    Numbers are not changed, even as texts. `unescape` reverts the change.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -20,7 +20,7 @@ def format_csv(rows: Iterable[Sequence[object]]) -> str:
 
 
 def unescape(cell: str) -> str:
-    """Returns a cell that was read from a table without the apostrophe of `format_csv`."""
+    """Removes the apostrophe of `format_csv` from a cell."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
 
 

@@ -17,7 +17,7 @@ class ConfigError(BoneAgeError, ValueError):
 
 
 class DataError(BoneAgeError, ValueError):
-    """A dataset that cannot be used: its tables, rows, archives or splits."""
+    """A dataset whose tables, rows, archives or splits cannot be used."""
 
 
 class MissingFilesError(BoneAgeError, FileNotFoundError):
@@ -41,7 +41,7 @@ class RadiographError(BoneAgeError, ValueError):
     """An image file that cannot be read; the message names the file, what is wrong and what helps.
 
     Attributes:
-        reason: the same without the file's name, short enough for a table.
+        reason: the message without the file's name, for tables.
     """
 
     def __init__(self, name: str, reason: str):
@@ -89,7 +89,7 @@ class ServerError(BoneAgeError, RuntimeError):
     """A server that cannot be reached, or whose response cannot be used.
 
     Attributes:
-        lasting: whether other radiographs would fail too.
+        lasting: whether the error would also occur for other radiographs.
     """
 
     def __init__(self, message: str, lasting: bool):
@@ -102,7 +102,7 @@ class OutputError(BoneAgeError, OSError):
 
 
 def require_known(what: str, value: str, known: Iterable[str]) -> None:
-    """Raises a `ConfigError` that lists the known values and the nearest one, unless it is one."""
+    """Raises a `ConfigError` with the known values and the nearest one if a value is unknown."""
     known = sorted(known)
     if value in known:
         return

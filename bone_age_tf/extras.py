@@ -1,4 +1,4 @@
-"""Optional extras: which packages belong to which, and one line where one is missing.
+"""Packages of the optional extras, and the error message if one is missing.
 
 Standard library only.
 """
@@ -34,10 +34,10 @@ _EXTRAS = {
 
 @contextlib.contextmanager
 def named_extras(purpose: str) -> Iterator[None]:
-    """Names the extra to install where the block imports a package of an extra that is missing.
+    """Raises an error that names the extra if the block imports a missing package of an extra.
 
     Args:
-        purpose: what needs it, for people, such as "--mode=train".
+        purpose: what needs the package, for the message, such as "--mode=train".
 
     Raises:
         MissingExtraError: a package of an extra is not installed.

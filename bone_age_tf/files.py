@@ -1,4 +1,4 @@
-"""Writing files whole, to links and devices too, and checking beforehand that it is possible.
+"""Writes files atomically, also to links and devices, and checks beforehand that it is possible.
 
 Standard library and `filelock` only.
 """
@@ -29,10 +29,10 @@ def is_standard_output(path: str | Path) -> bool:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file under another name and moves it into place; folders are made as needed.
+    """Writes a file under a temporary name and moves it into place; creates missing folders.
 
-    Readers see the old file or the new one, never a part. A link is followed and a file keeps its
-    permissions. Standard output, a FIFO and a device are written to, not replaced.
+    Readers see the old or the new file, never a part. Links are followed, and permissions are kept.
+    Standard output, FIFOs and devices are written to directly.
 
     Raises:
         OSError: the folder or the file cannot be written.
@@ -68,19 +68,19 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def require_writable_file(path: str | Path) -> None:
-    """Checks that a file can be written, before the work whose result it will hold.
+    """Checks that a file can be written, before the work whose result is written to it.
 
-    Its folder is made as needed. An existing file is not changed.
+    Missing folders are created. An existing file is not changed.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     if is_standard_output(path):
         return
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise OutputError(f"{path}: this is a folder; name a file to write")
-    if path.exists() and not path.is_file():  # a FIFO would wait for its reader when it is opened
+    if path.exists() and not path.is_file():  # opening a FIFO would wait for its reader
         if not os.access(path, os.W_OK):
             raise OutputError(f"{path}: cannot be written (permission denied)")
         return
@@ -88,10 +88,10 @@ def require_writable_file(path: str | Path) -> None:
 
 
 def require_writable_folder(folder: str | Path) -> None:
-    """Checks that files can be made in a folder; it is made as needed.
+    """Checks that files can be created in a folder; a missing folder is created.
 
     Raises:
-        OutputError: they cannot.
+        OutputError: files cannot be created.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -106,10 +106,10 @@ def require_writable_folder(folder: str | Path) -> None:
 
 
 def require_room(folder: Path, content_bytes: int) -> None:
-    """Checks that a disk has room for a file, where a library would crash for want of it.
+    """Checks that a disk has room for a file, for libraries that crash on a full disk.
 
     Raises:
-        OutputError: it has not.
+        OutputError: there is not enough room.
     """
     free = shutil.disk_usage(folder).free
     if free < content_bytes:
@@ -121,13 +121,14 @@ def require_room(folder: Path, content_bytes: int) -> None:
 
 @contextlib.contextmanager
 def only_one_process(folder: Path, work: str) -> Iterator[None]:
-    """Keeps other processes from the same work while the block runs; waits for one that does it.
+    """Prevents other processes from doing the same work while the block runs.
 
-    The lock ends with its process, however that ends.
+    If another process does the work, this one waits for it. The lock is released when the process
+    ends, for any reason.
 
     Args:
-        folder: what the work writes to; the lock is a hidden file beside it.
-        work: the work, for the line that is printed when it has to wait.
+        folder: folder to which the work writes; the lock is a hidden file beside it.
+        work: name of the work, for the message while waiting.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
@@ -143,15 +144,15 @@ def only_one_process(folder: Path, work: str) -> Iterator[None]:
 
 
 def write_parts(path: Path, content: bytes, part_bytes: int) -> list[Path]:
-    """Writes content as files of a limited size, PATH.000, PATH.001, and so on; see `read_parts`.
+    """Writes content to files of a limited size, PATH.000, PATH.001, and so on; see `read_parts`.
 
     Args:
-        path: of the whole.
-        content: what to write.
-        part_bytes: the most that a file may take; 0 for a single file of the name itself.
+        path: path without the numbers.
+        content: the content.
+        part_bytes: maximum size of a file in bytes; 0 writes a single file with the path itself.
 
     Returns:
-        The files that were written. Those of an earlier content of that name are removed.
+        The files that were written. Earlier files with that path are removed.
 
     Raises:
         OSError: a file cannot be written.
@@ -169,10 +170,10 @@ def write_parts(path: Path, content: bytes, part_bytes: int) -> list[Path]:
 
 
 def read_parts(path: Path) -> bytes:
-    """Returns what `write_parts` wrote.
+    """Reads content that `write_parts` wrote.
 
     Raises:
-        MissingFilesError: neither the file nor its first part is there.
+        MissingFilesError: neither the file nor its first part exists.
     """
     if path.is_file():
         return path.read_bytes()

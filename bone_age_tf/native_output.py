@@ -1,8 +1,8 @@
-"""Holds back what native libraries write to the terminal. Standard library only.
+"""Suppresses the output of native libraries on the terminal. Standard library only.
 
 TensorFlow, LiteRT and their converters write log lines to file descriptor 2 that no Python logger
 and no environment variable controls, such as "All log messages before absl::InitializeLog() is
-called are written to STDERR". They would hide the lines that a user should read.
+called are written to STDERR". They would hide the messages for the user.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ _LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def native_stderr_held_back() -> Iterator[None]:
-    """Keeps standard error in a temporary file while the block runs.
+    """Redirects standard error to a temporary file while the block runs.
 
-    If the block raises an exception, everything that was held back is written to standard error,
-    so that a native library's own account of the failure is not lost. What Python code writes to
-    `sys.stderr` in the block is held back, too. Blocks can be nested; since the descriptor belongs
-    to the whole process, a block in another thread waits.
+    If the block raises an exception, the redirected output is written to standard error, so that a
+    native library's message about the failure is not lost. Output of Python code to `sys.stderr` is
+    redirected too. Blocks can be nested. Since the descriptor belongs to the process, a block in
+    another thread waits.
     """
     with _LOCK:
         yield from _held_back()
@@ -33,7 +33,7 @@ def _held_back() -> Iterator[None]:
     sys.stderr.flush()
     try:
         saved = os.dup(_STDERR)
-    except OSError:  # standard error is closed: there is nothing to hold back
+    except OSError:  # standard error is closed: there is nothing to redirect
         yield
         return
     with tempfile.TemporaryFile() as held:

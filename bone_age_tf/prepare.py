@@ -1,7 +1,7 @@
-"""From a dataset's name to a prepared TFDS folder.
+"""Prepares datasets by name.
 
-The builders are no part of this package: they are found by name when a command wants one, and what
-they write is the contract.
+The TFDS builders are not a part of this package. They are imported by name when a dataset is
+prepared; the prepared folder is the interface.
 """
 
 import contextlib
@@ -26,30 +26,30 @@ from bone_age_tf.schema import DATASETS
 
 _BUILDERS = "bone_age_datasets"
 GENERATED = ("hand_phantom",)
-"""Datasets that need no files of the user's."""
+"""Datasets that do not need the user's files."""
 _END_BYTES = 1 << 16
-"""Number of bytes at either end of an image that its hash is made from."""
+"""Number of bytes at each end of an image file from which its hash is computed."""
 
 
 def prepare_dataset(
     name: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: bool = False
 ) -> tfds.core.DatasetBuilder:
-    """Prepares a dataset once and returns its builder, ready to read.
+    """Prepares a dataset unless it is already prepared, and returns its builder.
 
-    What comes from a user's files is prepared in a folder of its own for each content of those
-    files: a changed file is never served in its old state, a copy of them is not prepared again.
+    The folder of a dataset from the user's files depends on their content, so that a changed file
+    leads to a new preparation and a copied folder does not.
 
     Args:
         name: `dataset` or `dataset/config`.
-        data_dir: where prepared datasets lie.
-        manual_dir: the user's files; not needed for generated data, nor when just one copy has
-            been prepared before.
-        skip_bad_rows: leave unusable rows out, and list them in `skipped.csv`.
+        data_dir: folder of all prepared datasets.
+        manual_dir: folder of the user's files; not needed for generated data, or if exactly one
+            version of the files has been prepared.
+        skip_bad_rows: skip rows that cannot be used, and list them in `skipped.csv`.
 
     Raises:
-        ConfigError: unknown dataset or builder config, or no files to prepare from.
-        ValueError: rows that cannot be used, from the builder.
-        FileNotFoundError: files missing in `manual_dir`, from the builder.
+        ConfigError: the dataset or its config is unknown, or there are no files.
+        ValueError: rows cannot be used; raised by the builder.
+        FileNotFoundError: files are missing in `manual_dir`; raised by the builder.
     """
     dataset, _, variant = name.partition("/")
     require_known("dataset", dataset, DATASETS)
@@ -77,12 +77,12 @@ def prepare_dataset(
 
 
 def draw_films(ages_months: Sequence[float], size_px: int = 256, seed: int = 0) -> list[bytes]:
-    """Returns drawn hands, girls and boys by turns, as PNG files.
+    """Draws phantoms of alternating sex as PNG files.
 
     Args:
-        ages_months: of the hands.
-        size_px: height and width of each.
-        seed: of the children and of their films.
+        ages_months: bone age of each phantom in months.
+        size_px: height and width in pixels.
+        seed: seed of every random choice.
     """
     phantoms = importlib.import_module(f"{_BUILDERS}.hand_phantom.radiograph")
     files = []
@@ -109,8 +109,8 @@ def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | 
     settings = tfds.download.DownloadConfig(
         manual_dir=str(manual_dir.resolve()) if manual_dir else None
     )
-    # TFDS prints that it downloads, even where it does not; its bars are for terminals. They are
-    # switched for the whole process, so they come back for what follows.
+    # TFDS prints that it downloads even if it does not, and its progress bars need a terminal. The
+    # setting holds for the whole process, so it is restored afterwards.
     tfds.display_progress_bar(sys.stderr.isatty())
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -141,9 +141,9 @@ def _home(dataset: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: 
 
 
 def fingerprint(folder: Path) -> str:
-    """Returns a short text that changes when the content of a file below the folder does.
+    """Returns a short hash of the contents of all files in a folder.
 
-    Neither dates nor the folder's own place count, so that a copy is the same data.
+    It does not depend on dates or on the location of the folder.
     """
     digest = hashlib.sha256()
     for place, folders, names in os.walk(folder):
@@ -156,16 +156,16 @@ def fingerprint(folder: Path) -> str:
 
 
 def _content_of(path: Path) -> bytes:
-    """Returns a hash of a file's content, of archives and large images what stands for it.
+    """Returns a hash of a file's content; for archives and large images, of a part of it.
 
-    An archive lists a checksum of each of its members. The end of an image holds its checksum or
-    the rest of its code, so a change in between does not leave it alone.
+    An archive contains a checksum of each member. For an image, both ends are hashed: a change of
+    the pixels also changes the end, which contains a checksum or the end of the compressed data.
     """
     digest = hashlib.sha256(f"{path.stat().st_size}\0".encode())
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            for one in archive.infolist():
-                digest.update(f"{one.filename}\0{one.CRC}\0{one.file_size}\n".encode())
+            for member in archive.infolist():
+                digest.update(f"{member.filename}\0{member.CRC}\0{member.file_size}\n".encode())
         return digest.digest()
     with open(path, "rb") as file:
         if path.suffix.lower() in reading.SUFFIXES:

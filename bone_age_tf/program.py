@@ -1,4 +1,4 @@
-"""The command as the user typed it, for messages that name a command to run."""
+"""Name of the program as the user started it, for messages that contain a command."""
 
 import sys
 from pathlib import Path

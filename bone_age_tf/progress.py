@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, a line a minute with the time left in a log."""
+"""Progress of long work: a bar on a terminal; in a log, a line a minute with the remaining time."""
 
 import datetime
 import sys
@@ -10,19 +10,19 @@ from tqdm import tqdm
 
 _Item = TypeVar("_Item")
 LINE_SECONDS = 55.0
-"""Seconds between two lines of a log, so that there is one at least once a minute."""
+"""Seconds between two lines of a log, so that there is at least one line a minute."""
 
 
 def shown(
     items: Iterable[_Item], total: int, what: str, stream: TextIO | None = None
 ) -> Iterator[_Item]:
-    """Yields the items and shows how many of them have been taken.
+    """Yields items and shows the progress.
 
     Args:
-        items: what is worked on.
-        total: how many there are; a single one is not worth showing.
-        what: the work, such as "packing".
-        stream: where to show it; None for standard output.
+        items: the items.
+        total: number of items; the progress of a single item is not shown.
+        what: name of the work, such as "packing".
+        stream: output of the progress; None for standard output.
     """
     stream = stream or sys.stdout
     if total < 2:
@@ -42,10 +42,10 @@ def shown(
 
 
 class Minutes:
-    """Prints a line a minute about work whose end is not known beforehand."""
+    """Prints a line a minute about work of unknown duration."""
 
     def __init__(self, what: str):
-        """Takes what the work is called, such as "quantising"."""
+        """Starts the work with a name, such as "quantising"."""
         self._what, self._done, self._last = what, 0, time.monotonic()
 
     def step(self) -> None:
@@ -57,11 +57,11 @@ class Minutes:
 
 
 def time_left(seconds: float, done: int, total: int) -> str:
-    """Returns the time that the rest will take at the mean speed so far, as text.
+    """Returns the remaining time at the mean speed so far, as a text.
 
     Args:
-        seconds: since the start.
-        done: items finished in that time, at least one.
-        total: items in all.
+        seconds: time since the start.
+        done: number of finished items, at least one.
+        total: number of all items.
     """
     return f"{datetime.timedelta(seconds=round(seconds / done * (total - done)))} left"

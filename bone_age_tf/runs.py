@@ -1,4 +1,4 @@
-"""A training run: its folder, its training, and its network's predictions of held-out images.
+"""Training runs: folder, training, evaluation, export and explanation.
 
 Imports TensorFlow.
 """
@@ -43,17 +43,17 @@ from bone_age_tf.training.precision import set_precision
 
 INTERVAL_FILE = "interval_by_age.json"
 RUNS = Path("runs")
-"""Folder, in the working directory, of runs whose folder is not named."""
+"""Folder of runs without a named folder, in the working directory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """Where a dataset comes from.
+    """Location of a dataset.
 
     Attributes:
-        data_dir: where prepared datasets are kept.
-        manual_dir: the user's own files, None for none.
-        skip_bad_rows: whether unusable rows are left out instead of being an error.
+        data_dir: folder of prepared datasets.
+        manual_dir: folder of the user's files, or None.
+        skip_bad_rows: whether rows that cannot be used are skipped instead of raising an error.
     """
 
     data_dir: Path = Path("data")
@@ -63,15 +63,15 @@ class DataOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run's folder and what is in it; see `begin_run` and `open_run`.
+    """A training run; see `begin_run` and `open_run`.
 
     Attributes:
-        workdir: the folder.
+        workdir: the run's folder.
         config: the resolved config.
-        builder: of the prepared dataset.
-        parts: which of it trains, validates and tests.
-        seed: of every random choice.
-        exports_dir: where its exports go.
+        builder: TFDS builder of the prepared dataset.
+        parts: training, validation and test parts of the dataset.
+        seed: seed of every random choice.
+        exports_dir: folder of its exports.
     """
 
     workdir: Path
@@ -86,12 +86,12 @@ class Run:
 
         Raises:
             TrainingDivergedError: the loss is no longer finite.
-            ConfigError: the initial weights cannot be had, or there are too few images.
+            ConfigError: the initial weights are not available, or there are too few images.
         """
         return fitting.fit(self.config, self.data(), self.workdir, self.seed)
 
     def evaluate(self) -> dict:
-        """Measures the best checkpoint on the test part, writes the report, returns the figures."""
+        """Measures the best checkpoint on the test part and writes the report; returns metrics."""
         return evaluate(self)
 
     def export(self, formats: Sequence[str] | None = None, **options: Any) -> dict:
@@ -107,14 +107,14 @@ class Run:
         return explain_run(self, methods, count)
 
     def data(self) -> PreparedData:
-        """Returns the images that train and validate."""
+        """Returns the training and validation images."""
         return PreparedData(self.builder, self.parts)
 
     def network(self) -> keras.Model:
         """Loads the best checkpoint.
 
         Raises:
-            ConfigError: there is none yet.
+            ConfigError: there is no checkpoint yet.
         """
         path = self.workdir / "checkpoints" / "best.keras"
         if not path.exists():
@@ -125,7 +125,7 @@ class Run:
         return _load_network(path, path.stat().st_mtime_ns)
 
     def training_images(self) -> int:
-        """Returns how many images trained; of a run that is not finished, how many there are."""
+        """Returns the number of images in the training; for an unfinished run, in the dataset."""
         path = self.workdir / "checkpoints" / fitting.FINISHED_FILE
         record = json.loads(path.read_text()) if path.exists() else {}
         everything = pipeline.read_table(self.builder, self.parts["train"])
@@ -141,19 +141,20 @@ def begin_run(
     precision: str = "auto",
     exports_dir: Path = Path(DEFAULT_EXPORTS_DIR),
 ) -> Run:
-    """Opens the folder of a run that is to be trained: a new one, or one that holds the same run.
+    """Opens the folder of a run for training, which is new or contains the same run.
 
     Args:
         config: the resolved config.
-        workdir: the run's folder; None for a new one under `RUNS`.
-        seed: of every random choice.
-        dataset: dataset or dataset/config; None for the config's.
-        data: where the dataset comes from.
+        workdir: the run's folder; None for a new folder under `RUNS`.
+        seed: seed of every random choice.
+        dataset: dataset or dataset/config; None for the dataset of the config.
+        data: location of the dataset.
         precision: one of `schema.PRECISIONS`.
-        exports_dir: where exports go.
+        exports_dir: folder of exports.
 
     Raises:
-        ConfigError: the folder holds another run, or the data or initial weights cannot be had.
+        ConfigError: the folder contains another run, or the data or the initial weights are not
+            available.
         OutputError: a folder cannot be written.
     """
     dataset, data = dataset or config.dataset, data or DataOptions()
@@ -170,7 +171,7 @@ def begin_run(
     used = set_precision(precision, config)
     if not (workdir / "config.json").exists():
         write_json(workdir / "run.json", record)
-        # Written last, so that it marks a whole start.
+        # Written last: it marks a complete start.
         configs.save_config(config, workdir / "config.json")
     print(f"{config.model} on {builder.info.full_name} in {used}; the run's folder: {workdir}")
     return Run(workdir, config, builder, parts, seed, exports_dir)
@@ -182,16 +183,16 @@ def open_run(
     data: DataOptions | None = None,
     exports_dir: Path = Path(DEFAULT_EXPORTS_DIR),
 ) -> Run:
-    """Opens the folder of a run that was begun.
+    """Opens the folder of an existing run.
 
     Args:
         workdir: the run's folder.
-        dataset: to measure on; None for the run's own.
-        data: where the dataset comes from; what it leaves open is as in the run.
-        exports_dir: where exports go.
+        dataset: dataset for the evaluation; None for the run's dataset.
+        data: location of the dataset; values that are None are those of the run.
+        exports_dir: folder of exports.
 
     Raises:
-        ConfigError: the folder holds no run, or the data cannot be had.
+        ConfigError: the folder contains no run, or the data are not available.
     """
     data = data or DataOptions()
     config = configs.read_config(workdir / "config.json")
@@ -206,21 +207,21 @@ def newest_run(model: str) -> Path:
     """Returns the folder of a model's newest trained run under `RUNS`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such run.
     """
-    found = sorted(
+    checkpoints = sorted(
         RUNS.glob(f"{model}-*/checkpoints/best.keras"), key=lambda path: path.stat().st_mtime
     )
-    if not found:
+    if not checkpoints:
         raise ConfigError(
             f"no trained run of {model} under {RUNS}/: name one with --workdir, or train first: "
             f"{program()} --model={model}"
         )
-    return found[-1].parents[1]
+    return checkpoints[-1].parents[1]
 
 
 def new_workdir(config: Config, dataset: str) -> Path:
-    """Returns the folder of a run that begins now."""
+    """Returns the folder of a new run, named after the current time."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return RUNS / f"{config.model}-{dataset.replace('/', '-')}-{moment}"
 
@@ -228,11 +229,11 @@ def new_workdir(config: Config, dataset: str) -> Path:
 def prepare_parts(
     config: Config, dataset: str, data: DataOptions
 ) -> tuple[tfds.core.DatasetBuilder, dict[str, pipeline.Part]]:
-    """Prepares a dataset and divides it into parts that train, validate and test.
+    """Prepares a dataset and divides it into training, validation and test parts.
 
     Raises:
-        ConfigError: there is no such dataset, or its files are not named.
-        DataError: it cannot be used.
+        ConfigError: the dataset is unknown, or the location of its files is not given.
+        DataError: the dataset cannot be used.
     """
     builder = prepare_dataset(dataset, data.data_dir, data.manual_dir, data.skip_bad_rows)
     parts = pipeline.choose_parts(
@@ -242,7 +243,7 @@ def prepare_parts(
 
 
 def _require_same_run(workdir: Path, config: Config, record: dict) -> None:
-    """Checks that a folder holds the run that is asked for."""
+    """Raises an error if a folder contains a run with other settings."""
     before = json.loads((workdir / "run.json").read_text())
     changed = configs.differences(configs.read_config(workdir / "config.json"), config) + [
         f"{key}: {before[key]!r} in the run, {wanted!r} asked for"
@@ -258,8 +259,8 @@ def _require_same_run(workdir: Path, config: Config, record: dict) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _load_network(path: Path, modified_ns: int) -> keras.Model:
-    """Loads a checkpoint once: evaluation, export and explanation of a run share what is traced."""
-    del modified_ns  # tells a file from a later one at the same place
+    """Loads a checkpoint once, so that evaluation, export and explanation share traced graphs."""
+    del modified_ns  # distinguishes a file from a later file with the same path
     return load_network(path)
 
 
@@ -290,10 +291,10 @@ def evaluate(current: Run) -> dict:
 
 
 def _with_interval(current: Run) -> tuple[Predictions, IntervalTable | None]:
-    """Returns predictions of the test part with intervals that hold, and what made them hold.
+    """Returns predictions of the test part with calibrated intervals, and the interval table.
 
-    The factors come from the validation part. Where that is the test part too, each case's interval
-    comes from the other cases. Too few cases leave the network's own intervals.
+    The factors are fitted to the validation part. If it is also the test part, the interval of each
+    case is fitted to the other cases. With too few cases, the network's own intervals are kept.
     """
     tested = predictions_of(current)
     same = current.parts["validation"] == current.parts["test"]
@@ -310,7 +311,7 @@ def _with_interval(current: Run) -> tuple[Predictions, IntervalTable | None]:
 
 
 def _own_interval(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns ages and their intervals, of no width where the network has none."""
+    """Returns predicted ages and intervals, which have no width if the network has none."""
     months, lower, upper = (
         predictions.predicted_months,
         predictions.lower_90,
@@ -320,7 +321,7 @@ def _own_interval(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def predictions_of(current: Run, part_name: str = "test") -> Predictions:
-    """Runs the best checkpoint over a part."""
+    """Predicts a part with the best checkpoint."""
     network, part = current.network(), current.parts[part_name]
     table = pipeline.read_table(current.builder, part)
     outputs = prediction.predict(network, current.config, current.builder, part, len(table))
@@ -336,7 +337,7 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
 
 
 def familiarity(current: Run) -> Familiarity:
-    """Measures what the best checkpoint sees in images that it knows and in held-out ones."""
+    """Fits the distance of unfamiliar images to features of training and held-out images."""
     network = build_features_model(current.network())
     most = current.config.familiarity_images
     found = [
@@ -349,7 +350,7 @@ def familiarity(current: Run) -> Familiarity:
 
 
 def interval_table(current: Run) -> IntervalTable | None:
-    """Reads what the evaluation found, which a run of an earlier version has not."""
+    """Reads the interval table of the evaluation; None for a run of an earlier version."""
     path = current.workdir / "evaluation" / INTERVAL_FILE
     if not path.exists():
         evaluate(current)

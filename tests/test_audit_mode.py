@@ -36,6 +36,6 @@ def test_an_audit_and_a_training_without_its_suspects(tmp_path, monkeypatch, cap
 
 def test_one_fold_and_unknown_data_are_refused(capsys):
     assert cli.main(["--mode=audit", "--folds=1"]) == 2
-    assert "--folds=1: nothing is left to train on" in capsys.readouterr().err
+    assert "--folds=1: no images are left for training" in capsys.readouterr().err
     assert cli.main(["--mode=audit", "--dataset=rsna"]) == 2
     assert "Did you mean rsna_bone_age?" in capsys.readouterr().err

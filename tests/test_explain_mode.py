@@ -108,10 +108,13 @@ def test_a_residual_network_is_explained_by_what_passes_on_it():
         (["--mode=predict", "--input=x.png", "--methods=crm"], "--methods has no effect"),
         (["--mode=explain", "--input=x.png", "--workdir=runs/a"], "name it by --model"),
         (["--mode=explain", "--input=there_is_none.png"], "no such file or folder"),
-        (["--mode=train_region_detector", "--boxes=x"], "--boxes=FOLDER goes with a --dataset"),
+        (
+            ["--mode=train_region_detector", "--boxes=x"],
+            "--boxes=FOLDER is needed with a --dataset",
+        ),
         (
             ["--mode=train_region_detector", "--dataset=rsna_bone_age"],
-            "--boxes=FOLDER goes with a --dataset",
+            "--boxes=FOLDER is needed with a --dataset",
         ),
     ],
 )

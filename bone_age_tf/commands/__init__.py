@@ -1,4 +1,4 @@
-"""The modes of the command line, one file each: its flags, its checks and its call."""
+"""The modes of the command line, each with its flags, checks and call in a file."""
 
 from typing import Final
 

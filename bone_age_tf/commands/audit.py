@@ -36,7 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
-    """Audits a dataset and writes what was found."""
+    """Audits a dataset and writes the report."""
     from bone_age_tf import config as configs
     from bone_age_tf.bundle import load_quality_checker, load_region_detector
     from bone_age_tf.data import pipeline
@@ -50,7 +50,9 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     from bone_age_tf.training.precision import set_precision
 
     if values.folds == 1:
-        raise ConfigError("--folds=1: nothing is left to train on; 2 or more, or 0 for no labels")
+        raise ConfigError(
+            "--folds=1: no images are left for training; 2 or more, or 0 to skip the labels"
+        )
     dataset = values.dataset or shared_flags.DEFAULT_DATASET
     config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
     require_source(config)

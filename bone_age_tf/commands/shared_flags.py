@@ -1,4 +1,4 @@
-"""Flags that several modes share, each defined once. Imports no TensorFlow."""
+"""Definitions of the flags that several modes share. Does not import TensorFlow."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def define_model(values: flags.FlagValues, default: str = DEFAULT_MODEL) -> None
 
 
 def define_exported_model(values: flags.FlagValues) -> None:
-    """Defines which exported model reads radiographs, and where it lies."""
+    """Defines the exported model and its location."""
     text(values, "model", None, f"Which exported model. Default: {SHIPPED_MODEL}, or the newest.")
     text(
         values,
@@ -54,17 +54,17 @@ def define_exported_model(values: flags.FlagValues) -> None:
 
 
 def define_variant(values: flags.FlagValues) -> None:
-    """Defines which LiteRT file of an export is read."""
+    """Defines the LiteRT file of an export."""
     text(values, "variant", None, "Which LiteRT file of the export. Default: the most exact.")
 
 
 def define_exports_dir(values: flags.FlagValues) -> None:
-    """Defines where exports are written."""
+    """Defines the folder of exports."""
     text(values, "exports_dir", DEFAULT_EXPORTS_DIR, "Where exported models are kept.")
 
 
 def define_quality_check(values: flags.FlagValues, meaning: str | None = None) -> None:
-    """Defines whether radiographs are checked, under its former name too."""
+    """Defines the switch of the quality check, also under its former name."""
     default = (
         "Reject what is not one complete hand; correct rotation, mirroring and inversion. "
         "--noquality_check reads every image as it is."
@@ -74,7 +74,7 @@ def define_quality_check(values: flags.FlagValues, meaning: str | None = None) -
 
 
 def define_dataset(values: flags.FlagValues, default: str = "hand_phantom, or the run's") -> None:
-    """Defines the data and where they come from."""
+    """Defines the dataset and its location."""
     text(
         values,
         "dataset",
@@ -86,7 +86,7 @@ def define_dataset(values: flags.FlagValues, default: str = "hand_phantom, or th
 
 
 def define_files(values: flags.FlagValues) -> None:
-    """Defines where the files of a dataset are."""
+    """Defines the location of a dataset's files."""
     text(values, "data_dir", "data", "Where prepared datasets are kept.")
     text(values, "manual_dir", None, "Folder with your files for the dataset.")
     switch(values, "skip_bad_rows", False, "Leave unusable rows out, listed in skipped.csv.")

@@ -1,1 +1,1 @@
-"""One file a model; each offers `get_config()`."""
+"""Settings of each model, in a file with `get_config()`."""

@@ -16,7 +16,7 @@ def get_config(dataset: str) -> Config:
     minutes_on_two_cores(config, dataset)
     config.weight_decay = 0.05
     if dataset == "rsna_bone_age":
-        config.image_size_px = 128  # the usual radiograph is 100 px wide in it
+        config.image_size_px = 128  # a usual radiograph is 100 px wide within it
         config.epochs = 20
         config.stage_ends = (0.5, 1.0)
         config.augmentation.policy = "films"

@@ -10,14 +10,14 @@ from bone_age_tf.config import base_config, minutes_on_two_cores
 from bone_age_tf.settings import Config
 
 IMAGENET_PIXELS = "unit"
-"""Its ImageNet weights were trained on -1 to 1, not on 0 to 255 less the mean colour."""
+"""Input range of its ImageNet weights: -1 to 1, not 0 to 255 minus the mean colour."""
 
 
 def get_config(dataset: str) -> Config:
     """Returns the settings for a dataset."""
     config = base_config()
     config.base_filters = 32
-    # Side to which images are brought inside the network, 0 for their own
+    # Side in pixels to which images are resized inside the network; 0 keeps their size
     config.network_px = 0
     minutes_on_two_cores(config, dataset)
     config.weight_decay = 0.02
@@ -27,7 +27,7 @@ def get_config(dataset: str) -> Config:
         config.stage_scales = ()
         config.stage_ends = ()
         config.dropout = 0.3
-        # Mild: the radiographs have their own aspect ratios, poses, frames and marks.
+        # Mild augmentation: radiographs already differ in aspect ratio, pose, frames and marks.
         config.augmentation.policy = "films"
         config.augmentation.rotation_degrees = 20.0
         config.augmentation.aspect_fraction = 0.1

@@ -12,15 +12,15 @@ def get_config(dataset: str) -> Config:
     """Returns the settings for a dataset."""
     config = base_config()
     config.base_filters = 32
-    # Kinds of parts, and how many of them join the whole image; side of their crops
+    # Number of part types, number of selected parts, and side of their crops in pixels
     config.parts = 8
     config.used_parts = 8
     config.part_size_px = 48
-    # Off for ablations
+    # Switches for ablations
     config.relation = True
     config.selection = True
-    # Weights of the auxiliary losses: what parts and whole say by themselves, and the ranking;
-    # while training, that a moved copy has its parts in the same places, and that they lie apart
+    # Weights of the auxiliary losses: predictions of the parts and of the whole image, and ranking;
+    # consistency of the parts in a transformed copy, and distance between the parts
     config.part_loss_weight = 1.0
     config.ranking_loss_weight = 0.1
     config.second_view_weight = 3.0

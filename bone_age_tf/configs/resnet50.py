@@ -14,8 +14,8 @@ def get_config(dataset: str) -> Config:
     config.base_filters = 64  # as published; no other
     minutes_on_two_cores(config, dataset)
     if dataset == "hand_phantom":
-        # Minutes allow a few hundred steps, and these settings learned most in them. They were
-        # changed together, so which of them helps most is not known.
+        # These settings were the best for a few hundred steps. They were changed together, so that
+        # the effect of each of them is unknown.
         config.batch_size = 32
         config.epochs = 5
         config.learning_rate = 7e-4

@@ -1,1 +1,1 @@
-"""From image files and prepared TFDS folders to batches."""
+"""Tables, audits, prepared datasets, packs, batches and augmentation."""

@@ -1,9 +1,9 @@
-"""What each image of a dataset is: size, exposure, fingerprint; and which images are the same.
+"""Measures size, exposure and fingerprint of each image of a dataset, and finds duplicates.
 
-NumPy, Pillow and ImageHash only. A fingerprint is the perceptual hash of 256 bits: the signs of an
+NumPy, Pillow and ImageHash only. A fingerprint is a perceptual hash of 256 bits, the signs of an
 image's lowest frequencies about their median (Zauner 2010, Implementation and Benchmarking of
-Perceptual Image Hash Functions). Hands resemble each other, so a fingerprint alone accuses the
-innocent: two images are the same when, shrunk to 32 x 32, they are also nearly proportional.
+Perceptual Image Hash Functions). Since hands resemble each other, similar fingerprints are not
+sufficient: the images must also be nearly proportional when they are shrunk to 32 x 32.
 """
 
 import dataclasses
@@ -21,31 +21,33 @@ from bone_age_tf.images import resizing
 _HASH_SIDE: Final = 16
 _THUMBNAIL_PX: Final = 32
 _NEAR_BITS: Final = 40
-"""Of 256. A copy that is re-encoded, resized or exposed otherwise differs by 20 at most."""
+"""Maximum number of different bits, of 256, between copies; copies that are re-encoded, resized or
+exposed differently differ by at most 20."""
 _NEAR_CORRELATION: Final = 0.985
-"""No two of the 11,711 images of the reduced RSNA 2017 set reach 0.98."""
+"""Minimum correlation of the thumbnails of copies; no two of the 11,711 images of the reduced RSNA
+2017 set reach 0.98."""
 _BLOCK: Final = 512
 DARK: Final = 16.0
 WHITE: Final = 250
-"""Grey level from which a pixel counts as white: frames, corners and lead letters, hardly bone."""
+"""Minimum grey level of a white pixel; frames, corners and lead letters are white, bone rarely."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFacts:
-    """An image in a few numbers; grey levels are 0 to 255.
+    """Properties of an image; grey levels are 0 to 255.
 
     Attributes:
-        width_px: width.
-        height_px: height.
+        width_px: width in pixels.
+        height_px: height in pixels.
         mean: mean grey level.
-        low: the darkest percent.
-        high: the brightest percent.
+        low: 1st percentile of the grey levels.
+        high: 99th percentile of the grey levels.
         dark_share: share of pixels below `DARK`.
-        white_share: share of pixels of `WHITE` or more.
-        edge_share: share of the image that its black edges take.
+        white_share: share of pixels of at least `WHITE`.
+        edge_share: share of the image that black edges cover.
         digest: SHA-256 of size and pixels, in hexadecimal.
-        fingerprints: [2, 32] uint8, of the image and of its mirror image.
-        thumbnails: [2, 1024] float32 of length 1, of the same two, without their mean.
+        fingerprints: [2, 32] uint8, fingerprints of the image and of its mirror image.
+        thumbnails: [2, 1024] float32, thumbnails of both with zero mean and unit length.
     """
 
     width_px: int
@@ -63,11 +65,11 @@ class ImageFacts:
 
 @dataclasses.dataclass(frozen=True)
 class HandFacts:
-    """How the regions of ossification lie in an image.
+    """Detected ossification regions of an image.
 
     Attributes:
         extent: longer side of the box around all regions, as a share of the image's longer side.
-        score: mean score of the region detector, 0 to 1; low for fists, turned and faint hands.
+        score: mean score of the region detector, 0 to 1; low for fists, rotated and faint hands.
     """
 
     extent: float
@@ -77,13 +79,13 @@ class HandFacts:
 def describe_hand(
     boxes: np.ndarray, scores: np.ndarray, shape: tuple[int, int], longer_side_px: int
 ) -> HandFacts:
-    """Measures how large a hand is in an image and how surely its regions are found.
+    """Measures the size of a hand in an image and the confidence of its detected regions.
 
     Args:
-        boxes: [17, 4] regions as fractions of the image that the detector has seen.
-        scores: [17] their scores.
+        boxes: [17, 4] regions as fractions of the detector's input image.
+        scores: [17] scores of the regions.
         shape: height and width of that image in pixels.
-        longer_side_px: longer side of the file's image in pixels, before margins are cut off.
+        longer_side_px: longer side of the original image in pixels, before margins are cropped.
     """
     first, last = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     sides_px = np.clip(last - first, 0, 1) * shape
@@ -92,13 +94,13 @@ def describe_hand(
 
 @dataclasses.dataclass(frozen=True)
 class Twins:
-    """Two images that are the same picture.
+    """Two images that show the same picture.
 
     Attributes:
-        first: place of the one.
-        second: place of the other, which comes later.
+        first: index of the first image.
+        second: index of the second image, higher than the first.
         how: `exact`, `near` or `mirrored`.
-        correlation: of the two small pictures.
+        correlation: correlation of the two thumbnails.
     """
 
     first: int
@@ -108,10 +110,10 @@ class Twins:
 
 
 def describe_image(png: bytes) -> ImageFacts:
-    """Returns what an image is.
+    """Measures an image.
 
     Args:
-        png: an image file that Pillow reads.
+        png: bytes of an image file that Pillow reads.
     """
     image = Image.open(io.BytesIO(png)).convert("L")
     pixels = np.asarray(image)
@@ -134,21 +136,22 @@ def describe_image(png: bytes) -> ImageFacts:
 
 
 def find_twins(facts: Sequence[ImageFacts]) -> list[Twins]:
-    """Compares every image with every other and its mirror image.
+    """Compares every image with every other image and its mirror image.
 
     Returns:
-        The pairs that are the same picture, by their places; of exact copies, each with the first.
+        The pairs of images that show the same picture, sorted by index; exact copies are paired
+        with the first copy.
     """
     if len(facts) < 2:
         return []
-    prints = np.stack([one.fingerprints for one in facts])
-    pictures = np.stack([one.thumbnails for one in facts])
-    found: list[Twins] = []
+    prints = np.stack([image.fingerprints for image in facts])
+    pictures = np.stack([image.thumbnails for image in facts])
+    pairs: list[Twins] = []
     firsts: dict[str, int] = {}
-    for place, one in enumerate(facts):
-        if one.digest in firsts:
-            found.append(Twins(firsts[one.digest], place, "exact", 1.0))
-        firsts.setdefault(one.digest, place)
+    for place, image in enumerate(facts):
+        if image.digest in firsts:
+            pairs.append(Twins(firsts[image.digest], place, "exact", 1.0))
+        firsts.setdefault(image.digest, place)
     for start in range(0, len(facts), _BLOCK):
         here = slice(start, start + _BLOCK)
         for view in (0, 1):
@@ -159,8 +162,8 @@ def find_twins(facts: Sequence[ImageFacts]) -> list[Twins]:
                     continue
                 if _bits(prints[first, 0], prints[second, view]) <= _NEAR_BITS:
                     how = ("near", "mirrored")[view]
-                    found.append(Twins(first, second, how, float(alike[row, second])))
-    unique = {(twins.first, twins.second): twins for twins in reversed(found)}
+                    pairs.append(Twins(first, second, how, float(alike[row, second])))
+    unique = {(twins.first, twins.second): twins for twins in reversed(pairs)}
     return sorted(unique.values(), key=lambda twins: (twins.first, twins.second))
 
 
@@ -180,7 +183,7 @@ def _bits(first: np.ndarray, second: np.ndarray) -> int:
 
 
 def _black_edge_share(pixels: np.ndarray) -> float:
-    """Returns the share of an image [H, W] that its black edges take; 0 where all is black."""
+    """Returns the share of an image [H, W] that black edges cover; 0 if all pixels are black."""
     lit = pixels > resizing.BLACK
     if not lit.any():
         return 0.0

@@ -1,7 +1,7 @@
-"""Random changes of the image, as layers that run on the accelerator in the training graph.
+"""Augmentation as Keras layers, which run on the accelerator as a part of the training graph.
 
-Never in tf.data, never in evaluation, never in an export: `bone_age_tf.training.augmented` puts
-them in front of the network for training steps alone.
+`bone_age_tf.training.augmented` adds the layers in front of the network for training steps only.
+They are not used in tf.data pipelines, in evaluation or in exports.
 """
 
 import math
@@ -18,19 +18,23 @@ _PIXELS = (0.0, 255.0)
 
 
 def build_augmentation(config: Augmentation, seed: int) -> keras.Sequential | None:
-    """Returns layers from [B, H, W, 1] float32, 0 to 255, to the same; None for the policy `none`.
+    """Builds the augmentation layers of a policy.
 
-    `standard` flips, rotates, shifts, zooms and changes contrast and brightness with Keras'
-    layers. `strong` adds two operations an image of a KerasCV set: shear, sharpness, blur, cut-out,
-    equalisation. `films` moves each image in one interpolation, marks some, changes tone,
-    sharpness and grain, and covers a piece of some.
+    `standard` flips, rotates, shifts and zooms images and changes contrast and brightness with
+    Keras' layers. `strong` additionally applies two random operations of a KerasCV set to each
+    image: shear, sharpness, blur, cut-out, equalisation. `films` transforms each image in one
+    interpolation, adds marks to some, changes tone, sharpness and noise, and covers a part of some.
 
     Args:
         config: the `augmentation` part of a config.
-        seed: of every random choice.
+        seed: seed of every random choice.
+
+    Returns:
+        A model from images [B, H, W, 1] float32, 0 to 255, to such images; None for the policy
+        `none`.
 
     Raises:
-        ConfigError: the policy is unknown, or `grey_match` is no share or asked for with `none`.
+        ConfigError: the policy is unknown, or `grey_match` is out of range or is set with `none`.
     """
     _check_share("grey_match", config.grey_match)
     if config.policy not in POLICIES:
@@ -39,7 +43,7 @@ def build_augmentation(config: Augmentation, seed: int) -> keras.Sequential | No
         if config.grey_match:
             raise ConfigError(
                 f"augmentation.grey_match={config.grey_match} has no effect with "
-                "augmentation.policy=none; take another policy"
+                "augmentation.policy=none; choose another policy"
             )
         return None
     layers = (
@@ -51,22 +55,26 @@ def build_augmentation(config: Augmentation, seed: int) -> keras.Sequential | No
         layers.append(_keras_cv_layer(config, seed))
     layers.append(keras.layers.Lambda(_clip, name="clip_to_pixels"))
     if keras.backend.backend() == "jax":
-        for layer in layers:  # Keras' own say that they cannot be compiled; under JAX they can
+        for (
+            layer
+        ) in layers:  # Keras' layers declare that they cannot be compiled; with JAX they can
             layer.supports_jit = True
     return keras.Sequential(layers, name="augmentation")
 
 
 def build_mixing(config: Augmentation, seed: int) -> keras.layers.Layer | None:
-    """Returns the layer that mixes images of a batch and, with MixUp, their ages; None for none.
-
-    It maps images [B, H, W, 1], sexes [B, 1] and ages [B, 1] to images and ages.
+    """Builds the layer that mixes images of a batch and, with MixUp, their ages.
 
     Args:
         config: the `augmentation` part of a config.
-        seed: of every random choice.
+        seed: seed of every random choice.
+
+    Returns:
+        A layer from images [B, H, W, 1], sexes [B, 1] and ages [B, 1] to images and ages; None if
+        images are not mixed.
 
     Raises:
-        ConfigError: both `pairing` and `mixup` are asked for, or one is out of its range.
+        ConfigError: both `pairing` and `mixup` are set, or one of them is out of range.
     """
     _check_share("pairing", config.pairing)
     if config.mixup < 0:
@@ -136,7 +144,7 @@ def _film_layers(config: Augmentation, seed: int) -> list[keras.layers.Layer]:
 
 
 def _keras_cv_layer(config: Augmentation, seed: int) -> keras.layers.Layer:
-    import keras_cv  # slow to import, and only this policy wants it
+    import keras_cv  # imported only for this policy, since the import is slow
 
     cv = keras_cv.layers
     magnitude = config.magnitude

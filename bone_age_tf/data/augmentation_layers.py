@@ -1,4 +1,4 @@
-"""Random layers made for radiographs: how a hand lies on the film, and how the film came out."""
+"""Augmentation layers for radiographs: position of the hand, exposure, marks and mixing."""
 
 import math
 from typing import Any
@@ -10,20 +10,22 @@ from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 
 class RandomPose(keras.layers.Layer):
-    """Turns, zooms, narrows, shears, shifts and mirrors each image in one interpolation.
+    """Rotates, zooms, stretches, shears, shifts and mirrors each image in one interpolation.
 
-    Keras' own layers interpolate once each, and at 100 px each pass takes some of the growth plates
-    away. What comes in from beyond the edge is black.
+    Keras' layers interpolate once each, and at 100 px each interpolation blurs the growth plates.
+    Pixels from beyond the edge are black.
 
     Args:
-        degrees: turns are uniform from -`degrees` to `degrees`.
+        degrees: maximum rotation in degrees; the rotation is uniform in both directions.
         zoom: the logarithm of the zoom is uniform, from 1 / (1 + `shrink`) to 1 + `zoom`.
-        shrink: None for `zoom`. More of it for films that show much beside the hand.
-        aspect: the same of width over height, from 1 / (1 + `aspect`) to 1 + `aspect`.
-        shear: horizontal shift by height, uniform from -`shear` to `shear`.
-        shift: of each axis, in parts of the image's side, uniform.
+        shrink: see `zoom`; None for the value of `zoom`. A larger value simulates radiographs on
+            which the hand is small.
+        aspect: the logarithm of the change of width over height is uniform, from
+            1 / (1 + `aspect`) to 1 + `aspect`.
+        shear: maximum horizontal shift relative to the height; uniform in both directions.
+        shift: maximum shift along each axis as a fraction of the side; uniform in both directions.
         flip: whether half of the images are mirrored.
-        seed: of every random choice.
+        seed: seed of every random choice.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class RandomPose(keras.layers.Layer):
         )
 
     def _transforms(self, count: Tensor, height: Tensor, width: Tensor) -> Tensor:
-        """Returns [B, 8]: where each pixel of the result comes from."""
+        """Returns [B, 8] projective transforms from pixels of the output to those of the input."""
 
         def uniform(limit: Tensor, low: Any = None) -> Tensor:
             low = -limit if low is None else low
@@ -86,20 +88,21 @@ class RandomPose(keras.layers.Layer):
 
 
 class RandomExposure(keras.layers.Layer):
-    """Changes tone and sharpness of each image, within its own range of grey.
+    """Changes tone and sharpness of each image within its range of grey levels.
 
-    Models stretch each image between its percentiles, so that brightness and contrast tell them
-    little; what remains of the exposure is the curve between black and white: t / (t + k (1 - t)).
+    Models stretch each image between percentiles, so that brightness and contrast have little
+    effect. The remaining effect of the exposure is the curve between black and white, here
+    t / (t + k (1 - t)).
 
     Args:
         tone: the logarithm of k is uniform, from 1 / (1 + `tone`) to 1 + `tone`.
-        crush: the darkest greys, up to this share of the range, become black in half of the images;
-            the brightest, up to half of it, white in another half. Both shares are uniform.
-        grain: SD of noise, in parts of the range; of each image uniform from 0. It stays in the
-            range, so that black becomes lighter, as in files that were compressed.
-        sharpness: an image keeps this share more or less of what stands out from its 3 x 3 mean:
-            uniform from -`sharpness` (blurred) to `sharpness`.
-        seed: of every random choice.
+        crush: maximum share of the range that becomes black in half of the images; up to half of
+            it becomes white in another half. Both shares are uniform.
+        grain: maximum SD of the noise as a fraction of the range; the SD is uniform from 0. Results
+            are clipped to the range, so that black becomes lighter, as in compressed files.
+        sharpness: maximum relative change of the difference from the 3 x 3 mean; uniform from
+            -`sharpness` (blurred) to `sharpness`.
+        seed: seed of every random choice.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class RandomExposure(keras.layers.Layer):
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, image: Tensor, training: bool = False) -> Tensor:
-        """Maps [B, H, W, 1] to the same, in the range of each image."""
+        """Maps images [B, H, W, 1] to changed images with the same range of grey levels."""
         if not training:
             return image
         low = ops.min(image, axis=(1, 2, 3), keepdims=True)
@@ -144,13 +147,13 @@ class RandomExposure(keras.layers.Layer):
 class RandomCover(keras.layers.Layer):
     """Covers a box of some images with black (random erasing; Zhong et al. 2017, arXiv 1708.04896).
 
-    Keras' `RandomErasing` (3.15) fails on images whose size is not known while a graph is traced.
+    Keras' `RandomErasing` (3.15) fails on images whose size is unknown while the graph is traced.
 
     Args:
-        rate: share of images that are covered.
-        area: the largest share of an image that is covered; its square root is uniform from a third
-            of the largest. The box is up to twice as long as wide.
-        seed: of every random choice.
+        rate: share of images that are changed.
+        area: maximum share of an image that is covered; its square root is uniform from a third of
+            the maximum. The box is up to twice as long as wide.
+        seed: seed of every random choice.
     """
 
     def __init__(self, rate: float = 0.5, area: float = 0.08, seed: int = 0, **kwargs: Any) -> None:
@@ -174,12 +177,12 @@ class RandomCover(keras.layers.Layer):
 
 
 class RandomMarks(keras.layers.Layer):
-    """Puts something like lead letters, a name or a ruler on some images: a box of white specks.
+    """Adds a box of white specks to some images, similar to lead letters, a name or a ruler.
 
     Args:
-        rate: share of images that are marked.
-        length: of the longest box, in parts of the image's side; uniform from a sixth of it.
-        seed: of every random choice.
+        rate: share of images that are changed.
+        length: maximum length of the box as a fraction of the side; uniform from a sixth of it.
+        seed: seed of every random choice.
     """
 
     def __init__(
@@ -200,7 +203,7 @@ class RandomMarks(keras.layers.Layer):
         upright = _each(image, 0.0, 1.0, self._random) < 0.5
         height, width = ops.where(upright, long, thin), ops.where(upright, thin, long)
         box = _box(image, height, width, self._random)
-        # Specks of one to two pixels, half of the box or less
+        # The specks have one or two pixels and cover at most half of the box.
         dots = keras.random.uniform((shape[0], shape[1], shape[2], 1), seed=self._random)
         specks = ops.cast(dots < _each(image, 0.1, 0.6, self._random), "float32")
         white = _each(image, 128.0, 255.0, self._random)
@@ -212,13 +215,14 @@ class RandomMarks(keras.layers.Layer):
 
 
 class RandomGreys(keras.layers.Layer):
-    """Gives some images the greys of another of the batch: histogram matching in a random pair.
+    """Matches the histogram of some images to that of another image of the batch.
 
-    Quantile by quantile, in straight lines between them, so that what is of one grey remains so.
+    Grey levels are mapped linearly between corresponding quantiles, so that uniform areas remain
+    uniform.
 
     Args:
         rate: share of images that are changed.
-        seed: of every random choice.
+        seed: seed of every random choice.
     """
 
     QUANTILES = 17
@@ -235,12 +239,13 @@ class RandomGreys(keras.layers.Layer):
             return image
         count = ops.shape(image)[0]
         levels = ops.linspace(0.0, 1.0, self.QUANTILES)
-        own = ops.transpose(ops.quantile(ops.reshape(image, (count, -1)), levels, axis=1))
+        quantiles = ops.transpose(ops.quantile(ops.reshape(image, (count, -1)), levels, axis=1))
         partner = ops.argmax(keras.random.uniform((count, count), seed=self._random), axis=1)
-        others = ops.take(own, partner, axis=0)
+        others = ops.take(quantiles, partner, axis=0)
         matched = others[:, :1, None, None]
         for step in range(self.QUANTILES - 1):
-            low, high = own[:, step, None, None, None], own[:, step + 1, None, None, None]
+            low = quantiles[:, step, None, None, None]
+            high = quantiles[:, step + 1, None, None, None]
             way = others[:, step + 1, None, None, None] - others[:, step, None, None, None]
             matched += way * ops.clip((image - low) / ops.maximum(high - low, 1e-3), 0.0, 1.0)
         chosen = _each(image, 0.0, 1.0, self._random) < self.rate
@@ -253,14 +258,15 @@ class RandomGreys(keras.layers.Layer):
 class RandomPairing(keras.layers.Layer):
     """Averages some images with another of the batch (SamplePairing; Inoue 2018, arXiv 1801.02929).
 
-    The label stays the first image's. Theirs are pairs of any classes; ages of unlike hands would
-    be wrong labels, so here a partner has the same sex and nearly the same age, where the batch
-    holds one. Theirs stops now and then and at the end; this does not.
+    The label of the first image is kept. There are two deviations from the paper. The paper pairs
+    images of any classes; here both images have the same sex and nearly the same age, since the
+    label would otherwise be wrong. The paper interrupts the mixing periodically and stops it at the
+    end; here it is never interrupted.
 
     Args:
-        rate: share of images that are averaged, of those that have a partner.
-        months: between the two ages, at most.
-        seed: of every random choice.
+        rate: share of images that are averaged, among the images that have a partner.
+        months: maximum difference of the two ages in months.
+        seed: seed of every random choice.
     """
 
     def __init__(
@@ -288,9 +294,9 @@ class RandomMixUp(keras.layers.Layer):
     """Mixes each image and its age with another of its sex (MixUp; Zhang et al. 2018, 1710.09412).
 
     Args:
-        alpha: of the distribution Beta(alpha, alpha) that the shares come from: small for little of
-            one in much of the other. The age goes by the same shares.
-        seed: of every random choice.
+        alpha: parameter of the distribution Beta(alpha, alpha) of the mixing shares; a small value
+            gives mostly one of the two images. Ages are mixed with the same shares.
+        seed: seed of every random choice.
     """
 
     def __init__(self, alpha: float = 0.2, seed: int = 0, **kwargs: Any) -> None:
@@ -314,14 +320,19 @@ class RandomMixUp(keras.layers.Layer):
 
 
 def _same(values: Tensor) -> Tensor:
-    """Returns [B, B] bool from [B, 1]."""
+    """Returns which pairs of values [B, 1] are equal, [B, B] bool."""
     return ops.equal(values, ops.transpose(values))
 
 
 def _partners(possible: Tensor, seed: int) -> tuple[Any, ...]:
-    """Returns for each image the place [B] of a random other that is possible [B, B], and whether.
+    """Returns the index [B] of a random partner of each image and whether it has one.
 
-    Whether there is one is [B] float32, 1 or 0.
+    Args:
+        possible: [B, B] bool, the possible pairs.
+        seed: source of every random choice.
+
+    Returns:
+        Indices [B], and [B] float32, 1 for an image with a partner, else 0.
     """
     count = ops.shape(possible)[0]
     itself = ops.equal(ops.arange(count)[:, None], ops.arange(count)[None, :])
@@ -331,14 +342,14 @@ def _partners(possible: Tensor, seed: int) -> tuple[Any, ...]:
 
 
 def _box(image: Tensor, height: Tensor, width: Tensor, seed: int) -> Tensor:
-    """Returns [B, H, W, 1], 1 in a box at a random place, sides in parts of the image's."""
+    """Returns masks [B, H, W, 1] of boxes at random positions; sides are fractions of the image."""
     shape = ops.shape(image)
     rows, columns = _piece(image, shape[1], height, seed), _piece(image, shape[2], width, seed)
     return rows * ops.transpose(columns, (0, 2, 1, 3))
 
 
 def _piece(image: Tensor, size: Tensor, length: Tensor, seed: int) -> Tensor:
-    """Returns [B, size, 1, 1], 1 along a random piece of a line, lengths in parts of it."""
+    """Returns masks [B, size, 1, 1] of random intervals of a line; lengths are fractions of it."""
     places = (ops.arange(size, dtype="float32")[None, :, None, None] + 0.5) / ops.cast(
         size, "float32"
     )
@@ -346,12 +357,12 @@ def _piece(image: Tensor, size: Tensor, length: Tensor, seed: int) -> Tensor:
 
 
 def _each(image: Tensor, low: Tensor, high: Tensor, seed: int) -> Tensor:
-    """Returns [B, 1, 1, 1], a uniform number for each image."""
+    """Returns a uniform random number for each image, [B, 1, 1, 1]."""
     return keras.random.uniform((ops.shape(image)[0], 1, 1, 1), low, high, seed=seed)
 
 
 def _neighbourhood(image: Tensor) -> Tensor:
-    """Returns the 3 x 3 means of [B, H, W, 1]; sums of shifted lines are faster than pooling."""
+    """Returns the 3 x 3 means of [B, H, W, 1] from sums of shifted lines, faster than pooling."""
     for axis in (1, 2):
         size = image.shape[axis] or ops.shape(image)[axis]
         ends = [[0, 0]] * 4

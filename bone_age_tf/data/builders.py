@@ -1,4 +1,4 @@
-"""What the TFDS builders share: the features of the schema, and builders of checked tables."""
+"""Base classes of the TFDS builders: features of the schema, and builders of checked tables."""
 
 import dataclasses
 import sys
@@ -14,11 +14,11 @@ from bone_age_tf.data import png_store, rows
 from bone_age_tf.errors import DataError, MissingFilesError
 
 Example = tuple[rows.Row, tuple[int, int]]
-"""A good row and its key in the store of checked images."""
+"""A valid row and the key of its image in the store."""
 
 
 def radiograph_features() -> tfds.features.FeaturesDict:
-    """Returns the features that every dataset has, see `schema.FEATURES`."""
+    """Returns the features of every dataset, see `schema.FEATURES`."""
     return tfds.features.FeaturesDict(
         {
             schema.IMAGE: tfds.features.Image(
@@ -34,10 +34,11 @@ def radiograph_features() -> tfds.features.FeaturesDict:
 
 @dataclasses.dataclass(eq=False)
 class SizeConfig(tfds.core.BuilderConfig):
-    """Sizes of the stored images.
+    """Builder config of the size of the stored images.
 
     Attributes:
-        longer_side_px: larger images are shrunk to this longer side; None keeps every size.
+        longer_side_px: maximum longer side in pixels, to which larger images are shrunk; None
+            keeps all sizes.
     """
 
     longer_side_px: int | None = None
@@ -53,10 +54,10 @@ def size_configs() -> list[SizeConfig]:
 
 
 class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A builder of files that the user brings, with a table that is checked before use.
+    """Builder of a dataset from the user's files, with a table that is checked before use.
 
     Attributes:
-        notes: what the last preparation had to say. Also printed, and kept in
+        notes: notes about the last preparation. They are also printed, and stored in
             `info.metadata["notes"]`.
     """
 
@@ -69,11 +70,12 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         skipped_csv: str | Path | None = None,
         **kwargs: Any,
     ):
-        """Makes the builder.
+        """Creates the builder.
 
         Args:
-            skip_bad_rows: leave rows out that cannot be used instead of stopping at them.
-            skipped_csv: where to list them; `<data_dir>/<name>/skipped.csv` by default.
+            skip_bad_rows: skip rows that cannot be used, instead of raising an error.
+            skipped_csv: file that lists the skipped rows; `<data_dir>/<name>/skipped.csv` by
+                default.
             **kwargs: see `tfds.core.GeneratorBasedBuilder`.
         """
         super().__init__(**kwargs)
@@ -94,20 +96,22 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         """Returns the user's folder; raises FileNotFoundError with the instructions."""
         try:
             return Path(dl_manager.manual_dir)
-        except AssertionError as error:  # missing or empty; the message has the instructions
+        except (
+            AssertionError
+        ) as error:  # the folder is missing or empty; the message has the instructions
             raise MissingFilesError(str(error)) from None
 
     def _stop_or_skip(self, problems: Sequence[rows.Problem]) -> None:
-        """Raises BadRowsError for bad rows, or lists them where they are to be skipped."""
+        """Raises BadRowsError if there are bad rows, or writes the list of skipped rows."""
         if problems and not self._skip_bad_rows:
             raise rows.BadRowsError(problems)
         if self._skip_bad_rows:
             path = rows.write_skipped(self._skipped_csv, problems)
-            self._say(f"{len(problems):,} rows skipped, listed in {path}")
+            self._add_note(f"{len(problems):,} rows skipped, listed in {path}")
 
     def _require_rows(self, name: str, good: Sequence[Example]) -> None:
         if not good:
-            raise DataError(f"{name}: no row can be used; {self._skipped_csv} says why")
+            raise DataError(f"{name}: no row can be used; {self._skipped_csv} lists the reasons")
 
     def _generators(
         self, splits: dict[str, list[Example]], store: png_store.PngStore, skipped: int
@@ -130,6 +134,6 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
                 },
             )
 
-    def _say(self, note: str) -> None:
+    def _add_note(self, note: str) -> None:
         self.notes.append(note)
         print(f"{self.name}: {note}", file=sys.stderr)

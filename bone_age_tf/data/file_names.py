@@ -1,4 +1,4 @@
-"""Files by the names that tables give them, which need not be spelled as on the disk."""
+"""Finds files by their names in tables, which may be spelled differently than on the disk."""
 
 import difflib
 import re
@@ -14,25 +14,25 @@ class NamedFiles:
     """Finds the files of a folder by name; each folder is listed once."""
 
     def __init__(self, folder: Path):
-        """Takes the folder that names are relative to."""
+        """Creates a finder of files with names relative to a folder."""
         self._folder = folder
         self._listed: dict[Path, dict[str, str]] = {}
 
     def find(self, name: str) -> Path | None:
-        """Returns the file, None where there is none.
+        """Returns the path of a file, None if there is none.
 
-        Backslashes are separators, and names are the same in any Unicode normalisation: macOS
-        writes decomposed names, tables hold composed ones.
+        Backslashes are separators. Names are compared in a Unicode normal form, since macOS writes
+        decomposed names and tables contain composed names.
 
         Args:
-            name: path from the folder, or an absolute one.
+            name: path relative to the folder, or an absolute path.
         """
         for text in (name, name.replace("\\", "/")):
             path = self._folder / text
             try:
                 if path.is_file():
                     return path
-            except (OSError, ValueError):  # too long, or a NUL in it
+            except (OSError, ValueError):  # the name is too long or contains NUL
                 return None
             spelled = self._names(path.parent).get(_normal(path.name))
             if spelled is not None and (path.parent / spelled).is_file():
@@ -40,7 +40,7 @@ class NamedFiles:
         return None
 
     def similar(self, name: str) -> str | None:
-        """Returns the name of a file that may be meant, None where none is similar."""
+        """Returns the most similar name of a file, None if no name is similar."""
         path = self._folder / name.replace("\\", "/")
         return similar_name(path.name, self._names(path.parent).values())
 
@@ -55,11 +55,11 @@ class NamedFiles:
 
 
 def similar_name(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that is most similar; that without its ending counts as the same."""
+    """Returns the most similar known name; names that differ only in the extension are equal."""
     names = list(known)[:_MOST_LISTED]
-    wanted = _stem(name)
+    stem = _stem(name)
     for candidate in names:
-        if _stem(candidate) == wanted:
+        if _stem(candidate) == stem:
             return candidate
     return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
 
@@ -69,6 +69,6 @@ def _normal(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """Returns a name without its ending, and without the decimals of a number."""
+    """Returns a name without its extension, and a number without zero decimals."""
     stem = re.sub(r"\.(png|jpe?g|dcm|tiff?|bmp)$", "", _normal(name).casefold())
     return re.sub(r"^(\d+)\.0+$", r"\1", stem)

@@ -1,4 +1,4 @@
-"""Which training images are left out, and how much the labels of the others are trusted."""
+"""Weights of training images, from tables of excluded images and trusted labels and from ages."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,18 +14,19 @@ from bone_age_tf.settings import Config
 TRUST = "trust"
 _BAND_MONTHS = 24.0
 _MOST_WEIGHT = 5.0
-"""One label of a rare age must not move the network alone."""
+"""Maximum weight of an image, so that no label of a rare age dominates."""
 
 
 def read_label_trust(config: Config) -> dict[str, float]:
     """Reads the tables that `leave_out` and `trust` name; `--mode=audit` writes such tables.
 
     Args:
-        config: of a run. `leave_out`: a CSV with the column image_id. `trust`: a CSV with the
-            columns image_id and trust, from 0 to 1. Either may be empty.
+        config: config of a run. `leave_out`: a CSV with the column image_id. `trust`: a CSV with
+            the columns image_id and trust, from 0 to 1. Either may be empty.
 
     Returns:
-        Weights by image id: 0 for what is left out; an image that no table names has 1.
+        Weights by image id, 0 for excluded images; images that are not in a table are omitted and
+        have the weight 1.
 
     Raises:
         ConfigError: a table cannot be read; the message names the file, the line and the value.
@@ -52,16 +53,16 @@ def image_weights(
     sex: np.ndarray,
     age_months: np.ndarray,
 ) -> dict[str, float]:
-    """Returns how much each training image counts by its id; an id that is not named counts 1.
+    """Returns weights of training images by image id; an id that is omitted has the weight 1.
 
     Args:
-        config: its `leave_out`, `trust` and `balance`.
-        image_ids: N ids of the training images.
-        sex: [N] codes.
-        age_months: [N].
+        config: config with `leave_out`, `trust` and `balance`.
+        image_ids: ids of the N training images.
+        sex: [N] codes of `schema.SEX_NAMES`.
+        age_months: [N] ages in months.
 
     Raises:
-        ConfigError: see `read_label_trust`; or its tables name none of the images.
+        ConfigError: see `read_label_trust`; or the tables contain none of the images.
     """
     trust = read_label_trust(config)
     require_named(trust, image_ids)
@@ -74,17 +75,17 @@ def image_weights(
 def balance_weights(
     image_ids: Sequence[str], sex: np.ndarray, age_months: np.ndarray, strength: float
 ) -> dict[str, float]:
-    """Returns weights by image id, higher where images of the sex and about the age are rare.
+    """Returns weights by image id that are higher for rare ages of a sex.
 
-    A weight is the inverse of the number of images of the sex in the same band of
-    `_BAND_MONTHS`, to the power of `strength`; the mean over the images is 1 before the
-    highest are cut to `_MOST_WEIGHT`.
+    A weight is the inverse of the number of images of the sex in the same age band of
+    `_BAND_MONTHS`, to the power of `strength`. The mean weight is 1 before weights are limited to
+    `_MOST_WEIGHT`.
 
     Args:
-        image_ids: N texts.
-        sex: [N] codes.
-        age_months: [N].
-        strength: 0 for equal weights, 1 for bands that weigh alike.
+        image_ids: ids of the N images.
+        sex: [N] codes of `schema.SEX_NAMES`.
+        age_months: [N] ages in months.
+        strength: 0 for equal weights of images, 1 for equal weights of age bands.
     """
     bands = (np.asarray(age_months) // _BAND_MONTHS).astype(int) * len(schema.SEX_NAMES) + sex
     _, place, counts = np.unique(bands, return_inverse=True, return_counts=True)
@@ -94,7 +95,7 @@ def balance_weights(
 
 
 def require_named(trust: dict[str, float], image_ids: Iterable[str]) -> None:
-    """Raises a `ConfigError` unless the tables name one of the training images at least."""
+    """Raises a `ConfigError` if the tables contain none of the training images."""
     if trust and not trust.keys() & set(image_ids):
         raise ConfigError(
             f"none of the {len(trust)} image ids in --config.leave_out and --config.trust, such as "

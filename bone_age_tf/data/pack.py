@@ -1,8 +1,7 @@
-"""A prepared dataset as one compact file that is read without TensorFlow and TFDS.
+"""Packs: compact files of a prepared dataset that are read without TensorFlow and TFDS.
 
-The file is a NumPy archive (`.npz`, no pickles) that holds the encoded images end to end, and the
-labels, boxes and ids beside them. A large one may be stored in parts: FILE.000, FILE.001, and so
-on.
+A pack is a NumPy archive (`.npz`, without pickles) with the concatenated encoded images, labels,
+boxes and ids. A large pack may be stored in several files: FILE.000, FILE.001, and so on.
 """
 
 import concurrent.futures
@@ -25,10 +24,10 @@ from bone_age_tf.files import read_parts, write_parts
 from bone_age_tf.images import reading, resizing
 
 PARTS = ("train", "validation", "test")
-"""What an image is for; where the dataset has no test split, the validation images test too."""
+"""Parts of a dataset; without a test split, the validation images are also used for testing."""
 
 _FORMAT = 1
-"""Version of the file's layout."""
+"""Version of the file format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +35,12 @@ class Example:
     """One radiograph of a pack.
 
     Attributes:
-        image_id: unique among the images of its part.
+        image_id: id, unique within the part.
         part: one of `PARTS`.
-        sex: code, 0 female, 1 male.
-        age_months: bone age.
-        image: a PNG or JPEG file's bytes.
-        boxes: [17, 4] float32, see `schema.REGIONS`; NaN for a region that is not known.
+        sex: 0 female, 1 male.
+        age_months: bone age in months.
+        image: bytes of a PNG or JPEG file.
+        boxes: [17, 4] float32, see `schema.REGIONS`; NaN for unknown regions.
     """
 
     image_id: str
@@ -56,14 +55,14 @@ class Pack:
     """The content of a pack, in the order in which it was written.
 
     Attributes:
-        arrays: as they stand in the file.
-        facts: where it comes from and how the images were encoded.
+        arrays: the arrays in the file.
+        facts: origin of the images and their encoding.
         digest: SHA-256 of the content.
-        image_id: N texts.
-        part: [N] int8, places in `PARTS`.
+        image_id: ids of the N images.
+        part: [N] int8, indices in `PARTS`.
         sex: [N] int8, 0 female, 1 male.
-        age_months: [N] float32.
-        boxes: [N, 17, 4] float32, see `schema.REGIONS`; NaN for regions that are not known.
+        age_months: [N] float32, bone ages in months.
+        boxes: [N, 17, 4] float32, see `schema.REGIONS`; NaN for unknown regions.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], facts: dict[str, Any], digest: str):
@@ -77,21 +76,21 @@ class Pack:
         return len(self.image_id)
 
     def encoded(self, place: int) -> bytes:
-        """Returns the file of the image at a place of the pack."""
+        """Returns the bytes of the image file at an index of the pack."""
         start = 0 if place == 0 else int(self._ends[place - 1])
         return self._bytes[start : int(self._ends[place])].tobytes()
 
     def places(self, part: str) -> np.ndarray:
-        """Returns the places [K] of the images of a part."""
+        """Returns the indices [K] of the images of a part."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
     def images(self, places: Sequence[int] | np.ndarray, size_px: int, resize: str) -> np.ndarray:
         """Decodes and resizes images on all cores.
 
         Args:
-            places: K places in the pack.
-            size_px: side of the squares.
-            resize: a mode of `resizing.resize`.
+            places: K indices in the pack.
+            size_px: side of the square images in pixels.
+            resize: one of `schema.RESIZE_MODES`.
 
         Returns:
             [K, size_px, size_px] uint8.
@@ -109,12 +108,12 @@ class Pack:
 
 
 def encode_image(data: bytes, longer_side_px: int, quality: int) -> bytes:
-    """Encodes a radiograph anew as a grey JPEG, or as a PNG where nothing may be lost.
+    """Encodes a radiograph as a grey JPEG, or lossless as a PNG.
 
     Args:
-        data: a PNG or JPEG file's bytes.
-        longer_side_px: a larger image is shrunk to this longer side; 0 keeps its size.
-        quality: of the JPEG, 1 to 95; 0 for a PNG.
+        data: bytes of a PNG or JPEG file.
+        longer_side_px: maximum longer side in pixels; 0 keeps the size.
+        quality: JPEG quality, 1 to 95; 0 for PNG.
 
     Raises:
         RadiographError: the image cannot be read.
@@ -131,14 +130,14 @@ def encode_image(data: bytes, longer_side_px: int, quality: int) -> bytes:
 
 
 def make_pack(examples: Iterable[Example], facts: dict[str, Any] | None = None) -> Pack:
-    """Returns a pack in memory.
+    """Creates a pack in memory.
 
     Args:
-        examples: at least one.
-        facts: where the examples come from; anything that JSON holds.
+        examples: the examples, at least one.
+        facts: origin of the examples; a value that JSON can represent.
 
     Raises:
-        ConfigError: there is no example, or an id is twice in a part.
+        ConfigError: there are no examples, or an id is repeated in a part.
     """
     rows = list(examples)
     _require_ids(rows)
@@ -162,10 +161,10 @@ def write_pack(path: Path, pack: Pack, part_bytes: int = 0) -> None:
     """Writes a pack, whole or not at all.
 
     Args:
-        path: of the file.
-        pack: what to write.
-        part_bytes: the most that one file may take; 0 for a single file. Otherwise the pack
-            becomes `path` with the endings .000, .001, and so on.
+        path: path of the file.
+        pack: the pack.
+        part_bytes: maximum size of a file in bytes; 0 for a single file. Otherwise .000, .001, and
+            so on are appended to `path`.
 
     Raises:
         OSError: the file cannot be written.
@@ -177,10 +176,10 @@ def write_pack(path: Path, pack: Pack, part_bytes: int = 0) -> None:
 
 
 def read_pack(path: Path) -> Pack:
-    """Reads a pack that `write_pack` wrote, in one file or in parts.
+    """Reads a pack that `write_pack` wrote to one file or several files.
 
     Raises:
-        ConfigError: the file is missing, is no pack, or its content is not what was written.
+        ConfigError: the file is missing, not a pack, or damaged.
     """
     try:
         with np.load(io.BytesIO(read_parts(path)), allow_pickle=False) as archive:

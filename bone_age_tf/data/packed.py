@@ -1,4 +1,4 @@
-"""Training data from a pack, for any Keras backend; imports no TensorFlow of its own accord."""
+"""Training data from a pack, for any Keras backend; imports TensorFlow only for that backend."""
 
 import dataclasses
 import functools
@@ -21,10 +21,10 @@ from bone_age_tf.settings import Config
 class PackedData:
     """The training and validation images of a pack; see `training.source`.
 
-    Under JAX all images of a stage lie in the device's memory, and batches are gathered there.
+    With JAX all images of a stage are in the device's memory, and batches are gathered there.
 
     Attributes:
-        pack: of both.
+        pack: the pack of all images.
     """
 
     pack: Pack
@@ -37,7 +37,7 @@ class PackedData:
         return ids, pack.sex[places], pack.age_months[places]
 
     def training_ids(self, config: Config) -> list[str]:
-        """Returns the ids of the images that train."""
+        """Returns the ids of the training images."""
         places, _ = self._training_places(config)
         return [self.pack.image_id[place] for place in places]
 
@@ -49,7 +49,7 @@ class PackedData:
         start_step: int,
         targets_fn: Callable[..., tuple],
     ) -> Any:
-        """Returns shuffled batches without end; each depends on the seed and its step alone."""
+        """Returns infinite shuffled batches, each determined by the seed and its step."""
         places, weights = self._training_places(config)
         stages = stages or [(0, config.image_size_px)]
         batches = _TrainingBatches(
@@ -63,12 +63,12 @@ class PackedData:
         return _as_dataset(batches) if keras.backend.backend() == "tensorflow" else batches
 
     def validation_batches(self, config: Config, targets_fn: Callable[..., tuple]) -> Any:
-        """Returns each validation image once, in the order of the pack."""
+        """Returns batches of all validation images in the order of the pack."""
         images = _Images(self.pack, self.pack.places("validation"), config.resize, None)
         return _ValidationBatches(images, config.image_size_px, config.batch_size, targets_fn)
 
     def _training_places(self, config: Config) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns the places [K] in the pack and, where images differ in it, their weights [K]."""
+        """Returns the indices [K] in the pack and the weights [K], None if all are equal."""
         pack, places = self.pack, self.pack.places("train")
         ids = [pack.image_id[place] for place in places]
         named = label_trust.image_weights(config, ids, pack.sex[places], pack.age_months[places])
@@ -79,7 +79,7 @@ class PackedData:
 
 
 class _Images:
-    """Decoded images of a pack at one size at a time, with their labels."""
+    """Labels of a pack and its images, decoded at one size at a time."""
 
     def __init__(self, pack: Pack, places: np.ndarray, resize: str, weights: np.ndarray | None):
         if not len(places):
@@ -89,13 +89,13 @@ class _Images:
         self._at: tuple[int, Any] = (0, None)
 
     def batch(self, rows: np.ndarray, size_px: int) -> tuple:
-        """Returns inputs, ages and, if there are any, weights of some of the images."""
+        """Returns inputs, ages and, if there are weights, the weights of some images."""
         places = self.places[rows]
         pixels, sex = (
             self._pixels(rows, size_px),
             self._pack.sex[places].astype(np.float32)[:, None],
         )
-        on_device = not isinstance(pixels, np.ndarray)  # Keras wants all inputs to be alike
+        on_device = not isinstance(pixels, np.ndarray)  # Keras requires inputs of the same kind
         inputs = {
             schema.IMAGE: pixels,
             schema.SEX: ops.convert_to_tensor(sex) if on_device else sex,
@@ -105,7 +105,7 @@ class _Images:
 
     def _pixels(self, rows: np.ndarray, size_px: int) -> Any:
         if self._at[0] != size_px:
-            self._at = (0, None)  # frees the memory of the size before
+            self._at = (0, None)  # frees the memory of the previous size
             pixels = self._pack.images(self.places, size_px, self._resize)[..., None]
             on_device = keras.backend.backend() == "jax"
             self._at = (size_px, ops.convert_to_tensor(pixels, "uint8") if on_device else pixels)
@@ -116,7 +116,7 @@ class _Images:
 
 
 class _TrainingBatches(keras.utils.PyDataset):
-    """Batches of an endless row of shuffled passes over the images."""
+    """Infinite batches from repeated shuffled passes over the images."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class _TrainingBatches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> None:
-        """Without end."""
+        """Returns None: the number of batches is infinite."""
 
     def __getitem__(self, index: int) -> tuple:
         step = self.start_step + index
@@ -142,7 +142,7 @@ class _TrainingBatches(keras.utils.PyDataset):
         return self.targets_fn(*self.images.batch(self.rows(step), size_px))
 
     def rows(self, step: int) -> np.ndarray:
-        """Returns which images [B] make the batch of a step."""
+        """Returns the indices [B] of the images in the batch of a step."""
         count = len(self.images.places)
         numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         return np.array([self._order(int(n // count))[n % count] for n in numbers])
@@ -152,7 +152,7 @@ class _TrainingBatches(keras.utils.PyDataset):
 
 
 class _ValidationBatches(keras.utils.PyDataset):
-    """Each image once; the last batch may be smaller."""
+    """Batches of all images once; the last batch may be smaller."""
 
     def __init__(
         self, images: _Images, size_px: int, batch_size: int, targets_fn: Callable[..., tuple]
@@ -171,7 +171,7 @@ class _ValidationBatches(keras.utils.PyDataset):
 
 
 def _as_dataset(batches: _TrainingBatches) -> Any:
-    """Returns a tf.data.Dataset, whose images may change their size while it is read."""
+    """Converts batches to a tf.data.Dataset; the image size may change between batches."""
     import tensorflow as tf
 
     def spec(array: Any) -> tf.TensorSpec:

@@ -1,4 +1,4 @@
-"""From a prepared TFDS folder to a pack. Imports TensorFlow."""
+"""Converts a prepared TFDS folder to a pack. Imports TensorFlow."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from bone_age_tf.data import pipeline
 from bone_age_tf.data.pack import Example, encode_image
 
 _REGIONS = "regions"
-"""Feature of datasets that know the boxes of the regions of ossification, such as hand_phantom."""
+"""Feature of datasets with boxes of ossification regions, such as hand_phantom."""
 
 
 def examples(
@@ -21,14 +21,14 @@ def examples(
     quality: int = 0,
     boxes: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[Example]:
-    """Yields the images of all parts, encoded anew; a part that comes twice is packed once.
+    """Yields the encoded images of all parts; a part that occurs twice is packed once.
 
     Args:
-        builder: of the prepared dataset.
+        builder: TFDS builder of the prepared dataset.
         parts: see `pipeline.choose_parts`.
         longer_side_px: see `pack.encode_image`.
         quality: see `pack.encode_image`.
-        boxes: [17, 4] by image id, for a dataset that has no boxes of its own.
+        boxes: boxes [17, 4] by image id, for a dataset without boxes.
     """
     names: dict[pipeline.Part, str] = {}
     for name, part in parts.items():
@@ -49,12 +49,12 @@ def examples(
 
 
 def count(builder: tfds.core.DatasetBuilder, parts: Mapping[str, pipeline.Part]) -> int:
-    """Returns how many images `examples` yields."""
+    """Returns the number of images that `examples` yields."""
     return sum(len(pipeline.read_table(builder, part)) for part in set(parts.values()))
 
 
 def _boxes(regions: Mapping[str, Any]) -> np.ndarray:
-    """Returns [17, 4] in the order of `schema.REGIONS`."""
-    found = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
-    found[regions["region"]] = regions["bbox"]
-    return found
+    """Returns the boxes [17, 4] in the order of `schema.REGIONS`."""
+    boxes = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
+    boxes[regions["region"]] = regions["bbox"]
+    return boxes

@@ -1,4 +1,4 @@
-"""From a prepared TFDS folder to batches, with tf.data."""
+"""Reads batches from a prepared TFDS folder with tf.data."""
 
 import dataclasses
 import functools
@@ -24,14 +24,14 @@ _FEATURES = (schema.IMAGE, schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS)
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some of a TFDS split: all of it, or the side of a cut by image id.
+    """A part of a TFDS split: the whole split, or one side of a division by image id.
 
-    Whether an id is held out depends on that id alone, never on which other images are present.
+    Whether an id is held out depends only on the id, not on the other images of the split.
 
     Attributes:
         split: name of the TFDS split.
-        holdout_fraction: share of ids that the cut holds out; 0 for no cut.
-        held_out: which side of the cut this is; ignored without a cut.
+        holdout_fraction: share of held-out ids; 0 for the whole split.
+        held_out: whether this is the held-out side; ignored for a whole split.
     """
 
     split: str
@@ -50,9 +50,9 @@ class Table:
     """Labels of a part, in the order of `make_evaluation_dataset`.
 
     Attributes:
-        image_id: N texts.
-        sex: [N] int64.
-        age_months: [N] float32.
+        image_id: ids of the N images.
+        sex: [N] int64, codes of `schema.SEX_NAMES`.
+        age_months: [N] float32, bone ages in months.
     """
 
     image_id: list[str]
@@ -66,18 +66,18 @@ class Table:
 def choose_parts(
     splits: Sequence[str], holdout_fraction: float, use_validation_split: bool
 ) -> dict[str, Part]:
-    """Says which data train, choose the checkpoint and give the final figures.
+    """Chooses the parts of a dataset for training, validation and testing.
 
     Args:
-        splits: names of the splits that the dataset has.
-        holdout_fraction: share of the training ids held out for validation, by id.
-        use_validation_split: validate on the dataset's own validation split where it has one.
+        splits: names of the dataset's splits.
+        holdout_fraction: share of the training ids held out for validation.
+        use_validation_split: use the dataset's own validation split if it has one.
 
     Returns:
         `train`, `validation` and `test`; without a test split, `test` is the validation part.
 
     Raises:
-        DataError: there is no training split, or nothing to validate on.
+        DataError: there is no training split, or there are no validation images.
     """
     if "train" not in splits:
         raise DataError(f"the dataset has no train split, only {', '.join(splits) or 'none'}")
@@ -104,8 +104,8 @@ def read_table(builder: tfds.core.DatasetBuilder, part: Part) -> Table:
     Raises:
         DataError: the part is empty.
     """
-    wanted = (schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS)
-    rows = list(_read(builder, part, wanted).as_numpy_iterator())
+    features = (schema.IMAGE_ID, schema.SEX, schema.AGE_MONTHS)
+    rows = list(_read(builder, part, features).as_numpy_iterator())
     if not rows:
         raise DataError(f"{builder.info.full_name} has no images in {part}")
     return Table(
@@ -124,19 +124,19 @@ def make_evaluation_dataset(
     examples: int,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Every example of a part exactly once, in a fixed order; the last batch may be smaller.
+    """Returns batches of all examples of a part in a fixed order; the last may be smaller.
 
     Args:
-        builder: of the prepared dataset.
-        part: which examples.
-        size_px: side of the square images.
-        resize: a mode of `graph_reading.resize`.
-        batch_size: examples a batch.
-        examples: how many the part holds in all; fewer or more is an error while reading.
-        shard: index of this worker and number of workers; together they see each example once.
+        builder: TFDS builder of the prepared dataset.
+        part: the part to read.
+        size_px: side of the square images in pixels.
+        resize: one of `schema.RESIZE_MODES`.
+        batch_size: number of examples in a batch.
+        examples: number of examples in the part; another number is an error while reading.
+        shard: index of this worker and number of workers; each example is read by one worker.
 
     Returns:
-        A dataset of `{"image": [B, size_px, size_px, 1] float32, "sex": [B, 1] float32}` and age
+        A dataset of `{"image": [B, size_px, size_px, 1] float32, "sex": [B, 1] float32}` and ages
         in months, [B, 1] float32.
     """
     dataset = _read(builder, part).shard(shard[1], shard[0])
@@ -159,28 +159,29 @@ def make_training_dataset(
     shard: tuple[int, int] = (0, 1),
     trust: Mapping[str, float] | None = None,
 ) -> tf.data.Dataset:
-    """Shuffled batches without end, in an order that the seed alone decides.
+    """Returns infinite shuffled batches, in an order that only depends on the seed.
 
-    Images are decoded and resized once and kept in memory as uint8 where that takes less than
-    2 GB. Nothing here is random but the order: augmentation runs in the training graph.
+    Images are decoded and resized once, and cached in memory as uint8 if this takes less than 2 GB.
+    Only the order is random; augmentation is a part of the training graph.
 
     Args:
-        builder: of the prepared dataset.
-        part: which examples.
-        size_px: side of the square images.
-        resize: a mode of `graph_reading.resize`.
-        batch_size: examples a batch; every batch is full.
-        seed: of the order.
-        examples: how many the part holds in all, without those that are left out.
-        start_step: batches to pass over, so that a resumed run sees what it would have seen.
-        stages: (first step, side in pixels), ascending: from that step on, batches are shrunk to
-            that side. Small images first make early training cheaper (progressive resizing;
-            Touvron et al. 2019, arXiv 1906.06423, study what the sizes do to each other).
+        builder: TFDS builder of the prepared dataset.
+        part: the part to read.
+        size_px: side of the square images in pixels.
+        resize: one of `schema.RESIZE_MODES`.
+        batch_size: number of examples in a batch; every batch is full.
+        seed: seed of the order.
+        examples: number of examples in the part, without excluded examples.
+        start_step: number of batches to skip, so that a resumed run reads the same batches as an
+            uninterrupted run.
+        stages: (first step, side in pixels) in ascending order; from each step on, batches are
+            shrunk to that side. Smaller images make early training cheaper (progressive resizing;
+            for the effect of the sizes see Touvron et al. 2019, arXiv 1906.06423).
         shard: index of this worker and number of workers.
-        trust: weights by image id, 1 where there is none; what has 0 is left out.
+        trust: weights by image id; the default weight is 1, and images with 0 are excluded.
 
     Returns:
-        As `make_evaluation_dataset`; with stages, height and width are not static; with trust, the
+        As `make_evaluation_dataset`. With stages, height and width are not static; with trust, the
         weights [B] follow the ages.
     """
     dataset = _read(builder, part).shard(shard[1], shard[0])
@@ -206,7 +207,7 @@ def make_training_dataset(
 def read_images(
     builder: tfds.core.DatasetBuilder, part: Part, size_px: int, resize: str
 ) -> np.ndarray:
-    """Reads all images of a part, [N, S, S] uint8, in the order of its table.
+    """Reads all images of a part as [N, S, S] uint8, in the order of its table.
 
     Raises:
         DataError: the part is empty.
@@ -220,27 +221,27 @@ def read_images(
 def read_encoded(
     builder: tfds.core.DatasetBuilder, part: Part, features: Sequence[str] = ()
 ) -> tf.data.Dataset:
-    """Every row of a part with its image as the bytes of a PNG file, in the order of its table.
+    """Returns all rows of a part with encoded images (PNG), in the order of its table.
 
     Args:
-        builder: of the prepared dataset.
-        part: which rows.
-        features: further ones to read.
+        builder: TFDS builder of the prepared dataset.
+        part: the part to read.
+        features: further features to read.
     """
     return _read(builder, part, (*_FEATURES, *features))
 
 
 def _read(
-    builder: tfds.core.DatasetBuilder, part: Part, wanted: Sequence[str] = _FEATURES
+    builder: tfds.core.DatasetBuilder, part: Part, features: Sequence[str] = _FEATURES
 ) -> tf.data.Dataset:
     dataset = builder.as_dataset(
         split=part.split,
         shuffle_files=False,
         decoders=tfds.decode.PartialDecoding(
-            dict.fromkeys(wanted, True), decoders={schema.IMAGE: tfds.decode.SkipDecoding()}
+            dict.fromkeys(features, True), decoders={schema.IMAGE: tfds.decode.SkipDecoding()}
         )
-        if schema.IMAGE in wanted
-        else tfds.decode.PartialDecoding(dict.fromkeys(wanted, True)),
+        if schema.IMAGE in features
+        else tfds.decode.PartialDecoding(dict.fromkeys(features, True)),
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
     if part.holdout_fraction:
@@ -265,9 +266,8 @@ def traced_decoding(
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns `graph_reading.decode_and_resize`, traced once for all datasets of a size.
 
-    To trace it takes seconds, and a run makes ten datasets.
-
-    Args: as there.
+    Tracing takes seconds, and a run makes ten datasets. The arguments are those of
+    `graph_reading.decode_and_resize`.
     """
     decode_fn = functools.partial(
         graph_reading.decode_and_resize, size_px=size_px, mode=mode, trim=trim

@@ -1,4 +1,4 @@
-"""Encoded images in one temporary file, decoded once, as bare 8-bit grey PNGs."""
+"""Stores encoded images as plain 8-bit grey PNGs in one temporary file."""
 
 import io
 import tempfile
@@ -10,25 +10,25 @@ from PIL import Image
 
 from bone_age_tf.images import reading, resizing
 
-# Chunks that change no pixel and hold no text (a PNG's text may name a patient).
+# Chunks without text; the text in a PNG may contain a patient's name.
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs"))
 
 
 class PngStore:
-    """Encoded images in one unnamed temporary file: decoded once, never all in memory."""
+    """Store of encoded images in an unnamed temporary file, so that they need no memory."""
 
     def __init__(self, folder: str | Path | None = None):
-        """Opens the file.
+        """Opens the temporary file.
 
         Args:
-            folder: on whose disk; the system's temporary folder by default.
+            folder: folder of the file; the system's temporary folder by default.
         """
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
         self._end = 0
         weakref.finalize(self, self._file.close)
 
     def add(self, png: bytes) -> tuple[int, int]:
-        """Stores one image; returns the key that `read` takes."""
+        """Stores an image and returns its key for `read`."""
         key = (self._end, len(png))
         self._file.seek(self._end)
         self._file.write(png)
@@ -36,23 +36,23 @@ class PngStore:
         return key
 
     def read(self, key: tuple[int, int]) -> bytes:
-        """Returns the image of a key."""
+        """Returns the image with a key."""
         self._file.seek(key[0])
         return self._file.read(key[1])
 
 
 def encode_png(data: bytes, longer_side_px: int | None = None) -> bytes:
-    """Makes an 8-bit grey PNG of a radiograph file's bytes.
+    """Encodes a radiograph file as an 8-bit grey PNG.
 
-    The bytes are returned as they are where they already are one of the right size and hold
-    nothing but pixels, since encoding full-size radiographs anew is slow.
+    Bytes that already are such a PNG, with a suitable size and without text, are returned
+    unchanged, since encoding full-size radiographs is slow.
 
     Args:
-        data: a PNG or JPEG file.
-        longer_side_px: the most that the longer side may have; None for any.
+        data: bytes of a PNG or JPEG file.
+        longer_side_px: maximum longer side in pixels; None keeps all sizes.
 
     Raises:
-        RadiographError: it cannot be decoded.
+        RadiographError: the file cannot be decoded.
     """
     image = reading.read_radiograph(data)
     small = image if longer_side_px is None else resizing.shrink(image, longer_side_px)
@@ -64,7 +64,7 @@ def encode_png(data: bytes, longer_side_px: int | None = None) -> bytes:
 
 
 def _is_bare_grey_png(data: bytes) -> bool:
-    """Says whether the file is an 8-bit grey PNG with pixels and nothing else."""
+    """Returns whether the file is an 8-bit grey PNG that contains only pixels."""
     if data[24:26] != b"\x08\x00":  # bit depth 8, colour type grey
         return False
     return all(chunk in _PIXEL_CHUNKS for chunk in _png_chunks(data))

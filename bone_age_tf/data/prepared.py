@@ -16,7 +16,7 @@ class PreparedData:
     """The training and validation parts of a prepared dataset; see `training.source`.
 
     Attributes:
-        builder: of the prepared dataset.
+        builder: TFDS builder of the prepared dataset.
         parts: see `pipeline.choose_parts`.
     """
 
@@ -35,7 +35,7 @@ class PreparedData:
         )
 
     def training_ids(self, config: Config) -> list[str]:
-        """Returns the ids of the images that train."""
+        """Returns the ids of the training images."""
         ids, weights = self._weights(config)
         return [image_id for image_id in ids if weights.get(image_id, 1.0) > 0]
 
@@ -47,7 +47,7 @@ class PreparedData:
         start_step: int,
         targets_fn: Callable[..., tuple],
     ) -> tf.data.Dataset:
-        """Returns shuffled batches without end, see `pipeline.make_training_dataset`."""
+        """Returns infinite shuffled batches, see `pipeline.make_training_dataset`."""
         ids, weights = self._weights(config)
         batches = pipeline.make_training_dataset(
             self.builder,
@@ -66,7 +66,7 @@ class PreparedData:
     def validation_batches(
         self, config: Config, targets_fn: Callable[..., tuple]
     ) -> tf.data.Dataset:
-        """Returns each validation image once, see `pipeline.make_evaluation_dataset`."""
+        """Returns all validation images once, see `pipeline.make_evaluation_dataset`."""
         part = self.parts["validation"]
         batches = pipeline.make_evaluation_dataset(
             self.builder,

@@ -1,8 +1,7 @@
-"""Tables of radiographs checked row by row before anything is written; no TensorFlow.
+"""Checks tables of radiographs row by row before a dataset is written; no TensorFlow.
 
-A bad row (missing or undecodable image, impossible age or sex, repeated id) stops everything with
-one `BadRowsError` that lists them, or is skipped on request and listed in a file. No row is ever
-dropped silently.
+Bad rows (missing or undecodable image, impossible age or sex, repeated id) raise one `BadRowsError`
+that lists them, or are skipped on request and listed in a file. No row is dropped silently.
 """
 
 import csv
@@ -30,7 +29,7 @@ _SKIPPED_HEADER = ("file", "line", "image", "reason")
 
 
 class Source(Protocol):
-    """Where the bytes of an image file are; a `pathlib.Path` is one."""
+    """A source of the bytes of an image file, such as a `pathlib.Path`."""
 
     def read_bytes(self) -> bytes:
         """Returns the file's bytes."""
@@ -48,7 +47,7 @@ class ZipMember:
         """Returns the member's bytes; safe to call from several threads.
 
         Raises:
-            OSError: the archive is damaged there, encrypted or compressed in an unknown way.
+            OSError: the member is damaged, encrypted or compressed with an unknown method.
         """
         try:
             return self.archive.read(self.name)
@@ -60,12 +59,12 @@ class ZipMember:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table as text.
+    """A table of texts.
 
     Attributes:
-        name: the file's name, for messages.
+        name: name of the file, for messages.
         header: names of the columns, in lower case.
-        rows: each row's line number (the header of a CSV is line 1) and cells.
+        rows: line number (the header of a CSV is line 1) and cells of each row.
     """
 
     name: str
@@ -75,16 +74,16 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, and how sex is written.
+    """Names of a table's columns and parsers of its cells.
 
     Attributes:
-        image: the image's name or id.
-        sex: the sex.
-        age: the bone age in months.
-        chronological_age: the age in months by birth date; the column may be absent.
-        split: the split; the column may be absent.
-        parse_sex: text to a code of `schema.SEX_NAMES`; raises ValueError.
-        parse_image: text to the image's name or id.
+        image: column of the image's name or id.
+        sex: column of the sex.
+        age: column of the bone age in months.
+        chronological_age: column of the age in months by birth date; may be absent.
+        split: column of the split; may be absent.
+        parse_sex: converts a text to a code of `schema.SEX_NAMES`; raises ValueError.
+        parse_image: converts a text to the image's name or id.
     """
 
     image: str
@@ -98,7 +97,7 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row whose every cell is good; `image_id` is the name in the table as written."""
+    """A valid row; `image_id` is the name as it is written in the table."""
 
     file: str
     line: int
@@ -112,7 +111,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A row that cannot be used, and all that is wrong with it."""
+    """A row that cannot be used, and the reasons."""
 
     file: str
     line: int
@@ -124,10 +123,10 @@ class Problem:
 
 
 class BadRowsError(DataError):
-    """Rows that cannot be used; the message gives their count, the first ten and the remedy.
+    """Rows that cannot be used; the message gives their number, the first ten and the remedy.
 
     Attributes:
-        problems: all of them, one a row.
+        problems: the problems of all such rows.
     """
 
     def __init__(self, problems: Sequence[Problem]):
@@ -145,13 +144,13 @@ class BadRowsError(DataError):
 
 
 def make_table(name: str, records: Iterable[tuple[int, Sequence[str]]]) -> Table:
-    """Makes a table of numbered records, the first of which with any text is the header.
+    """Creates a table from numbered records; the first non-empty record is the header.
 
-    Records without any text are no rows. Column names lose case and spaces at their ends; cells
-    under no name (pandas writes its index so) belong to no column.
+    Empty records are ignored. Column names are converted to lower case and stripped. Columns
+    without a name, such as the index that pandas writes, are ignored.
 
     Raises:
-        DataError: there is no header or no row, or two columns have one name.
+        DataError: there is no header or no row, or two columns have the same name.
     """
     filled = [
         (line, tuple(unescape(cell.strip()) for cell in cells))
@@ -168,10 +167,10 @@ def make_table(name: str, records: Iterable[tuple[int, Sequence[str]]]) -> Table
 
 
 def read_csv(data: bytes, name: str) -> Table:
-    """Reads a CSV file's bytes: UTF-8 with or without a byte order mark, separated by commas.
+    """Parses the bytes of a CSV file: UTF-8, with or without a byte order mark, with commas.
 
     Raises:
-        DataError: not such a file, or see `make_table`; the message names the file.
+        DataError: the file is not such a table, or see `make_table`; the message names the file.
     """
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
@@ -189,18 +188,18 @@ def check_cells(
     place: str,
     similar: Callable[[str], str | None] = lambda name: None,
 ) -> tuple[list[Row], list[Problem]]:
-    """Checks every cell of every row, and that each image exists; opens no image.
+    """Checks every cell of every row and the existence of each image, without opening images.
 
     Args:
         table: the table.
         columns: names of its columns, in lower case.
-        find: the source of an image named in the table, or None where there is none.
-        place: where the images are, for messages.
-        similar: the name of an image that may be meant by one that is not there, or None.
+        find: returns the source of an image that is named in the table, or None.
+        place: location of the images, for messages.
+        similar: returns a similar name for an image that does not exist, or None.
 
     Returns:
-        The good rows and the problems, one for each other row; both in the table's order. Of rows
-        that repeat an id, the first is good.
+        The valid rows, and a problem for each other row; both in the table's order. The first of
+        several rows with the same id is valid.
 
     Raises:
         DataError: the table lacks a column; the message names it and the columns it has.
@@ -219,7 +218,7 @@ def check_cells(
         reasons: list[str] = []
         if any(texts[len(table.header) :]):
             reasons.append(f"{len(texts)} cells under {len(table.header)} columns")
-        key = PurePosixPath(image).as_posix()  # "./a.png" is "a.png"
+        key = PurePosixPath(image).as_posix()  # "./a.png" and "a.png" are the same
         if image and first_line.setdefault(key, line) != line:
             reasons.append(f"id {image!r} repeats line {first_line[key]}")
         source = find(image) if image else None
@@ -247,17 +246,18 @@ def check_images(
     name: str = "images",
     threads: int | None = None,
 ) -> tuple[list[tuple[Row, tuple[int, int]]], list[Problem]]:
-    """Decodes every image once, in threads, and keeps it as an 8-bit grey PNG.
+    """Decodes every image once, in threads, and stores it as an 8-bit grey PNG.
 
     Args:
-        rows: rows whose images to decode.
-        store: receives the encoded images.
-        longer_side_px: shrink images whose longer side is more; None leaves sizes as they are.
-        name: what the progress is called.
-        threads: how many; by default one for each processor, at most 8.
+        rows: rows whose images are decoded.
+        store: store of the encoded images.
+        longer_side_px: maximum longer side in pixels; None keeps all sizes.
+        name: name of the dataset, shown with the progress.
+        threads: number of threads; by default the number of processors, at most 8.
 
     Returns:
-        Good rows with their images' keys in `store`, and the problems; both in the order of rows.
+        Valid rows with the keys of their images in `store`, and the problems; both in the order of
+        the rows.
     """
     good: list[tuple[Row, tuple[int, int]]] = []
     problems: list[Problem] = []
@@ -274,7 +274,7 @@ def check_images(
 
     with multiprocessing.pool.ThreadPool(threads or min(8, os.cpu_count() or 1)) as pool:
         results = pool.imap(encode, rows, chunksize=4)
-        # On standard error: TFDS' own words on standard output are held back meanwhile.
+        # On standard error, since TFDS' messages on standard output are suppressed here.
         progress = shown(results, len(rows), f"{name}: reading images", sys.stderr)
         for row, result in zip(rows, progress, strict=True):
             if isinstance(result, bytes):
@@ -289,8 +289,8 @@ def write_skipped(path: str | Path, problems: Iterable[Problem]) -> Path:
     """Writes the skipped rows as CSV (file, line, image, reason) and returns the file's path.
 
     Args:
-        path: the file, or an existing folder in which it becomes `skipped.csv`.
-        problems: the skipped rows; without any, the file holds the header alone.
+        path: the file, or an existing folder for a file `skipped.csv`.
+        problems: the skipped rows; if empty, the file contains only the header.
     """
     path = Path(path)
     if path.is_dir():
@@ -308,7 +308,7 @@ def _parse_row(
     source: Source | None,
     reasons: list[str],
 ) -> Row | None:
-    """Parses the cells; adds what is wrong to `reasons` and returns None when there is any."""
+    """Parses the cells; returns None and appends to `reasons` if there are problems."""
 
     def parse(parser: Callable[[str], float], column: str, prefix: str = "") -> float:
         try:

@@ -1,1 +1,1 @@
-"""From the bytes of an image file to pixels, in NumPy and in TensorFlow."""
+"""Decoding and resizing of image files, in NumPy and in TensorFlow."""

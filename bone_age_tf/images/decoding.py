@@ -1,4 +1,4 @@
-"""PNG and JPEG files to grey values, whatever their colours and depth, without TensorFlow."""
+"""Decodes PNG and JPEG files of any colour type and depth to grey values, without TensorFlow."""
 
 import io
 
@@ -18,19 +18,19 @@ from bone_age_tf.images.encoded_pieces import (
 )
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
 
 FAR = 2
-"""Distance of a value in a 16-bit image from most others, as a multiple of their own range, above
-which that value does not set the range of greys. A 14-bit detector's values lie 3 of their ranges
-below a marker of 65,535."""
+"""Distance from most of the 16-bit values, as a multiple of their range, above which a value is an
+outlier and does not set the range of grey levels. The values of a 14-bit detector are 3 of their
+ranges below a marker of 65,535."""
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes one file to grey [H, W] float32, 0 to 255, upright as its EXIF says.
+    """Decodes a file to grey values [H, W] float32, 0 to 255, in the orientation given by EXIF.
 
     Raises:
-        UnidentifiedImageError: the bytes do not begin as a PNG or JPEG file does.
+        UnidentifiedImageError: the bytes do not begin with the signature of PNG or JPEG.
         OSError, SyntaxError, ValueError: the file is damaged.
     """
     if data.startswith(PNG_SIGNATURE):
@@ -46,17 +46,17 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
-    """Scales 16-bit greys [H, W] to 0 to 255 by their own range.
+    """Scales 16-bit grey values [H, W] to 0 to 255 by their range.
 
-    The range is that of all values but those that lie far (`FAR`) from the percentiles 1 and 99 of
-    what is between the lowest and the highest value, which are clipped. Padding of 0 around a film
-    with an offset lies so, a marker of 65,535 and broken pixels.
+    Outliers are excluded from the range and clipped. A value is an outlier if it is far (`FAR`)
+    from the 1st and 99th percentiles of the values between the minimum and the maximum. Examples
+    are padding of 0 around an image with an offset, a marker of 65,535, and defective pixels.
     """
     counts = np.bincount(np.rint(grey).astype(np.int64).ravel())
     used = np.flatnonzero(counts)
     counts[[used[0], used[-1]]] = 0
     sums = np.cumsum(counts)
-    # Whole numbers, so that every runtime finds the same.
+    # Integers, so that every runtime computes the same result.
     first = int(np.argmax(100 * sums > sums[-1]))
     last = int(np.argmax(100 * sums >= 99 * sums[-1]))
     if first < last:
@@ -67,7 +67,7 @@ def scale_sixteen_bit(grey: np.ndarray) -> np.ndarray:
 
 
 def _opened(data: bytes, form: str) -> Image.Image:
-    """Opens bytes that begin as a file of this form does."""
+    """Opens a file that is known to be of a format."""
     try:
         return Image.open(io.BytesIO(data), formats=(form,))
     except UnidentifiedImageError:
@@ -80,7 +80,7 @@ def _channels(image: Image.Image) -> np.ndarray:
 
 
 def _to_grey(samples: np.ndarray) -> np.ndarray:
-    """Returns the grey [H, W] of grey or colour [H, W, C], alpha left aside."""
+    """Returns the grey values [H, W] of a grey or colour image [H, W, C]; alpha is ignored."""
     if samples.shape[-1] < 3:
         return samples[..., 0]
     return samples[..., :3] @ np.array(LUMA, np.float32)
@@ -99,14 +99,14 @@ def _png_to_grey(png: PngPieces) -> np.ndarray:
         grey = grey * (samples[..., -1] / np.float32(white))
     elif len(png.transparency) == 2 * samples.shape[-1]:
         key = np.frombuffer(png.transparency, ">u2") & white
-        spread = 255 // white if png.depth < 8 else 1  # as Pillow spreads such samples
+        spread = 255 // white if png.depth < 8 else 1  # as Pillow scales samples of fewer bits
         grey = np.where((samples == key * spread).all(axis=-1), np.float32(0), grey)
     return scale_sixteen_bit(grey) if png.depth == 16 else grey
 
 
 def _sixteen_bit_colour(png: PngPieces) -> np.ndarray:
-    """Returns [H, W, C] float32; Pillow reads such files as 8-bit."""
-    import cv2  # only for this rare kind of file, since importing it takes time
+    """Decodes 16-bit colour to [H, W, C] float32; Pillow would reduce such files to 8 bits."""
+    import cv2  # imported only for this rare type, since the import takes time
 
     bgr = cv2.imdecode(np.frombuffer(png.plain, np.uint8), cv2.IMREAD_UNCHANGED)
     if bgr is None or bgr.ndim != 3:
@@ -115,7 +115,7 @@ def _sixteen_bit_colour(png: PngPieces) -> np.ndarray:
 
 
 def _palette_greys(png: PngPieces) -> np.ndarray:
-    """Returns the grey of each place in a palette, [256] float32; black where it has none."""
+    """Returns the grey value of each palette index, [256] float32; black for missing entries."""
     if not png.palette or len(png.palette) % 3:
         raise ValueError("its palette is damaged")
     colours = np.frombuffer(png.palette, np.uint8).reshape(1, -1, 3).astype(np.float32)
@@ -128,7 +128,7 @@ def _palette_greys(png: PngPieces) -> np.ndarray:
 
 
 def _upright(grey: np.ndarray, exif: bytes) -> np.ndarray:
-    """Turns [H, W] pixels as EXIF says."""
+    """Rotates and mirrors pixels [H, W] according to EXIF."""
     orientation = orientation_of(exif)
     if orientation >= 5:
         grey = grey.T

@@ -1,7 +1,7 @@
-"""What the first bytes of a PNG or JPEG file say, as TensorFlow graph operations.
+"""Reads the header of a PNG or JPEG file with TensorFlow graph operations.
 
-Kind, size and orientation are known before anything is decoded. Nothing here raises, whatever the
-bytes are: reading beyond their end gives 0.
+It gives type, size and orientation before the image is decoded. No operation raises an error for
+any bytes: reading beyond the end of a file gives 0.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from bone_age_tf.images.encoded_pieces import GREY, GREY_ALPHA, PALETTE, RGB
 from bone_age_tf.tensors import Tensor
 
 NO_IMAGE, GREY_PNG, PNG, CLEAR_PNG, JPEG, INK_JPEG = range(6)
-"""Kinds of files: neither PNG nor JPEG; PNG of 8 bits grey without transparency, which nearly all
-radiographs are; any other PNG without transparency; PNG with it; JPEG; JPEG of four inks without
+"""Types of files: neither PNG nor JPEG; 8-bit grey PNG without transparency, as nearly all
+radiographs are; other PNG without transparency; PNG with transparency; JPEG; CMYK JPEG without
 Adobe's marker."""
 
 _ORIENTATION_TAG = 0x0112
 _MOST_ENTRIES = 256
 _MOST_PIECES = 20_000
-"""Files are not searched beyond; libpng writes this many in 160 MB."""
+"""Maximum number of chunks or segments that are searched; libpng writes this many in 160 MB."""
 _EXIF = b"Exif\x00\x00"
 _PNG_CHUNKS = (b"tRNS", b"eXIf", b"IDAT")
 
@@ -31,9 +31,9 @@ def read_header(data: tf.Tensor) -> dict[str, tf.Tensor]:
         data: [] string, the file's bytes.
 
     Returns:
-        All []: `kind` int32; `height` and `width` int64; `white` float32, the value of white once
-        it is decoded, 0 where the image's own range is to be taken (16 bits); `orientation` int64,
-        1 to 8, of EXIF.
+        Scalars: `kind` int32; `height` and `width` int64, in pixels; `white` float32, the decoded
+        value of white, 0 if the image is scaled by its own range (16 bits); `orientation` int64, 1
+        to 8, from EXIF.
     """
     png = tf.equal(tf.strings.substr(data, 0, 8), b"\x89PNG\r\n\x1a\n")
     jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
@@ -72,7 +72,7 @@ def _header(
 def _read_png(content: "_Bytes") -> dict[str, Tensor]:
     depth, colour_type = content.number(24, 1), content.number(25, 1)
     transparent, exif = _png_chunks(content)
-    length = content.number(transparent - 8, 4)  # other lengths than these are left aside
+    length = content.number(transparent - 8, 4)  # transparency of other lengths is ignored
     has_key = (colour_type == GREY) & (length == 2) | (colour_type == RGB) & (length == 6)
     clear = (transparent > 0) & (has_key | (colour_type == PALETTE) & (length > 0))
     clear |= colour_type >= GREY_ALPHA
@@ -91,12 +91,12 @@ def _read_jpeg(content: "_Bytes") -> dict[str, Tensor]:
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns an image [H, W, C] as its EXIF orientation says, which may swap its sides."""
+    """Rotates and mirrors an image [H, W, C] to its EXIF orientation; may swap height and width."""
     return tf.cond(orientation > 1, lambda: _turned(image, orientation), lambda: image)
 
 
 class _Bytes:
-    """Numbers from the bytes of one file; 0 beyond its end."""
+    """Reads numbers from the bytes of a file; 0 beyond its end."""
 
     def __init__(self, data: tf.Tensor):
         self.raw = tf.io.decode_raw(data, tf.uint8)
@@ -110,20 +110,20 @@ class _Bytes:
         )
 
     def number(self, place: Tensor, count: int, little: bool = False) -> tf.Tensor:
-        """Returns the number of `count` bytes at `place` [...], big-endian unless `little`."""
+        """Returns the number in `count` bytes at `place` [...], big-endian unless `little`."""
         places = tf.cast(place, tf.int64)[..., None] + tf.range(count, dtype=tf.int64)
         big = tf.constant([256**power for power in reversed(range(count))], tf.int64)
         return tf.reduce_sum(self.at(places) * tf.where(little, tf.reverse(big, [0]), big), axis=-1)
 
 
 def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
-    """Returns where the TIFF header of a JPEG's EXIF begins, its frame header and Adobe's marker.
+    """Returns the offsets of a JPEG's EXIF TIFF header, frame header and Adobe marker.
 
-    0 for none.
+    The offset of a missing segment is 0.
     """
     name = tf.constant(list(_EXIF), tf.int64)
 
-    def more(place: Tensor, *found: Any) -> Tensor:
+    def more(place: Tensor, *offsets: Any) -> Tensor:
         marker = content.at(place + 1)
         inside = (place + 4 < content.size) & (content.at(place) == 0xFF)
         return inside & (marker != 0xDA) & (marker != 0xD9)
@@ -132,10 +132,10 @@ def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
         marker = content.at(place + 1)
         names_exif = tf.reduce_all(content.at(place + 4 + tf.range(6, dtype=tf.int64)) == name)
         is_exif = (exif == 0) & (marker == 0xE1) & names_exif
-        # C0 to CF but for tables (C4), an extension (C8) and conditioning (CC).
+        # Frame headers are C0 to CF, except tables (C4), an extension (C8) and conditioning (CC).
         is_frame = (marker >= 0xC0) & (marker <= 0xCF) & (marker % 4 != 0) | (marker == 0xC0)
         names_adobe = content.number(place + 4, 5) == int.from_bytes(b"Adobe", "big")
-        filler = marker == 0xFF  # any number of them may stand before a marker
+        filler = marker == 0xFF  # fill bytes may precede a marker
         length = tf.where(filler, tf.ones([], tf.int64), 2 + content.number(place + 2, 2))
         return (
             place + length,
@@ -148,10 +148,10 @@ def _jpeg_segments(content: _Bytes) -> tuple[tf.Tensor, ...]:
 
 
 def _png_chunks(content: _Bytes) -> tuple[tf.Tensor, ...]:
-    """Returns where a PNG's tRNS, before its pixels, and its eXIf begin; 0 for none."""
+    """Returns the offsets of a PNG's tRNS (before its pixels) and eXIf chunks; 0 if missing."""
     transparency, exif, pixels = (int.from_bytes(name, "big") for name in _PNG_CHUNKS)
 
-    def more(place: Tensor, *found: Any) -> Tensor:
+    def more(place: Tensor, *offsets: Any) -> Tensor:
         return place + 12 <= content.size
 
     def step(
@@ -168,9 +168,9 @@ def _png_chunks(content: _Bytes) -> tuple[tf.Tensor, ...]:
     return _walk(more, step, 8, 3)[:2]
 
 
-def _walk(more: Tensor, step: Tensor, start: int, wanted: int) -> tuple[tf.Tensor, ...]:
-    """Goes from piece to piece of a file; returns what was found, 0 for nothing."""
-    first = (tf.constant(start, tf.int64), *([tf.zeros([], tf.int64)] * wanted))
+def _walk(more: Tensor, step: Tensor, start: int, results: int) -> tuple[tf.Tensor, ...]:
+    """Iterates over the chunks or segments of a file; returns the offsets, 0 if missing."""
+    first = (tf.constant(start, tf.int64), *([tf.zeros([], tf.int64)] * results))
     return tf.while_loop(more, step, first, maximum_iterations=_MOST_PIECES)[1:]
 
 
@@ -184,16 +184,16 @@ def _tiff_orientation(content: _Bytes, start: tf.Tensor) -> tf.Tensor:
         content.number(entries + 8, 2, little),
         0,
     )
-    found = tf.reduce_max(tf.concat([values, tf.ones([1], tf.int64)], axis=0))
-    return tf.where(found <= 8, found, 1)
+    orientation = tf.reduce_max(tf.concat([values, tf.ones([1], tf.int64)], axis=0))
+    return tf.where(orientation <= 8, orientation, 1)
 
 
 def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undoes orientations 2 to 8: first rows for columns, from 5 on, then the flips."""
+    """Reverts orientations 2 to 8: transposes the image from 5 on, then flips it."""
 
-    def one_of(*codes: Any) -> Tensor:
+    def is_any_of(*codes: Any) -> Tensor:
         return tf.reduce_any(orientation == tf.constant(codes, tf.int64))
 
-    crossed = tf.cond(one_of(5, 6, 7, 8), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
-    sides = tf.cond(one_of(2, 3, 6, 7), lambda: tf.reverse(crossed, [1]), lambda: crossed)
-    return tf.cond(one_of(3, 4, 7, 8), lambda: tf.reverse(sides, [0]), lambda: sides)
+    crossed = tf.cond(is_any_of(5, 6, 7, 8), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    sides = tf.cond(is_any_of(2, 3, 6, 7), lambda: tf.reverse(crossed, [1]), lambda: crossed)
+    return tf.cond(is_any_of(3, 4, 7, 8), lambda: tf.reverse(sides, [0]), lambda: sides)

@@ -1,7 +1,7 @@
-"""The pieces that PNG and JPEG files consist of, and what of them decoding needs.
+"""Splits PNG and JPEG files into chunks and segments, and removes what decoding does not need.
 
-Texts, colour profiles and EXIF say nothing about the pixels. A decoder that reads them too fails
-where they are broken or huge, so it is handed a file without them. Standard library only.
+Texts, colour profiles and EXIF do not affect the pixels, but a decoder fails if they are damaged or
+very large. The decoder therefore receives a file without them. Standard library only.
 """
 
 import struct
@@ -27,7 +27,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Returns width and height as the file's bytes give them, damaged or not; 0 for unknown."""
+    """Returns the width and height in the header, also of a damaged file; 0 if unknown."""
     if data.startswith(PNG_SIGNATURE):
         width, height = data[16:20], data[20:24]
         return int.from_bytes(width, "big"), int.from_bytes(height, "big")
@@ -42,15 +42,15 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class PngPieces:
-    """A PNG file without what its pixels do not need.
+    """A PNG file and its parts that decoding needs.
 
     Attributes:
-        depth: bits a sample.
+        depth: number of bits of a sample.
         colour_type: one of `GREY`, `RGB`, `PALETTE`, `GREY_ALPHA` and `RGBA`.
-        palette: three bytes a colour.
+        palette: the palette, three bytes for each colour.
         transparency: content of the chunk tRNS.
         exif: content of the chunk eXIf.
-        plain: a PNG file of the header, the palette and the pixels alone.
+        plain: a PNG file with only the header, the palette and the pixels.
     """
 
     depth: int
@@ -65,9 +65,9 @@ def read_png_pieces(data: bytes) -> PngPieces:
     """Reads the chunks of a PNG file.
 
     Raises:
-        ValueError: the file ends too early, or a chunk that the pixels need is damaged.
+        ValueError: the file ends too early, or a chunk that decoding needs is damaged.
     """
-    found = {b"PLTE": b"", b"tRNS": b"", b"eXIf": b""}
+    contents = {b"PLTE": b"", b"tRNS": b"", b"eXIf": b""}
     header, kept, at, kind = None, [PNG_SIGNATURE], len(PNG_SIGNATURE), b""
     while kind != b"IEND":
         if at + 12 > len(data):
@@ -77,7 +77,7 @@ def read_png_pieces(data: bytes) -> PngPieces:
         if end > len(data):
             raise ValueError("the file ends too early")
         body = data[at + 8 : end - 4]
-        needed = not kind[0] & 0x20  # of a critical chunk, the first letter is a capital one
+        needed = not kind[0] & 0x20  # the name of a critical chunk begins with a capital letter
         is_whole = needed and zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(
             data[end - 4 : end], "big"
         )
@@ -85,14 +85,16 @@ def read_png_pieces(data: bytes) -> PngPieces:
             raise ValueError("a part of it is damaged")
         if kind == b"IHDR":
             header = _read_header(body)
-        elif kind == b"eXIf" or (kind in found and kept[-1][4:8] != b"IDAT"):
-            found[kind] = body
+        elif kind == b"eXIf" or (kind in contents and kept[-1][4:8] != b"IDAT"):
+            contents[kind] = body
         if needed:
             kept.append(data[at:end])
         at = end
     if header is None:
         raise ValueError("it has no header")
-    return PngPieces(*header, found[b"PLTE"], found[b"tRNS"], found[b"eXIf"], b"".join(kept))
+    return PngPieces(
+        *header, contents[b"PLTE"], contents[b"tRNS"], contents[b"eXIf"], b"".join(kept)
+    )
 
 
 def _read_header(body: bytes) -> tuple[int, int]:
@@ -107,13 +109,13 @@ def _read_header(body: bytes) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class JpegPieces:
-    """A JPEG file without what its pixels do not need.
+    """A JPEG file and its parts that decoding needs.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        exif: the TIFF content of its EXIF.
-        plain: a JPEG file of the pixels and of what says how they are coded.
+        width: width in pixels.
+        height: height in pixels.
+        exif: TIFF content of its EXIF segment.
+        plain: a JPEG file with only the segments that decoding needs.
     """
 
     width: int
@@ -123,10 +125,10 @@ class JpegPieces:
 
 
 def read_jpeg_pieces(data: bytes) -> JpegPieces:
-    """Reads the segments of a JPEG file before its pixels.
+    """Reads the segments of a JPEG file that precede its pixels.
 
     Raises:
-        ValueError: they are malformed, or the file ends too early.
+        ValueError: the segments are malformed, or the file ends too early.
     """
     size, exif, kept, at = b"", b"", [data[:2]], 2
     while True:
@@ -135,7 +137,7 @@ def read_jpeg_pieces(data: bytes) -> JpegPieces:
         if data[at] != 0xFF:
             raise ValueError("its markers are malformed")
         marker = data[at + 1]
-        if marker == 0xFF:  # any number of them may stand before a marker
+        if marker == 0xFF:  # fill bytes may precede a marker
             at += 1
             continue
         if marker == 0xDA:
@@ -155,9 +157,9 @@ def read_jpeg_pieces(data: bytes) -> JpegPieces:
 
 
 def orientation_of(exif: bytes) -> int:
-    """Returns the orientation, 1 to 8, that the TIFF content of EXIF gives; 1 where it gives none.
+    """Returns the orientation, 1 to 8, in the TIFF content of EXIF; 1 if there is none.
 
-    Nothing here raises, whatever the bytes are.
+    It raises no error for any bytes.
     """
     order = "little" if exif[:1] == b"I" else "big"
 

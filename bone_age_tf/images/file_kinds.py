@@ -1,6 +1,6 @@
-"""What a file that is no PNG or JPEG is, by the bytes that it begins with. Standard library only.
+"""Recognises types of files other than PNG and JPEG by their first bytes. Standard library only.
 
-One table for prediction here, on a server and in the page.
+The table is used by the local reader, by the SavedModel and by the web page.
 """
 
 from typing import Final
@@ -17,13 +17,15 @@ OTHER_KINDS: Final = (
     (0, "%PDF", "a PDF file; save its picture as PNG"),
     (0, "PK", "a ZIP or Office file; take the images out of it"),
 )
-"""Where a mark stands in files of a kind, the mark (Latin-1), and what to do with such a file."""
+"""Offset of the signature, the signature (Latin-1), and description with advice for each type."""
 HEAD_BYTES: Final = 140
-"""Number of bytes at the beginning of a file that hold every mark."""
+"""Number of bytes at the beginning of a file that contain every signature."""
 
 
 def describe_kind(data: bytes) -> str:
-    """Returns what continues "not a PNG or JPEG image", such as " but a TIFF file; save it as PNG".
+    """Returns the continuation of "not a PNG or JPEG image", or an empty text.
+
+    An example is " but a TIFF file; save it as PNG".
 
     Args:
         data: the file's bytes, or the first `HEAD_BYTES` of them.

@@ -1,7 +1,7 @@
-"""The steps of `bone_age_tf.images.reading` as TensorFlow graph operations.
+"""`bone_age_tf.images.reading` as TensorFlow graph operations.
 
-For tf.data pipelines and for the SavedModel that takes encoded files. `decode_radiograph` leaves
-EXIF orientation alone; `encoded_header.upright` follows it.
+They are used in tf.data pipelines and in the SavedModel that takes encoded files.
+`decode_radiograph` does not apply the EXIF orientation; `encoded_header.turn_upright` does.
 """
 
 from typing import Any
@@ -23,11 +23,11 @@ from bone_age_tf.images.resizing import (
 from bone_age_tf.tensors import Tensor
 
 _ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
-"""Adobe's marker in a JPEG file of inks (Adobe Technical Note 5116)."""
+"""Adobe's marker of a CMYK JPEG file (Adobe Technical Note 5116)."""
 
 
 def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
-    """Decodes one PNG or JPEG of 8 or 16 bits to grey.
+    """Decodes a PNG or JPEG of 8 or 16 bits to grey values.
 
     Args:
         data: [] string, the file's bytes.
@@ -36,7 +36,7 @@ def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
         [H, W, 1] float32, 0 to 255.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
+        tf.errors.InvalidArgumentError: raised at run time if the bytes are no complete PNG or JPEG.
     """
     header = encoded_header.read_header(data)
     pixels = decode_pixels(data, header["kind"])
@@ -44,17 +44,17 @@ def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
 
 
 def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
-    """Decodes one file to values that `to_grey` makes grey.
+    """Decodes a file to samples, which `to_grey` converts to grey values.
 
     Args:
         data: [] string, the file's bytes.
-        kind: of `encoded_header.read_header`.
+        kind: type of the file from `encoded_header.read_header`.
 
     Returns:
-        [H, W, C] uint16: one channel of a grey PNG, four of one with transparency, otherwise three.
+        [H, W, C] uint16: one channel for a grey PNG, four with transparency, otherwise three.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run on bytes that are no whole PNG or JPEG.
+        tf.errors.InvalidArgumentError: raised at run time if the bytes are no complete PNG or JPEG.
     """
 
     def png() -> Tensor:
@@ -71,21 +71,21 @@ def decode_pixels(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
         return tf.cast(rgb, tf.uint16)
 
     def ink_jpeg() -> Tensor:
-        # Pillow and browsers take such inks for inverted, as Adobe's are; TensorFlow does not.
+        # Pillow and browsers treat such CMYK values as inverted, like Adobe's; TensorFlow does not.
         rest = tf.strings.substr(data, 2, tf.strings.length(data))
         return jpeg(tf.strings.join([b"\xff\xd8", _ADOBE_INKS, rest]))
 
-    # Bytes of another kind fail in the PNG decoder.
+    # Bytes of another type raise an error in the PNG decoder.
     return tf.switch_case(kind, [png, grey_png, png, clear_png, jpeg, ink_jpeg])
 
 
 def to_grey(pixels: tf.Tensor, kind: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
-    """Makes decoded values grey.
+    """Converts decoded samples to grey values.
 
     Args:
-        pixels: of `decode_pixels`.
-        kind: of `encoded_header.read_header`.
-        white: of the same.
+        pixels: samples from `decode_pixels`.
+        kind: type of the file from `encoded_header.read_header`.
+        white: value of white from `encoded_header.read_header`.
 
     Returns:
         [H, W, 1] float32, 0 to 255.
@@ -113,7 +113,7 @@ def _grey(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def _scale_by_range(grey: tf.Tensor) -> tf.Tensor:
-    """Scales 16-bit greys as `bone_age_tf.images.decoding.scale_sixteen_bit` does."""
+    """Implements `bone_age_tf.images.decoding.scale_sixteen_bit` as graph operations."""
     levels = tf.cast(tf.round(grey), tf.int32)
     counts = tf.math.bincount(tf.reshape(levels, [-1]), minlength=65536, dtype=tf.int64)
     used = tf.where(counts > 0)[:, 0]
@@ -134,7 +134,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
 
     Args:
         image: [H, W, 1], any numeric type.
-        size_px: side of the result.
+        size_px: side of the result in pixels.
         mode: see `bone_age_tf.images.resizing.resize`.
 
     Returns:
@@ -155,7 +155,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
 
 
 def trim_margins(image: tf.Tensor) -> tf.Tensor:
-    """Cuts margins off [H, W, 1]; see `bone_age_tf.images.resizing.trim_margins`."""
+    """Crops the margins of [H, W, 1]; see `bone_age_tf.images.resizing.trim_margins`."""
     greys = tf.cast(tf.round(tf.cast(image[..., 0], tf.float32)), tf.int32)
     black = image[..., 0] <= tf.cast(BLACK, image.dtype)
     top, bottom, left, right = tf.unstack(inner_box(greys, black))
@@ -163,7 +163,7 @@ def trim_margins(image: tf.Tensor) -> tf.Tensor:
 
 
 def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
-    """Returns what `trim_margins` leaves: top, bottom, left and right, [4] int32.
+    """Returns the box without margins: top, bottom, left and right, [4] int32.
 
     Args:
         greys: [H, W] int32, 0 to 255.
@@ -179,17 +179,18 @@ def inner_box(greys: tf.Tensor, black: tf.Tensor) -> tf.Tensor:
         inside = greys[top:bottom, left:right], black[top:bottom, left:right]
         rows, columns = (_inside(*inside, axis) for axis in (0, 1))
         origin = tf.stack([top, top, left, left])
-        found = origin + tf.stack([*rows, *columns])
-        return found, tf.reduce_any(found != box)
+        inner = origin + tf.stack([*rows, *columns])
+        return inner, tf.reduce_any(inner != box)
 
     whole = tf.stack([0, shape[0], 0, shape[1]])
     return tf.while_loop(more, cut, (whole, tf.constant(True)), maximum_iterations=MARGINS)[0]
 
 
 def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where the lines of [H, W] begin and end without the margins at either end.
+    """Returns the first and last line of [H, W] without the margins at both ends.
 
-    Nothing is transposed: of integers oneDNN would log an error on processors without AVX-512.
+    The array is not transposed, since oneDNN logs an error when integers are transposed on
+    processors without AVX-512.
 
     Args:
         greys: [H, W] int32.
@@ -209,7 +210,7 @@ def _inside(greys: tf.Tensor, black: tf.Tensor, axis: int) -> tuple[tf.Tensor, t
 
 
 def _margin(greys: tf.Tensor, empty: tf.Tensor, dark: tf.Tensor, axis: int) -> tf.Tensor:
-    """Returns how many lines of [H, W] from the first on are a margin; 0 where all are empty."""
+    """Returns the number of margin lines at the beginning of [H, W]; 0 if all lines are empty."""
     along = 1 - axis
     count = tf.argmax(tf.logical_not(empty), output_type=tf.int32)
     last = tf.maximum(count - 1, 0)
@@ -225,7 +226,7 @@ def _margin(greys: tf.Tensor, empty: tf.Tensor, dark: tf.Tensor, axis: int) -> t
 
 
 def _near(greys: tf.Tensor, total: tf.Tensor, along: int) -> tf.Tensor:
-    """Says which pixels of lines along an axis are near the mean of a line with this total."""
+    """Returns which pixels of lines along an axis are near the mean of a line with this total."""
     width = tf.shape(greys)[along]
     return tf.abs(greys * width - total) <= PLAIN * width
 
@@ -233,9 +234,9 @@ def _near(greys: tf.Tensor, total: tf.Tensor, along: int) -> tf.Tensor:
 def decode_and_resize(
     data: tf.Tensor, size_px: int, mode: str = "pad", trim: bool = False
 ) -> tf.Tensor:
-    """From the bytes of one file ([] string) to [size_px, size_px, 1] float32, 0 to 255.
+    """Decodes the bytes of a file ([] string) to [size_px, size_px, 1] float32, 0 to 255.
 
-    With `trim`, margins are cut off first, as the quality check does.
+    With `trim`, margins are cropped first, as in the quality check.
     """
     image = decode_radiograph(data)
     return resize(trim_margins(image) if trim else image, size_px, mode)

@@ -1,7 +1,7 @@
-"""Radiograph files to pixels, without TensorFlow: the definition of decoding.
+"""Reads radiograph files, without TensorFlow; the reference implementation of decoding.
 
-`bone_age_tf.images.graph_reading` writes the same steps as TensorFlow graph operations; tests hold
-the two to the same files.
+`bone_age_tf.images.graph_reading` implements the same steps as TensorFlow graph operations; tests
+compare the two on the same files.
 """
 
 from pathlib import Path
@@ -16,20 +16,20 @@ from bone_age_tf.images.file_kinds import describe_kind
 from bone_age_tf.reasons import TEXTS, Reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-"""File name endings taken for radiographs when a folder is read."""
+"""File name extensions of radiographs in a folder."""
 
 
 def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
     """Decodes a PNG or JPEG of 8 or 16 bits, grey, palette, RGB or with transparency.
 
-    Colour becomes grey by `decoding.LUMA`; transparent parts become black; a 16-bit image is scaled
-    by its own range (12-bit detectors write 16-bit files, so a fixed division would lose them);
-    EXIF orientation is applied. What else a file holds, such as texts and colour profiles, is not
-    read.
+    Colour is converted to grey with `decoding.LUMA`. Transparent parts become black. A 16-bit image
+    is scaled by its own range: 12-bit detectors write 16-bit files, which a fixed division would
+    make nearly black. The EXIF orientation is applied. Other contents of a file, such as texts and
+    colour profiles, are not read.
 
     Args:
         source: a path, or the file's bytes.
-        name: what to call it in errors; the path itself by default.
+        name: name of the file in error messages; the path by default.
 
     Returns:
         [H, W] float32, 0 to 255.
@@ -60,7 +60,7 @@ def read_file(path: str | Path, name: str) -> bytes:
     """Returns a file's bytes.
 
     Raises:
-        RadiographError: it is missing or cannot be read.
+        RadiographError: the file is missing or cannot be read.
     """
     try:
         return Path(path).read_bytes()

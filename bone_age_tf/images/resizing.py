@@ -1,7 +1,7 @@
-"""Cutting margins off and resizing, without TensorFlow: the one definition of both.
+"""Crops margins and resizes, without TensorFlow; the reference implementation of both.
 
-`bone_age_tf.images.graph_reading` writes the same steps as TensorFlow graph operations; tests hold
-the two to the same files.
+`bone_age_tf.images.graph_reading` implements the same steps as TensorFlow graph operations; tests
+compare the two on the same files.
 """
 
 import numpy as np
@@ -10,19 +10,20 @@ from PIL import Image
 from bone_age_tf import schema
 
 BLACK = 4.0
-"""An edge whose pixels are all this dark or darker, of 255, shows nothing."""
+"""Maximum grey level (0 to 255) of a black pixel."""
 PLAIN = 3
-"""Most that a pixel of a margin may differ from the mean of its row or column, of 255."""
+"""Maximum difference of a margin pixel from the mean of its row or column, in grey levels."""
 PLAIN_PERCENT = 98
-"""Percentage of a margin's pixels that must not differ more: dust and noise do."""
+"""Minimum percentage of a margin's pixels within that difference; dust and noise exceed it."""
 STEP_LINES = 8
 STEP_PERCENT = 30
-"""Percentage of a line's pixels, in one of the first so many lines inside a margin, that must be
-unlike it. A finger's tip takes less; JPEG blurs the step over a block of 8 pixels."""
+"""Number of lines inside a margin that are searched for a step, and minimum percentage of pixels in
+one of them that differ from the margin. The tip of a finger covers less; JPEG blurs the step over a
+block of 8 pixels."""
 THIN_EDGE = 0.02
-"""In parts of the image's side."""
+"""Maximum width of a margin that is not cropped, as a fraction of the image's side."""
 MARGINS = 3
-"""Most margins around each other that are cut off."""
+"""Maximum number of nested margins that are cropped."""
 
 
 def fitted_size(height: int, width: int, size_px: int) -> tuple[int, int]:
@@ -44,7 +45,7 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
 
     Args:
         image: [H, W] float32.
-        size_px: side of the result.
+        size_px: side of the result in pixels.
         mode: one of `schema.RESIZE_MODES`. `pad` keeps the aspect ratio and centres the image on
             black; `stretch` ignores the aspect ratio.
 
@@ -63,13 +64,13 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
 
 
 def trim_margins(image: np.ndarray) -> np.ndarray:
-    """Returns a view of an image without its margins, all of it where nothing else is in it.
+    """Returns a view of an image without its margins; the whole image if all lines are empty.
 
-    Frames that scanners, viewers and collimation leave make the hand small and say nothing. A row
-    or column belongs to a margin where it is black (`BLACK`) or of one grey (`PLAIN`). A margin
-    that is not black ends with a step (`STEP_PERCENT`); without one it is the film's background.
-    Sides are cut again until none has a margin (`MARGINS`), since a page may lie around a frame.
-    Margins thinner than `THIN_EDGE` stay: most films have them, those of the training data too.
+    Margins are left by scanners, viewers and collimation; they make the hand smaller in the image.
+    A row or column belongs to a margin if it is black (`BLACK`) or uniform (`PLAIN`). A margin that
+    is not black ends with a step (`STEP_PERCENT`); without a step it is the background of the
+    radiograph. Cropping is repeated (`MARGINS`), since a page may surround a frame. Margins thinner
+    than `THIN_EDGE` are kept, as most radiographs have them, including the training images.
 
     Args:
         image: [H, W] float32, 0 to 255.
@@ -84,12 +85,12 @@ def trim_margins(image: np.ndarray) -> np.ndarray:
 
 
 def _inside(lines: np.ndarray) -> tuple[int, int]:
-    """Returns where the lines of [N, M] begin and end without the margins at either end."""
+    """Returns the first and last line of [N, M] without the margins at both ends."""
     return _margin(lines), len(lines) - _margin(lines[::-1])
 
 
 def _margin(lines: np.ndarray) -> int:
-    """Returns how many lines of [N, M] from the first on are a margin; 0 where all are empty."""
+    """Returns the number of margin lines at the beginning of [N, M]; 0 if all lines are empty."""
     count = next((place for place, line in enumerate(lines) if not _is_empty(line)), 0)
     if count < THIN_EDGE * len(lines):
         return 0
@@ -101,25 +102,25 @@ def _margin(lines: np.ndarray) -> int:
 
 
 def _is_empty(line: np.ndarray) -> bool:
-    """Says whether a line [M] is black or of one grey."""
+    """Returns whether a line [M] is black or uniform."""
     if line.max() <= BLACK:
         return True
     return bool(100 * np.count_nonzero(_near(line, line)) >= PLAIN_PERCENT * len(line))
 
 
 def _near(line: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Says which pixels of a line [M] are near the mean of another."""
-    # Whole numbers, so that every runtime finds the same.
+    """Returns which pixels of a line [M] are near the mean of another line."""
+    # Integers, so that every runtime computes the same result.
     greys, total = np.rint(line).astype(np.int64), int(np.rint(other).sum())
     return np.abs(greys * len(line) - total) <= PLAIN * len(line)
 
 
 def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:
-    """Shrinks so that the longer side is at most `longer_side_px`; a smaller image is unchanged.
+    """Shrinks an image whose longer side exceeds a limit; a smaller image is unchanged.
 
     Args:
         image: [H, W] float32.
-        longer_side_px: the most that the longer side may have.
+        longer_side_px: maximum length of the longer side in pixels.
 
     Returns:
         [h, w] float32, the aspect ratio kept, antialiased.
@@ -130,7 +131,7 @@ def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Rounds [H, W] float pixels of 0 to 255 to uint8."""
+    """Rounds pixels [H, W] from 0 to 255 to uint8."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 

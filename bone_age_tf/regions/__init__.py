@@ -1,1 +1,1 @@
-"""The detector of the ossification regions: data, network, training, figures and use."""
+"""The detector of ossification regions: data, network, training, evaluation and inference."""

@@ -1,4 +1,4 @@
-"""Boxes of the regions of ossification: from annotation files, and from prepared phantoms."""
+"""Boxes of ossification regions from annotation files and from prepared phantoms."""
 
 import dataclasses
 import hashlib
@@ -18,10 +18,10 @@ from bone_age_tf.images import reading, resizing
 
 ENDS = ("ymin", "xmin", "ymax", "xmax")
 RAYS = {"MCP": (5, 4, 3, 2, 1), "PIP": (5, 4, 3, 2, 1), "DIP": (5, 4, 3, 2)}
-"""Fingers of the joints from the little one to the thumb, left to right on an upright left hand."""
+"""Fingers by joint, from the little finger to the thumb, left to right on an upright left hand."""
 SINGLE = ("wrist", "radius", "ulna")
 HELD_OUT = 48
-"""Of the annotated images, as many as Koitka et al. 2018 held out, but by the hash of the id."""
+"""Number of held-out annotated images, as in Koitka et al. 2018; chosen by the hash of the id."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,10 @@ class RegionImages:
     """Images with the boxes of their regions.
 
     Attributes:
-        image_id: N texts.
-        images: [N, S, S] uint8, each image resized to a square.
-        boxes: [N, 17, 4] float32, ymin, xmin, ymax, xmax as fractions; NaN where a region is not
-            on the image.
+        image_id: ids of the N images.
+        images: [N, S, S] uint8, images resized to squares.
+        boxes: [N, 17, 4] float32, ymin, xmin, ymax, xmax as fractions; NaN for a region that is
+            not on the image.
     """
 
     image_id: list[str]
@@ -43,7 +43,7 @@ class RegionImages:
         return len(self.image_id)
 
     def chosen(self, wanted: np.ndarray) -> "RegionImages":
-        """Returns those at the places [K] or of the mask [N]."""
+        """Returns the images at indices [K] or in a mask [N]."""
         places = np.arange(len(self))[wanted]
         ids = [self.image_id[place] for place in places]
         return RegionImages(ids, self.images[places], self.boxes[places])
@@ -53,55 +53,56 @@ def read_annotation(path: Path) -> dict[str, np.ndarray]:
     """Reads a Pascal VOC file.
 
     Returns:
-        [K, 4] boxes (ymin, xmin, ymax, xmax) by class in lower case, as fractions of the size that
-        the file states.
+        Boxes [K, 4] (ymin, xmin, ymax, xmax) by class in lower case, as fractions of the image size
+        in the file.
 
     Raises:
-        AnnotationError: not such a file.
+        AnnotationError: the file is missing or not a Pascal VOC annotation.
     """
-    found = defaultdict(list)
+    boxes_by_class = defaultdict(list)
     try:
         root = xml.etree.ElementTree.parse(path).getroot()
         width, height = (float(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
-        for thing in root.findall("object"):
-            box = [float(thing.findtext(f"bndbox/{end}", "")) for end in ENDS]
-            found[thing.findtext("name", "").lower()].append(box)
+        for element in root.findall("object"):
+            box = [float(element.findtext(f"bndbox/{end}", "")) for end in ENDS]
+            boxes_by_class[element.findtext("name", "").lower()].append(box)
     except (OSError, ValueError, xml.etree.ElementTree.ParseError) as error:
         raise AnnotationError(
             f"{path}: not a Pascal VOC annotation with a size and boxes ({error})"
         ) from None
     sides = np.array([height, width, height, width])
-    return {name: np.array(boxes) / sides for name, boxes in found.items()}
+    return {name: np.array(boxes) / sides for name, boxes in boxes_by_class.items()}
 
 
 def named_regions(boxes: dict[str, np.ndarray]) -> np.ndarray:
-    """Tells which finger each box of a left, upright hand belongs to.
+    """Assigns the boxes of an upright left hand to its fingers.
 
-    Fingers are counted across the line from the wrist to the knuckles, so that a hand may lean.
+    Fingers are sorted along the perpendicular to the line from the wrist to the knuckles, so that
+    the hand may be tilted.
 
     Args:
-        boxes: [K, 4] by class: dip, pip, mcp, wrist, radius, ulna.
+        boxes: boxes [K, 4] by class: dip, pip, mcp, wrist, radius, ulna.
 
     Returns:
-        [17, 4] float32 in the order of `schema.REGIONS`; NaN for each class that has another number
-        of boxes than a hand has, since then no one can tell which is missing.
+        [17, 4] float32 in the order of `schema.REGIONS`; NaN for a class whose number of boxes
+        differs from that of a hand, since it is unknown which of them is missing.
     """
-    found = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
+    regions = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
     for name in SINGLE:
         if len(boxes.get(name, ())) == 1:
-            found[schema.REGIONS.index(name)] = boxes[name][0]
+            regions[schema.REGIONS.index(name)] = boxes[name][0]
     along = np.array([-1.0, 0.0])
     if len(boxes.get("wrist", ())) and len(boxes.get("mcp", ())):
         line = _centres(boxes["mcp"]).mean(axis=0) - _centres(boxes["wrist"])[0]
         along = line / max(float(np.linalg.norm(line)), 1e-6)
-    across = np.array([along[1], -along[0]])  # to the thumb's side
+    across = np.array([along[1], -along[0]])  # towards the thumb
     for joint, rays in RAYS.items():
         of_joint = boxes.get(joint.lower(), np.zeros((0, 4)))
         if len(of_joint) == len(rays):
             order = np.argsort(_centres(of_joint) @ across)
             for ray, place in zip(rays, order, strict=True):
-                found[schema.REGIONS.index(f"{joint}{ray}")] = of_joint[place]
-    return found
+                regions[schema.REGIONS.index(f"{joint}{ray}")] = of_joint[place]
+    return regions
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
@@ -117,23 +118,24 @@ def read_annotated(
 ) -> RegionImages:
     """Reads the images of a prepared dataset that have an annotation `<image id>.xml`.
 
-    Images that are not fully annotated are left out.
+    Images that are not fully annotated are excluded.
 
     Args:
-        builder: the prepared dataset.
-        folder: holds the annotations.
+        builder: TFDS builder of the prepared dataset.
+        folder: folder of the annotations.
         size_px: side of the square images in pixels.
         split: split of the dataset.
         resize: one of `schema.RESIZE_MODES`; the boxes are fractions of the resulting squares.
 
     Raises:
-        AnnotationError: no annotation there, none of an image of the split, or an unreadable one.
+        AnnotationError: there are no annotations, none is of an image of the split, or one cannot
+            be read.
     """
     boxes = {}
     for path in sorted(folder.glob("*.xml")):
-        found = named_regions(read_annotation(path))
-        if np.isfinite(found).all():
-            boxes[path.stem] = found
+        regions = named_regions(read_annotation(path))
+        if np.isfinite(regions).all():
+            boxes[path.stem] = regions
     if not boxes:
         raise AnnotationError(
             f"--boxes={folder}: no Pascal VOC file (.xml) there has all {len(schema.REGIONS)} boxes"
@@ -160,11 +162,11 @@ def read_phantoms(
 ) -> RegionImages:
     """Reads images and boxes of a split of `hand_phantom`."""
     ids, images, boxes = [], [], []
-    wanted = dict.fromkeys((schema.IMAGE, schema.IMAGE_ID, "regions"), True)
+    features = dict.fromkeys((schema.IMAGE, schema.IMAGE_ID, "regions"), True)
     rows = builder.as_dataset(
         split=split if most is None else f"{split}[:{most}]",
         shuffle_files=False,
-        decoders=tfds.decode.PartialDecoding(wanted),
+        decoders=tfds.decode.PartialDecoding(features),
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
     for row in rows.as_numpy_iterator():
@@ -179,7 +181,7 @@ def read_phantoms(
 
 
 def padded_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns boxes [..., 4], fractions of an image, as fractions of the square that `pad` makes.
+    """Converts boxes from fractions of an image to fractions of the square of the mode `pad`.
 
     Args:
         boxes: [..., 4] ymin, xmin, ymax, xmax.
@@ -196,17 +198,17 @@ def _square(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def held_out(ids: Iterable[str], count: int = HELD_OUT) -> set[str]:
-    """Returns the ids, of all that are given, whose hashes are the smallest."""
+    """Returns the given number of ids with the smallest hashes."""
     by_hash = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     return set(by_hash[:count])
 
 
 def moved_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Moves upright boxes [R, 4] as the ellipses in them move; in parts of the image or in pixels.
+    """Transforms upright boxes [R, 4] to the bounding boxes of their transformed ellipses.
 
     Args:
-        boxes: [R, 4] float.
-        matrix: [2, 3] from (x, y) to (x, y), in the units of the boxes.
+        boxes: [R, 4] float, in fractions of the image or in pixels.
+        matrix: [2, 3] affine map from (x, y) to (x, y), in the units of the boxes.
 
     Returns:
         [R, 4], unclipped.
@@ -218,5 +220,5 @@ def moved_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def moved(image: np.ndarray, matrix: np.ndarray, border: float) -> np.ndarray:
-    """Moves an image [S, S] by a matrix [2, 3] from old pixels (x, y) to new ones."""
+    """Transforms an image [S, S] by an affine map [2, 3] from old to new pixels (x, y)."""
     return cv2.warpAffine(image, matrix, image.shape[::-1], borderValue=(border,))

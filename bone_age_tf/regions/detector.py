@@ -1,4 +1,4 @@
-"""The regions of ossification in an image, through LiteRT; no TensorFlow."""
+"""Detects ossification regions in an image through LiteRT; no TensorFlow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from bone_age_tf.program import program
 
 @dataclass(frozen=True)
 class Regions:
-    """What the detector finds.
+    """Detected regions.
 
     Attributes:
         boxes: [17, 4] float32 in the order of `schema.REGIONS`: ymin, xmin, ymax, xmax as fractions
             of the image.
-        scores: [17] float32, how well each box is likely to fit, 0 to 1.
+        scores: [17] float32, predicted overlap (IoU) of each box with its region, 0 to 1.
     """
 
     boxes: np.ndarray
@@ -42,9 +42,9 @@ class RegionDetector:
         """
 
         def make(interpreter: Interpreter, content: dict) -> "RegionDetector":
-            found = cls(interpreter, int(content["size_px"]))
-            found.find(np.zeros((found._size_px, found._size_px), np.float32))
-            return found
+            detector = cls(interpreter, int(content["size_px"]))
+            detector.find(np.zeros((detector._size_px, detector._size_px), np.float32))
+            return detector
 
         again = f"{program()} --mode=train_region_detector"
         remedy = f"make it again with: {again}, or delete the folder"
@@ -54,11 +54,11 @@ class RegionDetector:
         """Finds the regions of an upright left hand with bright bones.
 
         Args:
-            image: [H, W] float32, 0 to 255: an image as it is, or the square that a model takes.
-                It is stretched, so that the boxes are fractions of either.
+            image: [H, W] float32, 0 to 255: an original image, or the square input of a model. It
+                is stretched to a square, and the boxes are fractions of the given image.
         """
         square = resizing.resize(np.asarray(image, np.float32), self._size_px, "stretch")
-        found = self._runner(image=square[np.newaxis, :, :, np.newaxis])
+        outputs = self._runner(image=square[np.newaxis, :, :, np.newaxis])
         return Regions(
-            np.array(found[schema.REGION_BOXES][0]), np.array(found[schema.REGION_SCORES][0])
+            np.array(outputs[schema.REGION_BOXES][0]), np.array(outputs[schema.REGION_SCORES][0])
         )

@@ -1,4 +1,4 @@
-"""How well boxes are found: average precision and the distance of centres."""
+"""Metrics of region detection: average precision and distance of centres."""
 
 import dataclasses
 
@@ -10,23 +10,23 @@ from bone_age_tf.regions.boxes import RegionImages
 from bone_age_tf.regions.samples import as_inputs
 
 IOU = 0.5
-"""Least overlap, as a share of the union, of a box that counts as found."""
+"""Minimum intersection over union of a correct box."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectionFigures:
-    """How well the regions are found.
+    """Accuracy of region detection.
 
     Attributes:
-        images: how many.
+        images: number of images.
         map_50: mean of `by_group`.
         by_group: average precision of each of `schema.REGION_GROUPS` at an IoU of 0.5; a box may
             match any region of its group, as in the annotations of Koitka et al. 2018.
-        by_region: the same of each region on its own.
+        by_region: average precision of each region.
         map_50_regions: mean of `by_region`.
-        centre_error: mean distance of the centres of the regions that are there, in parts of the
+        centre_error: mean distance of the centres over all present regions, as a fraction of the
             image's width.
-        centre_error_by_group: the same by group.
+        centre_error_by_group: mean distance of the centres by group.
     """
 
     images: int
@@ -39,39 +39,39 @@ class DetectionFigures:
 
 
 def region_group(region: str) -> str:
-    """Returns the one of `schema.REGION_GROUPS` that a region belongs to."""
+    """Returns the group of a region, one of `schema.REGION_GROUPS`."""
     return region.rstrip("12345")
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Returns intersections over unions [N, M] of boxes [N, 4] and [M, 4]; 0 where one is NaN."""
+    """Returns intersections over unions [N, M] of boxes [N, 4] and [M, 4]; 0 for NaN boxes."""
     a, b = np.nan_to_num(boxes)[:, None], np.nan_to_num(others)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.prod(np.maximum(sides, 0), axis=-1)
-    either = sum(np.prod(one[..., 2:] - one[..., :2], axis=-1) for one in (a, b)) - shared
+    either = sum(np.prod(c[..., 2:] - c[..., :2], axis=-1) for c in (a, b)) - shared
     return shared / np.maximum(either, 1e-12)
 
 
 def average_precision(
     boxes: list[np.ndarray], scores: list[np.ndarray], truths: list[np.ndarray], iou: float = IOU
 ) -> float:
-    """Area under the precision-recall curve, every point used (Pascal VOC since 2010).
+    """Returns the area under the precision-recall curve over all points (Pascal VOC since 2010).
 
     Args:
-        boxes: of each image, found boxes [K, 4].
-        scores: of each image, [K].
-        truths: of each image, true boxes [T, 4], NaN for none.
-        iou: least overlap of a match; each true box is matched once, by the best score.
+        boxes: detected boxes [K, 4] of each image.
+        scores: scores [K] of each image.
+        truths: true boxes [T, 4] of each image, NaN for absent regions.
+        iou: minimum IoU of a match; each true box is matched once, by the box with the best score.
 
     Returns:
-        0 to 1; NaN where there is no true box.
+        The average precision, 0 to 1; NaN if there are no true boxes.
     """
-    total = sum(int(np.isfinite(one[:, 0]).sum()) for one in truths)
+    total = sum(int(np.isfinite(truth[:, 0]).sum()) for truth in truths)
     if not total:
         return float("nan")
     right, ranks = [], []
-    for found, score, true in zip(boxes, scores, truths, strict=True):
-        shared, taken = overlaps(found, true), set()
+    for detected, score, true in zip(boxes, scores, truths, strict=True):
+        shared, taken = overlaps(detected, true), set()
         for place in np.argsort(-score):
             match = int(shared[place].argmax()) if shared.shape[1] else -1
             hit = match >= 0 and shared[place, match] >= iou and match not in taken
@@ -89,12 +89,12 @@ def average_precision(
 def measure_detection(
     boxes: np.ndarray, scores: np.ndarray, truths: np.ndarray
 ) -> DetectionFigures:
-    """Measures one box a region and image.
+    """Measures detections with one box for each region of each image.
 
     Args:
-        boxes: [N, 17, 4] found.
-        scores: [N, 17].
-        truths: [N, 17, 4], NaN where a region is not there.
+        boxes: [N, 17, 4] detected boxes.
+        scores: [N, 17] scores.
+        truths: [N, 17, 4] true boxes, NaN for absent regions.
     """
 
     def precision_of(places: list[int]) -> float:
@@ -108,7 +108,7 @@ def measure_detection(
     }
     by_group = {group: precision_of(places) for group, places in groups.items()}
     by_region = {name: precision_of([place]) for place, name in enumerate(schema.REGIONS)}
-    centres = [(one[..., :2] + one[..., 2:]) / 2 for one in (boxes, truths)]
+    centres = [(corners[..., :2] + corners[..., 2:]) / 2 for corners in (boxes, truths)]
     distance = np.linalg.norm(centres[0] - centres[1], axis=-1)
     return DetectionFigures(
         len(boxes),
@@ -122,6 +122,7 @@ def measure_detection(
 
 
 def measure_region_detector(network: keras.Model, hands: RegionImages) -> DetectionFigures:
-    """Measures the network, see `models.region_detector`, on images with true boxes."""
-    said = network.predict(as_inputs(hands.images), batch_size=64, verbose=0)
-    return measure_detection(said[schema.REGION_BOXES], said[schema.REGION_SCORES], hands.boxes)
+    """Measures the network (see `regions.network`) on images with true boxes."""
+    outputs = network.predict(as_inputs(hands.images), batch_size=64, verbose=0)
+    boxes, scores = outputs[schema.REGION_BOXES], outputs[schema.REGION_SCORES]
+    return measure_detection(boxes, scores, hands.boxes)

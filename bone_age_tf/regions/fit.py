@@ -1,7 +1,8 @@
-"""Training of the network that finds the regions of ossification: phantoms first, then radiographs.
+"""Trains the region detector on phantoms, then on phantoms and annotated radiographs.
 
-Phantoms are free and know every box, real annotations are few: the network learns what a hand is
-from the first, and what films are like, and how large annotators draw, from the second.
+Phantoms are available in any number with all boxes, whereas there are few real annotations. The
+network learns the structure of a hand from phantoms, and the appearance of radiographs and the
+annotators' box sizes from annotated radiographs.
 """
 
 import sys
@@ -21,19 +22,19 @@ from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 32
 _SPREAD = 1.0
-"""SD of the wanted heatmaps, in places of the map."""
+"""SD of the target heatmaps in cells of the map."""
 _WEIGHTS = {"heat": 1.0, "centre": 1.0, "side": 1.0, "overlap": 1.0, "score": 0.5}
 
 
 class RegionBatches(keras.utils.PyDataset):
-    """Batches for `fit`; the same seed, epoch length and place give the same batch.
+    """Batches for `fit`; the seed and the batch index determine a batch.
 
     Args:
         hands: sets of images.
-        shares: of each set in a batch; a sum of 1.
-        batches: an epoch.
-        seed: of every choice.
-        first: place of the first batch, for an epoch that goes on.
+        shares: share of each set in a batch; the shares add up to 1.
+        batches: number of batches in an epoch.
+        seed: seed of every random choice.
+        first: index of the first batch, for an epoch that is continued.
     """
 
     def __init__(
@@ -53,20 +54,20 @@ class RegionBatches(keras.utils.PyDataset):
 
     def __getitem__(self, place: Tensor) -> Tensor:
         random = np.random.default_rng([self.seed, self.first + place])
-        found = [
-            make_region_samples(some, random.integers(0, len(some), count), random)
-            for some, count in zip(self.hands, self.counts, strict=True)
+        samples = [
+            make_region_samples(images, random.integers(0, len(images), count), random)
+            for images, count in zip(self.hands, self.counts, strict=True)
             if count
         ]
-        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+        return tuple(np.concatenate(parts) for parts in zip(*samples, strict=True))
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class DetectorInTraining(keras.Model):
-    """The network with its loss, which needs the outputs together.
+    """The network with its loss, which depends on several outputs.
 
     Args:
-        network: made by `build_region_detector`.
+        network: a model that `build_region_detector` built.
     """
 
     def __init__(self, network: Any, **kwargs: Any) -> None:
@@ -74,7 +75,7 @@ class DetectorInTraining(keras.Model):
         self.network = network
 
     def call(self, image: Tensor, training: Any = None) -> Tensor:
-        """Maps [B, S, S, 1] to the outputs of the network."""
+        """Maps images [B, S, S, 1] to the outputs of the network."""
         return self.network(image, training=training)
 
     def compute_loss(
@@ -85,26 +86,26 @@ class DetectorInTraining(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns the sum of `detection_losses` for true boxes [B, 17, 4]."""
+        """Returns the weighted sum of `detection_losses` for true boxes [B, 17, 4]."""
         parts = detection_losses(y, y_pred)
         return sum(_WEIGHTS[name] * value for name, value in parts.items())
 
 
-def detection_losses(truth: Tensor, said: dict) -> dict:
-    """Returns the parts of the loss by name, each a mean over the regions that are there.
+def detection_losses(truth: Tensor, outputs: dict) -> dict:
+    """Returns the terms of the loss by name, each a mean over the present regions.
 
-    `heat` is the cross-entropy of the heatmap with a Gaussian; `centre` and `side` are absolute
-    errors in parts of the true sides, so that a small region counts as much as a large one;
-    `overlap` is 1 - IoU; `score` is the cross-entropy of the score with the IoU that is reached, 0
-    for a region that is not there.
+    `heat` is the cross-entropy of the heatmap with a Gaussian. `centre` and `side` are absolute
+    errors relative to the true sides, so that small regions count as much as large ones. `overlap`
+    is 1 - IoU. `score` is the cross-entropy of the score with the IoU, which is 0 for an absent
+    region.
 
     Args:
-        truth: [B, 17, 4], NaN for a region that is not there.
-        said: the outputs of the network.
+        truth: [B, 17, 4] true boxes, NaN for absent regions.
+        outputs: the outputs of the network.
     """
     there = ops.cast(ops.logical_not(ops.isnan(truth[..., 0])), "float32")
     true = ops.where(ops.isnan(truth), 0.25 * ops.ones_like(truth), truth)
-    boxes = said[schema.REGION_BOXES]
+    boxes = outputs[schema.REGION_BOXES]
     total = ops.sum(there) + 1e-6
 
     def mean(values: Tensor) -> Tensor:
@@ -115,10 +116,10 @@ def detection_losses(truth: Tensor, said: dict) -> dict:
     off = ops.abs((boxes[..., :2] + boxes[..., 2:]) / 2 - centre) / sides
     log_off = ops.abs(ops.log(ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3) / sides))
     reached = _overlap(boxes, true)
-    score = ops.clip(said[schema.REGION_SCORES], 1e-4, 1 - 1e-4)
-    wanted = ops.stop_gradient(reached) * there
-    entropy = -wanted * ops.log(score) - (1 - wanted) * ops.log(1 - score)
-    logits = ops.transpose(said[HEATMAPS], (0, 2, 1))
+    score = ops.clip(outputs[schema.REGION_SCORES], 1e-4, 1 - 1e-4)
+    target = ops.stop_gradient(reached) * there
+    entropy = -target * ops.log(score) - (1 - target) * ops.log(1 - score)
+    logits = ops.transpose(outputs[HEATMAPS], (0, 2, 1))
     shares = _gaussians(centre, SIZE_PX // STRIDE)
     heat = ops.logsumexp(logits, axis=-1) - ops.sum(shares * logits, axis=-1)
     return {
@@ -131,16 +132,16 @@ def detection_losses(truth: Tensor, said: dict) -> dict:
 
 
 def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
-    """Returns intersections over unions [B, R] of boxes [B, R, 4], pair by pair."""
+    """Returns intersections over unions [B, R] of pairs of boxes [B, R, 4]."""
     low = ops.maximum(boxes[..., :2], others[..., :2])
     high = ops.minimum(boxes[..., 2:], others[..., 2:])
     shared = ops.prod(ops.relu(high - low), axis=-1)
-    areas = [ops.prod(ops.relu(one[..., 2:] - one[..., :2]), axis=-1) for one in (boxes, others)]
+    areas = [ops.prod(ops.relu(c[..., 2:] - c[..., :2]), axis=-1) for c in (boxes, others)]
     return shared / ops.maximum(areas[0] + areas[1] - shared, 1e-6)
 
 
 def _gaussians(centres: Tensor, side: int) -> Tensor:
-    """Returns [B, R, side * side], a sum of 1 each, about centres [B, R, 2] (y, x)."""
+    """Returns normalised Gaussians [B, R, side * side] about centres [B, R, 2] (y, x)."""
     line = (ops.arange(side, dtype="float32") + 0.5) / side
     y, x = (
         ops.exp(-0.5 * ops.square((line - centres[..., axis : axis + 1]) * side / _SPREAD))
@@ -158,18 +159,18 @@ def train_region_detector(
     seed: int,
     checkpoints: Path,
 ) -> keras.Model:
-    """Trains on phantoms, then on phantoms and annotated images by halves.
+    """Trains on phantoms, then on equal shares of phantoms and annotated images.
 
     Args:
-        phantoms: of `SIZE_PX`.
-        annotated: real images of the same size; None for phantoms alone.
-        steps: batches of `BATCH` on phantoms, and with annotated images.
-        seed: of the weights and of every sample.
-        checkpoints: folder for the weights after each stage; a stage that is there is not trained
-            again.
+        phantoms: phantoms with a side of `SIZE_PX`.
+        annotated: annotated radiographs of the same size; None trains on phantoms only.
+        steps: number of training steps with phantoms, and with both.
+        seed: seed of the initial weights and of the samples.
+        checkpoints: folder for the weights after each stage; a stage whose weights exist is not
+            trained again.
 
     Returns:
-        The network with the weights that were averaged over the last steps.
+        The network with weights averaged over the last steps.
     """
     keras.utils.set_random_seed(seed)
     network = build_region_detector()

@@ -1,14 +1,14 @@
-"""A small network that finds the 17 regions of ossification (Koitka et al. 2018).
+"""A small network that detects the 17 ossification regions of Koitka et al. 2018.
 
-The regions and what they are for are the paper's (doi 10.1371/journal.pone.0207496), which finds
-them with Faster R-CNN at full resolution. Ours is a structured head instead of anchors and
-suppression: every upright hand has each region once, so each has a heatmap of its own, whose
-softmax over the image says where it is (CenterNet, Zhou et al. 2019, arXiv 1904.07850, has a
-heatmap a class; the expected place under the softmax is the integral regression of Sun et al. 2018,
-arXiv 1711.08229, finer than the map's own cells). Features averaged under the same softmax say how
-large the box is and how well it will fit. At 100 px a fingertip's joint is 6 px wide: few cells of
-an anchor grid would hit it by half, and what is there just once needs no suppression.
-Built of convolutions and matrix products alone, so that LiteRT runs it with built-in operators.
+The regions and their purpose are the paper's (doi 10.1371/journal.pone.0207496), which detects them
+with Faster R-CNN at full resolution. This network has a structured head instead of anchors and
+non-maximum suppression. Every upright hand has each region once. Each region therefore has its own
+heatmap, whose softmax over the image gives its location (CenterNet, Zhou et al. 2019, arXiv
+1904.07850, has a heatmap for each class; the expected location under the softmax is the integral
+regression of Sun et al. 2018, arXiv 1711.08229, with a resolution below the cells of the map).
+Features averaged with the same softmax give the size of the box and its expected overlap. At 100 px
+the last joint of a finger is 6 px wide, so that few anchors of a grid would overlap it by half.
+The network consists of convolutions and matrix products, which LiteRT runs with built-in operators.
 """
 
 from typing import Any
@@ -23,18 +23,18 @@ from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 SIZE_PX = 128
 HEATMAPS = "region_heatmaps"
-"""Output of the network in training, [B, H * W, 17] logits over the places of a map of stride 4."""
+"""Output of the network in training, [B, H * W, 17] logits over the cells of a map of stride 4."""
 STRIDE = 4
 _STEM, _STAGES, _JOINED = 16, (24, 48, 80, 96), (64, 64, 48)
 MEAN_SIDES = (0.09, 0.11)
-"""Height and width of a usual region, in parts of the image: where training begins."""
+"""Height and width of a usual region as fractions of the image, the initial prediction."""
 
 
 def build_region_detector(size_px: int = SIZE_PX) -> keras.Model:
     """Builds the network.
 
     Args:
-        size_px: side of the images; a multiple of 32.
+        size_px: side of the images in pixels; a multiple of 32.
 
     Returns:
         A functional model from `image` [B, S, S, 1], 0 to 255, to a dict: `region_boxes`
@@ -60,20 +60,20 @@ def build_region_detector(size_px: int = SIZE_PX) -> keras.Model:
     logits = kl.Conv2D(count, 1, name="region_logits", **single)(x)
     logits = kl.Reshape((side * side, count), name=HEATMAPS, **single)(logits)
     flat = kl.Reshape((side * side, x.shape[-1]), name="flat_features", **single)(x)
-    centres, seen = ExpectedPlaces(side, name="region_places")([logits, flat])
-    seen = kl.Dense(48, "relu", name="region_dense", **single)(seen)
-    told = kl.EinsumDense(
+    centres, features = ExpectedPlaces(side, name="region_places")([logits, flat])
+    features = kl.Dense(48, "relu", name="region_dense", **single)(features)
+    predictions = kl.EinsumDense(
         "brc,rcd->brd", (count, 3), bias_axes="rd", name="region_sizes", **single
-    )(seen)
-    boxes, scores = SizedBoxes(name="sized_boxes")([centres, told])
+    )(features)
+    boxes, scores = SizedBoxes(name="sized_boxes")([centres, predictions])
     outputs = {schema.REGION_BOXES: boxes, schema.REGION_SCORES: scores, HEATMAPS: logits}
     return keras.Model(image, outputs, name=schema.REGION_DETECTOR)
 
 
 def build_served_detector(trained: keras.Model) -> keras.Model:
-    """Returns the network without the heatmaps that only training needs; weights are shared."""
-    wanted = (schema.REGION_BOXES, schema.REGION_SCORES)
-    outputs = {name: trained.output[name] for name in wanted}
+    """Returns the network without the heatmaps, which only training needs; weights are shared."""
+    names = (schema.REGION_BOXES, schema.REGION_SCORES)
+    outputs = {name: trained.output[name] for name in names}
     return keras.Model(trained.input, outputs, name=schema.REGION_DETECTOR)
 
 
@@ -93,10 +93,10 @@ def _convolve(x: Tensor, name: str, filters: int, stride: int = 1) -> Tensor:
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class ExpectedPlaces(kl.Layer):
-    """Where each heatmap's softmax lies on the mean, and the mean of features under it.
+    """Computes the expected location under each heatmap's softmax, and the expected features.
 
     Args:
-        side: of the square map that was flattened.
+        side: side of the square map, which was flattened.
     """
 
     def __init__(self, side: Any, **kwargs: Any) -> None:
@@ -122,21 +122,24 @@ class ExpectedPlaces(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class SizedBoxes(kl.Layer):
-    """Boxes within the image from centres and what the network says of their sizes."""
+    """Computes boxes within the image from centres and predicted sizes."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
     def call(self, inputs: Tensors) -> Tensors:
-        """Maps centres [B, R, 2] and [B, R, 3] to boxes [B, R, 4] and scores [B, R].
+        """Maps centres [B, R, 2] and predictions [B, R, 3] to boxes [B, R, 4] and scores [B, R].
 
-        Of the three, the first two are logarithms of height and width over `MEAN_SIDES`.
+        The predictions are the logarithms of height and width relative to `MEAN_SIDES`, and the
+        logit of the score.
         """
-        centres, told = inputs
-        sides = ops.exp(ops.clip(told[..., :2], -3.0, 2.0)) * ops.convert_to_tensor(MEAN_SIDES)
+        centres, predictions = inputs
+        sides = ops.exp(ops.clip(predictions[..., :2], -3.0, 2.0)) * ops.convert_to_tensor(
+            MEAN_SIDES
+        )
         boxes = ops.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
-        return ops.clip(boxes, 0.0, 1.0), ops.sigmoid(told[..., 2])
+        return ops.clip(boxes, 0.0, 1.0), ops.sigmoid(predictions[..., 2])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, regions, _ = input_shape[0]

@@ -1,4 +1,4 @@
-"""The network that finds the regions of ossification as a LiteRT file."""
+"""Exports the region detector as a LiteRT file."""
 
 import dataclasses
 from pathlib import Path
@@ -22,14 +22,15 @@ def publish_region_detector(
     """Exports the network as the next version of `region_detector`.
 
     Args:
-        network: made by `build_region_detector` and trained.
-        figures: by what they were measured on.
-        facts: what the metadata says of `data` and `training`.
-        images: [N, S, S, 1] float32, 0 to 255, on which the file must agree with the network.
-        exports_dir: the version goes to `<exports_dir>/region_detector/<version>/`.
+        network: the trained model, built by `build_region_detector`.
+        figures: accuracy by name of the test data.
+        facts: metadata entries `data` and `training`.
+        images: [N, S, S, 1] float32, 0 to 255, on which the file is compared with the network.
+        exports_dir: folder of all exports; the files are written to
+            `<exports_dir>/region_detector/<version>/`.
 
     Raises:
-        ParityError: it does not agree; nothing is published.
+        ParityError: the file's outputs differ from the network's; nothing is published.
     """
     size_px = network.input_shape[1]
     metadata = {
@@ -37,9 +38,9 @@ def publish_region_detector(
         "regions": schema.REGIONS,
         "outputs": {
             schema.REGION_BOXES: "[1, 17, 4] ymin, xmin, ymax, xmax, fractions of the image",
-            schema.REGION_SCORES: "[1, 17] how well each box is likely to fit, 0 to 1",
+            schema.REGION_SCORES: "[1, 17] predicted overlap (IoU) of each box, 0 to 1",
         },
-        "figures": {name: dataclasses.asdict(found) for name, found in figures.items()},
+        "figures": {name: dataclasses.asdict(accuracy) for name, accuracy in figures.items()},
         **facts,
     }
     return publish_image_network(

@@ -1,4 +1,4 @@
-"""From phantoms and annotated radiographs to an exported region detector with its figures."""
+"""Trains, measures and exports the region detector from phantoms and annotated radiographs."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bone_age_tf.runs import DataOptions
 from bone_age_tf.training.precision import set_precision
 
 PHANTOMS = ("hand_phantom/large", "hand_phantom/only_bones")
-"""Films as different as real ones, and hands of every size at every age."""
+"""Datasets of phantoms with varied radiographs, and with hands of any size at any age."""
 STEPS = (4500, 1500)
 _PARITY_IMAGES = 64
 
@@ -36,46 +36,46 @@ def train_and_publish(
     """Trains, measures and exports the region detector.
 
     Args:
-        dataset: of annotated radiographs, or of phantoms; None for phantoms alone.
+        dataset: dataset of annotated radiographs, or of phantoms.
         boxes: folder with a Pascal VOC file for each annotated radiograph; None for phantoms.
-        data: where the dataset comes from.
+        data: location of the dataset.
         workdir: folder of the training.
-        exports_dir: where the export goes.
-        seed: of every random choice.
+        exports_dir: folder of all exports.
+        seed: seed of every random choice.
         precision: one of `schema.PRECISIONS`.
 
     Returns:
         The export's folder.
 
     Raises:
-        ConfigError: the dataset and the boxes do not go together.
+        ConfigError: boxes are given for phantoms or missing for radiographs.
         AnnotationError: an annotation cannot be used.
     """
     dataset = dataset or PHANTOMS[0]
     generated = dataset.partition("/")[0] in GENERATED
     if generated == (boxes is not None):
         raise ConfigError(
-            "--boxes=FOLDER goes with a --dataset of radiographs, such as rsna_bone_age: a Pascal "
-            "VOC file IMAGE_ID.xml for each annotated image. Phantoms bring their own boxes"
+            "--boxes=FOLDER is needed with a --dataset of radiographs, such as rsna_bone_age: a "
+            "Pascal VOC file IMAGE_ID.xml for each annotated image. Phantoms have their own boxes"
         )
     require_writable_folder(exports_dir)
     trained_on = [dataset] if generated and "/" in dataset else list(PHANTOMS)
     builders = [prepare_dataset(name, data.data_dir, None) for name in trained_on]
-    phantoms = joined([region_boxes.read_phantoms(one, "train", SIZE_PX) for one in builders])
+    phantoms = joined([region_boxes.read_phantoms(b, "train", SIZE_PX) for b in builders])
     annotated, tested = None, {}
     if not generated:
         assert boxes is not None
         builder = prepare_dataset(dataset, data.data_dir, data.manual_dir, data.skip_bad_rows)
-        found = region_boxes.read_annotated(builder, boxes, SIZE_PX)
-        out = region_boxes.held_out(found.image_id)
-        mask = np.array([name in out for name in found.image_id])
-        annotated, tested[builder.info.full_name] = found.chosen(~mask), found.chosen(mask)
-    for one in builders:
-        tested[one.info.full_name] = region_boxes.read_phantoms(one, "test", SIZE_PX)
+        images = region_boxes.read_annotated(builder, boxes, SIZE_PX)
+        holdout_ids = region_boxes.held_out(images.image_id)
+        mask = np.array([name in holdout_ids for name in images.image_id])
+        annotated, tested[builder.info.full_name] = images.chosen(~mask), images.chosen(mask)
+    for builder in builders:
+        tested[builder.info.full_name] = region_boxes.read_phantoms(builder, "test", SIZE_PX)
     set_precision(precision)
     print(
         f"region_detector on {len(phantoms)} phantoms and "
-        f"{0 if annotated is None else len(annotated)} annotated images; its folder: {workdir}"
+        f"{0 if annotated is None else len(annotated)} annotated images; folder: {workdir}"
     )
     network = train_region_detector(phantoms, annotated, STEPS, seed, workdir)
     figures = {name: measure_region_detector(network, hands) for name, hands in tested.items()}
@@ -89,15 +89,15 @@ def train_and_publish(
         },
         "training": {"seed": seed, "steps": STEPS},
     }
-    images = as_inputs(next(iter(tested.values())).images[:_PARITY_IMAGES])
-    folder = publish_region_detector(network, figures, facts, images, exports_dir)
+    parity_images = as_inputs(next(iter(tested.values())).images[:_PARITY_IMAGES])
+    folder = publish_region_detector(network, figures, facts, parity_images, exports_dir)
     print(figures_text(figures))
     print(f"export: {folder}")
     return folder
 
 
 def joined(parts: list[RegionImages]) -> RegionImages:
-    """Returns several sets of images as one."""
+    """Concatenates sets of images."""
     ids = [name for part in parts for name in part.image_id]
     return RegionImages(
         ids,
@@ -107,12 +107,12 @@ def joined(parts: list[RegionImages]) -> RegionImages:
 
 
 def figures_text(figures: dict[str, DetectionFigures]) -> str:
-    """Returns what was measured as a table for a terminal."""
+    """Formats the accuracy as a table for the terminal."""
     groups = schema.REGION_GROUPS
     head = f"{'n':>6}{'mAP@.5':>8}" + "".join(f"{name:>8}" for name in groups)
     lines = [f"{'held out':32}{head}   mean centre error, % of the width"]
-    for name, found in figures.items():
-        cells = "".join(f"{found.by_group[group]:8.3f}" for group in groups)
-        error = 100 * found.centre_error
-        lines.append(f"{name:32}{found.images:6}{found.map_50:8.3f}{cells}   {error:.1f}")
+    for name, accuracy in figures.items():
+        cells = "".join(f"{accuracy.by_group[group]:8.3f}" for group in groups)
+        error = 100 * accuracy.centre_error
+        lines.append(f"{name:32}{accuracy.images:6}{accuracy.map_50:8.3f}{cells}   {error:.1f}")
     return "\n".join(lines)

@@ -75,7 +75,7 @@ several. Its first line names the columns:
             examples = [(row, key) for row, key in good if row.split == split]
             if examples:
                 splits[split] = examples
-                self._say(f"{split}: {len(examples):,} images")
+                self._add_note(f"{split}: {len(examples):,} images")
         return self._generators(splits, store, len(problems))
 
     def _find_table(self, root: Path) -> Path:
@@ -105,4 +105,6 @@ several. Its first line names the columns:
             for path in root.rglob("*")
         )
         if unused:
-            self._say(f"{unused:,} images in the folder have no row in the table and are unused")
+            self._add_note(
+                f"{unused:,} images in the folder have no row in the table and are unused"
+            )

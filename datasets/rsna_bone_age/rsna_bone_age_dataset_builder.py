@@ -99,14 +99,14 @@ Kaggle has the training images and table, and the test images without their ages
             table, files.columns, images.sources.get, images.place, images.similar
         )
         if images.repeated:
-            self._say(
+            self._add_note(
                 f"{files.split}: {images.repeated:,} images of {images.place} are there more than "
                 "once; the first of each is used"
             )
         named = {row.image_id for row in good} | {problem.image for problem in bad}
         unused = len(images.sources.keys() - named)
         if unused:
-            self._say(
+            self._add_note(
                 f"{files.split}: {unused:,} images of {images.place} have no row in {table.name} "
                 "and are unused"
             )
@@ -131,7 +131,7 @@ Kaggle has the training images and table, and the test images without their ages
             raise MissingFilesError(
                 f"train: {text} in {folder.root}\n\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
-        self._say(f"{files.split}: left out: {text} in the manual directory")
+        self._add_note(f"{files.split}: left out: {text} in the manual directory")
 
     def _note_counts(self, files: layout.SplitFiles, good: int, bad: int) -> None:
         text = f"{files.split}: {good:,} of {files.published:,} published images"
@@ -139,4 +139,4 @@ Kaggle has the training images and table, and the test images without their ages
             text += ": a partial copy"
         elif good > files.published:
             text += ": more than were published"
-        self._say(text + (f" ({bad:,} rows cannot be used)" if bad else ""))
+        self._add_note(text + (f" ({bad:,} rows cannot be used)" if bad else ""))
