@@ -267,7 +267,7 @@ def measure_server(rounds: int, requests: int, clients: int) -> None:
                     "bytes, the SavedModel": lambda: _ignore(
                         from_bytes(image_bytes=tf.constant(films[:1]), sex=sex)
                     ),
-                    "bytes over gRPC": lambda: _ignore(server.ask(films[0], [0])),
+                    "bytes over gRPC": lambda: _ignore(server.predict(films[0], [0])),
                 },
                 rounds,
             )
@@ -289,7 +289,7 @@ def measure_load(server, films: list[bytes], requests: int, clients: int) -> Non
     def ask(place: int) -> tuple[str, bool]:
         is_broken = place % 10 == 0
         data = broken[place // 10 % 4] if is_broken else films[place % len(films)]
-        answer = server.ask(data, [place % 2])
+        answer = server.predict(data, [place % 2])
         status = answer[reasons.STATUS][0].decode()
         return status, is_broken
 

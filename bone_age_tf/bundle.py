@@ -204,20 +204,22 @@ class Bundle:
             )
         return path
 
-    def variant(self, wanted: str | None = None) -> str:
+    def variant(self, name: str | None = None) -> str:
         """Returns the variant to load: the named variant, or by default the most exact one.
 
         Raises:
             ModelError: there is no such variant.
         """
-        if wanted is None:
-            return next((one for one in MOST_EXACT_FIRST if one in self.files), "float32")
-        if wanted not in self.files:
+        if name is None:
+            return next(
+                (variant for variant in MOST_EXACT_FIRST if variant in self.files), "float32"
+            )
+        if name not in self.files:
             raise ModelError(
-                f"{self.folder / schema.METADATA_FILE}: no variant {wanted!r}; "
+                f"{self.folder / schema.METADATA_FILE}: no variant {name!r}; "
                 f"it has: {', '.join(sorted(self.files))}"
             )
-        return wanted
+        return name
 
     def predictor(
         self, variant: str | None = None, calibration: SiteCalibration | None = None

@@ -41,9 +41,9 @@ def search_path(exports_dir: str | Path | None) -> list[Path]:
 @functools.cache
 def packaged_exports() -> Path:
     """Returns the folder of the package's exports."""
-    found = importlib.util.find_spec(_PACKAGED)
-    if found is not None and found.submodule_search_locations:
-        return Path(next(iter(found.submodule_search_locations)))
+    spec = importlib.util.find_spec(_PACKAGED)
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
     return Path(__file__).parents[1] / DEFAULT_EXPORTS_DIR  # in a clone that is not installed
 
 
@@ -64,12 +64,12 @@ def exported_versions(exports_dir: str | Path) -> dict[str, list[Path]]:
 
 def list_exports(exports_dir: str | Path | None = None) -> dict[str, list[int]]:
     """Returns the versions of each exported model by name, the highest last."""
-    found: dict[str, set[int]] = {}
+    versions: dict[str, set[int]] = {}
     for place in search_path(exports_dir):
         for name, folders in exported_versions(place).items():
             if name not in schema.CHECKERS:
-                found.setdefault(name, set()).update(int(folder.name) for folder in folders)
-    return {name: sorted(numbers) for name, numbers in found.items()}
+                versions.setdefault(name, set()).update(int(folder.name) for folder in folders)
+    return {name: sorted(numbers) for name, numbers in versions.items()}
 
 
 def default_model(exports_dir: str | Path | None = None) -> str:

@@ -10,7 +10,7 @@ from bone_age_tf.errors import InputError
 from bone_age_tf.images import decoding, reading
 
 ARRAY = "array"
-"""Source of a radiograph that was given as an array."""
+"""Value of `source` for a radiograph that was given as an array."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,10 +59,10 @@ class Radiograph:
         Args:
             source: a path, or the file's bytes.
             sex: female, male, f, m or a code of `schema`; None where unknown.
-            name: what to call it in results; the path by default.
+            name: name of the radiograph in results; the path by default.
 
         Raises:
-            RadiographError: the file is missing, damaged, too large, or no PNG or JPEG.
+            RadiographError: the file is missing, damaged, too large, or not PNG or JPEG.
             InputError: the sex is unknown.
         """
         label = name or (ARRAY if isinstance(source, bytes) else str(source))
@@ -78,8 +78,8 @@ class Radiograph:
             array: [H, W], [H, W, 1], or colour [H, W, 3] in the order red, green, blue. uint8 and
                 floating point: 0 to 255. Other integers are scaled by their own range, as files
                 of 16 bits are.
-            sex: as of `open`.
-            name: what to call it in results.
+            sex: see `open`.
+            name: name of the radiograph in results.
 
         Raises:
             InputError: the array has another shape or type, values outside the range or values that

@@ -27,9 +27,9 @@ from bone_age_tf.radiograph import ARRAY, Radiograph, sex_name
 from bone_age_tf.reasons import TEXTS, Reason
 
 _MOST_NETWORKS = 4
-"""Copies of the network in memory, each of up to 240 MB, so as many radiographs at a time."""
+"""Maximum number of copies of the network (each up to 240 MB), and of simultaneous radiographs."""
 _AHEAD = 4
-"""Cases of each copy that may wait for those before them."""
+"""Number of results for each copy that may be waiting for earlier results."""
 
 Source = str | Path | bytes | np.ndarray | Radiograph | Case
 _Item = TypeVar("_Item", bound=Source)
@@ -44,9 +44,9 @@ class Prepared:
         sex: female, male or None.
         image: [size_px, size_px] float32, 0 to 255, as the network takes it; None where the
             radiograph cannot be read.
-        status: as of `Result`.
-        reasons: as of `Result`.
-        corrections: as of `Result`.
+        status: see `Result`.
+        reasons: see `Result`.
+        corrections: see `Result`.
     """
 
     source: str
@@ -141,15 +141,15 @@ class Reader:
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for source in sources:
-                    wanted = sex if getattr(source, "sex", None) is None else None
-                    waiting.append((source, pool.submit(self.read, source, wanted)))
+                    chosen_sex = sex if getattr(source, "sex", None) is None else None
+                    waiting.append((source, pool.submit(self.read, source, chosen_sex)))
                     if len(waiting) > _AHEAD * workers:
                         first, result = waiting.popleft()
                         yield first, result.result()
                 while waiting:
                     first, result = waiting.popleft()
                     yield first, result.result()
-            finally:  # after an interruption, nothing that has not begun is waited for
+            finally:  # after an interruption, work that has not begun is cancelled
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def read_table(
@@ -176,25 +176,27 @@ class Reader:
 
     def prepare(self, source: Source, sex: str | int | None = None) -> Prepared:
         """Opens, checks, corrects and resizes a radiograph; see `read`."""
-        wanted = sex_name(sex)
+        chosen_sex = sex_name(sex)
         if isinstance(source, Case):
-            wanted = sex_name(source.sex) if wanted is None else wanted
+            chosen_sex = sex_name(source.sex) if chosen_sex is None else chosen_sex
             if source.problem is not None:
-                return Prepared(source.image, wanted, None, FAILED, (source.problem,))
+                return Prepared(source.image, chosen_sex, None, FAILED, (source.problem,))
         try:
             radiograph = _opened(source)
         except RadiographError as error:
-            return Prepared(_name_of(source), wanted, None, FAILED, (error.reason,))
-        wanted = radiograph.sex if wanted is None else wanted
+            return Prepared(_name_of(source), chosen_sex, None, FAILED, (error.reason,))
+        chosen_sex = radiograph.sex if chosen_sex is None else chosen_sex
         pixels, corrections = radiograph.pixels, radiograph.corrections
         if self.quality_checker is not None:
             checked = self.quality_checker.check(pixels)
             if checked.image is None:
                 image = self._template.fit_image(pixels)
-                return Prepared(radiograph.source, wanted, image, REJECTED, (checked.rejection,))
+                return Prepared(
+                    radiograph.source, chosen_sex, image, REJECTED, (checked.rejection,)
+                )
             pixels, corrections = checked.image, corrections + checked.corrections
         image = self._template.fit_image(pixels)
-        return Prepared(radiograph.source, wanted, image, OK, (), corrections)
+        return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections)
 
     def predict(self, prepared: Prepared, network: Predictor | None = None) -> Result:
         """Predicts the bone age in a prepared radiograph.
@@ -204,26 +206,26 @@ class Reader:
             network: used instead of one of the reader's own.
         """
         if network is None:
-            with self._network() as own:
-                return self.predict(prepared, own)
-        found = {}
+            with self._network() as borrowed:
+                return self.predict(prepared, borrowed)
+        by_sex = {}
         status, reasons = prepared.status, prepared.reasons
         if status == OK and prepared.image is not None:
             sexes = schema.SEX_NAMES if prepared.sex is None else (prepared.sex,)
             try:
                 for sex in sexes:
                     code = schema.SEX_NAMES.index(sex)
-                    found[sex] = network.predict(prepared.image, code)
+                    by_sex[sex] = network.predict(prepared.image, code)
             except PredictionError as error:
-                found, status, reasons = {}, FAILED, (str(error),)
-        distances = [prediction.unfamiliarity or 0.0 for prediction in found.values()]
+                by_sex, status, reasons = {}, FAILED, (str(error),)
+        distances = [prediction.unfamiliarity or 0.0 for prediction in by_sex.values()]
         if self.rejects_unfamiliar and max(distances, default=0.0) > 1:
             text = f"{TEXTS[Reason.UNFAMILIAR]} (distance {max(distances):.2f}, limit 1.00)"
-            found, status, reasons = {}, REJECTED, (text,)
+            by_sex, status, reasons = {}, REJECTED, (text,)
         return Result(
             prepared.source,
             prepared.sex,
-            found,
+            by_sex,
             status,
             reasons,
             prepared.corrections,
@@ -233,7 +235,7 @@ class Reader:
 
     @contextlib.contextmanager
     def _network(self) -> Iterator[Predictor]:
-        """Lends a copy of the network that no other thread uses; waits for one if need be."""
+        """Lends a copy of the network that no other thread uses, waiting for one if necessary."""
         try:
             network = self._networks.get_nowait()
         except queue.Empty:

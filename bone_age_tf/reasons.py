@@ -1,6 +1,6 @@
 """Reason codes, messages and limits for corrected, rejected and unreadable radiographs.
 
-The one table of them, for the reader here, the SavedModel and the page. Standard library only.
+The local reader, the SavedModel and the web page use this table. Standard library only.
 """
 
 import enum
@@ -38,7 +38,7 @@ radiographs are left unchanged. Chosen by the rates of wrong and missed correcti
 radiographs (`benchmarks/corrections.py`): rotations are rarely confused, mirrorings often are."""
 BRIGHT: Final = 128
 PAINTED_PERCENT: Final = 20
-"""Minimum grey value, and minimum percentage of the pixels, of a background that may have been
+"""Minimum grey level, and minimum percentage of the pixels, of a background that may have been
 painted."""
 RIM_PX: Final = 3
 """Width of a hand's rim, in pixels of an image sampled to `LEVELS_SIDE_PX`."""
@@ -117,7 +117,7 @@ OF_KINDS: Final = {
 
 
 def correction_text(corrections: Sequence[str]) -> str:
-    """Returns the text for corrections, nothing where there are none."""
+    """Returns the text of corrections, empty if there are none."""
     if not corrections:
         return ""
     return f"{TEXTS[Reason.CORRECTED]} {SEPARATOR.join(corrections)}"

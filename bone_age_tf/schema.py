@@ -1,6 +1,6 @@
-"""Names, codes, units and ranges that every part of the project shares.
+"""Names, codes, units and ranges that all parts of the project share.
 
-Standard library only, so that anything may import it, a builder or a small server alike.
+Standard library only, so that every part can import it, including the dataset builders.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ CHRONOLOGICAL_AGE_MONTHS: Final = "chronological_age_months"
 FEATURES: Final = (IMAGE, IMAGE_ID, SEX, AGE_MONTHS, CHRONOLOGICAL_AGE_MONTHS)
 """Features of every prepared dataset: `image` [H, W, 1] uint8; `image_id` text, unique in a split;
 `sex` a class label named by `SEX_NAMES`; `age_months` float32, the bone age; and
-`chronological_age_months` float32, NaN where unknown. A builder may add features."""
+`chronological_age_months` float32, NaN if unknown. A builder may add features."""
 
 FEMALE: Final = 0
 MALE: Final = 1
@@ -32,19 +32,22 @@ OUTPUTS: Final = (AGE_MONTHS, DISTRIBUTION, INTERVAL_90)
 Exports stretch the interval until it covers 90 % of held-out cases, and give a regression one."""
 
 MAP: Final = "map"
-"""Output of exports, [B, H, W], 0 to 1: how much each place of the image decides the age, see
-`models.removal`. Enlarge it to the image; the first row is its upper edge."""
+"""Output of exports, [B, H, W], 0 to 1: influence of each place of the image on the age, see
+`models.removal`. To draw it, enlarge it to the size of the image; the first row is the upper edge.
+"""
 
 OVERLAY: Final = "overlay_bytes"
-"""Output of a SavedModel, [B] text: that map over the image as a PNG file. TensorFlow Serving sends
-what ends in `_bytes` as base64 over REST, and breaks on other texts that are not UTF-8."""
+"""Output of a SavedModel, [B] string: the map over the image as a PNG file. TensorFlow Serving
+encodes outputs whose names end in `_bytes` as base64 over REST, and fails on other texts that are
+not UTF-8."""
 
 UNFAMILIARITY: Final = "unfamiliarity"
-"""Output of exports, [B, 1]: how far an image's features lie from those of the training images, as
-a share of what is still familiar. Above 1 the age should not be trusted."""
+"""Output of exports, [B, 1]: distance of an image's features from those of the training images, as
+a fraction of the limit. Above 1 the image is outside the training distribution, and the predicted
+age should not be used."""
 
 ATTENTIONS: Final = ("attention_1", "attention_2", "attention_3")
-"""Outputs of `attention_vgg`, [B, H, W] each with a sum of 1: where it looks, by depth."""
+"""Outputs of `attention_vgg`, the attention at three depths, each [B, H, W] with a sum of 1."""
 
 RELATION_MAP: Final = "relation_map"
 PART_BOXES: Final = "part_boxes"
@@ -66,22 +69,22 @@ PART_OUTPUTS: Final = (
     GLOBAL_DISTRIBUTION,
     PART_RANKING,
 )
-"""Outputs of `prsnet`: `relation_map` [B, H, W], how much each place tells the others, a sum of 1;
-of each kind of part its box `part_boxes` [B, K, 4] (ymin, xmin, ymax, xmax, fractions of the
-image), `part_scores` [B, K], whether it was selected, `part_kept` [B, K], and what it alone says,
-`part_ages_months` [B, K] and
-`part_distributions` [B, K, bins]; the whole image's `global_age_months` [B, 1] and
-`global_distribution` [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], scores and what
-the parts say together. A regression head has no distributions, and `part_ranking` the ages."""
+"""Outputs of `prsnet`: `relation_map` [B, H, W], contribution of each place to the others, with a
+sum of 1; for each part type its box `part_boxes` [B, K, 4] (ymin, xmin, ymax, xmax, fractions of
+the image), `part_scores` [B, K], whether it was selected, `part_kept` [B, K], and the predictions
+from the part alone, `part_ages_months` [B, K] and `part_distributions` [B, K, bins]; the
+predictions from the whole image alone, `global_age_months` [B, 1] and `global_distribution`
+[B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], the scores and the distributions of the
+parts. A regression head has no distributions, and its `part_ranking` contains the ages."""
 
 FILM_CHECK: Final = "film_check"
-"""The network that looks at films; it stands beside the models in the exports."""
+"""Name of the exported network for the quality check, in a folder beside the models."""
 
 FILM_KIND: Final = "film_kind"
 FILM_POSE: Final = "film_pose"
 FILM_INVERTED: Final = "film_inverted"
 FILM_KINDS: Final = ("hand", "cut", "two", "other")
-"""What a film shows: one whole hand, a part of one, two hands, something else."""
+"""Kinds of images: one whole hand, a part of a hand, two hands, something else."""
 
 FILM_POSES: Final = (
     "upright",
@@ -93,14 +96,14 @@ FILM_POSES: Final = (
     "mirrored and upside down",
     "mirrored and turned right",
 )
-"""How a left hand lies: pose p is the upright hand, mirrored from 4 on, then turned by p modulo 4
-quarters against the clock."""
+"""Poses of a left hand: pose p is the upright hand, mirrored for p of at least 4, then rotated
+counterclockwise by p modulo 4 quarter turns."""
 
 REGION_DETECTOR: Final = "region_detector"
-"""The network that finds the regions of ossification, beside the models in the exports too."""
+"""Name of the exported network that detects ossification regions, in a folder beside the models."""
 
 CHECKERS: Final = (FILM_CHECK, REGION_DETECTOR)
-"""Networks among the exports that do not read an age."""
+"""Exported networks that do not predict an age."""
 
 REGION_BOXES: Final = "region_boxes"
 REGION_SCORES: Final = "region_scores"
@@ -108,22 +111,22 @@ REGIONS: Final = (
     "DIP2", "DIP3", "DIP4", "DIP5", "PIP1", "PIP2", "PIP3", "PIP4", "PIP5", "MCP1", "MCP2", "MCP3",
     "MCP4", "MCP5", "radius", "ulna", "wrist",
 )  # fmt: skip
-"""Regions that ossification is read from (Koitka et al. 2018), those of `hand_phantom` in its
-order; PIP1 is the thumb's interphalangeal joint. The detector answers with `region_boxes`
-[B, 17, 4], ymin, xmin, ymax, xmax as fractions of the image, and `region_scores` [B, 17], how well
-each box is likely to fit, 0 to 1."""
+"""Ossification regions (Koitka et al. 2018), in the order of `hand_phantom`; PIP1 is the thumb's
+interphalangeal joint. The detector's outputs are `region_boxes` [B, 17, 4], ymin, xmin, ymax, xmax
+as fractions of the image, and `region_scores` [B, 17], the predicted overlap (IoU) of each box, 0
+to 1."""
 
 REGION_GROUPS: Final = ("wrist", "radius", "ulna", "MCP", "PIP", "DIP")
-"""The regions by joint, as people speak of them."""
+"""Groups of regions, by joint."""
 
 METADATA_FILE: Final = "metadata.json"
 KERAS_FILE: Final = "model.keras"
-"""Files of an export: the contract with those who use it, and the network as it was trained."""
+"""Files of an export: its metadata, and the network as it was trained."""
 
 SERVING_SIGNATURE: Final = "serving_default"
 TENSORS_SIGNATURE: Final = "tensors"
 EXPLAIN_SIGNATURE: Final = "explain"
-"""Signatures of a SavedModel; LiteRT files have the first. See `export.saved_model`."""
+"""Signatures of a SavedModel; LiteRT files have only the first. See `export.saved_model`."""
 
 IMAGE_BYTES: Final = "image_bytes"
 """Input of a SavedModel, [B] encoded PNG or JPEG files."""
@@ -146,8 +149,8 @@ PRECISIONS: Final = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 """Number formats of training."""
 
 RESIZE_MODES: Final = ("pad", "stretch")
-"""How an image becomes a square. `pad` keeps the aspect ratio and centres the image on black;
-`stretch` ignores the aspect ratio, for images that others have already stretched to squares."""
+"""Conversion of images to squares. `pad` keeps the aspect ratio and centres the image on black;
+`stretch` ignores the aspect ratio, for images that are already stretched to squares."""
 
 SIDES: Final = ("left", "right")
 
@@ -162,7 +165,7 @@ def parse_sex(text: str) -> int:
     """Returns the code of a sex written as female, f, male or m, in any case.
 
     Raises:
-        ValueError: the text is something else; the message names it and what is accepted.
+        ValueError: the text is something else; the message names the text and the accepted values.
     """
     code = _SEX_WORDS.get(text.strip().lower())
     if code is None:
@@ -174,7 +177,7 @@ def parse_age_months(text: str | float) -> float:
     """Returns a bone age in months.
 
     Raises:
-        ValueError: not a number, or outside the possible range; the message says which.
+        ValueError: the text is not a number, or outside the possible range; the message names it.
     """
     try:
         age = float(text)

@@ -1,4 +1,4 @@
-"""Training from Python: configs, models and runs. Imports TensorFlow when a function is called."""
+"""Training from Python: configs, models and runs. TensorFlow is imported in function calls."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ def get_config(model: str, dataset: str = "hand_phantom", **overrides: Any) -> "
 
     Args:
         model: one of `list_models()`.
-        dataset: one of `schema.DATASETS`; settings suit the dataset.
-        **overrides: other values for settings; in names of groups, two underscores stand for the
-            dot, as in `augmentation__policy="films"`.
+        dataset: one of `schema.DATASETS`, for which the settings are chosen.
+        **overrides: values of settings; two underscores in a name stand for the dot, as in
+            `augmentation__policy="films"`.
 
     Raises:
         ConfigError: the model, the dataset or a setting is unknown, or a value cannot be used.
@@ -37,15 +37,15 @@ def build_model(model: str, dataset: str = "hand_phantom", **overrides: Any) -> 
 
     Args:
         model: one of `list_models()`.
-        dataset: as of `get_config`.
-        **overrides: as of `get_config`.
+        dataset: see `get_config`.
+        **overrides: see `get_config`.
 
     Returns:
         A functional model with the inputs `image` [B, H, W, 1] float32, 0 to 255, and `sex` [B, 1]
         (0 female, 1 male) and the outputs that `schema.OUTPUTS` describes.
 
     Raises:
-        ConfigError: as of `get_config`.
+        ConfigError: see `get_config`.
     """
     with named_extras("build_model"):
         from bone_age_tf.models.build import build_model as build
@@ -68,22 +68,22 @@ def train(
 
     Args:
         config: from `get_config`.
-        workdir: the run's folder; None for a new one under `runs`.
+        workdir: the run's folder; None for a new folder under `runs`.
         dataset: dataset or dataset/config, such as hand_phantom/tiny; None for the config's.
-        data_dir: where prepared datasets are kept.
-        manual_dir: your own files for the dataset.
-        skip_bad_rows: whether unusable rows are left out instead of being an error.
-        exports_dir: where `Run.export` writes.
+        data_dir: folder of prepared datasets.
+        manual_dir: folder of your files for the dataset.
+        skip_bad_rows: whether rows that cannot be used are skipped instead of raising an error.
+        exports_dir: folder to which `Run.export` writes.
         precision: one of `schema.PRECISIONS`.
-        seed: of every random choice.
+        seed: seed of every random choice.
 
     Returns:
         The run; `evaluate()`, `export()` and `explain()` continue from there.
 
     Raises:
-        ConfigError: the folder holds another run, or the data cannot be had.
+        ConfigError: the folder contains another run, or the data are not available.
         DataError: the dataset cannot be used.
-        TrainingDivergedError: the loss is no longer finite.
+        TrainingDivergedError: the loss is not finite.
     """
     with named_extras("train"):
         from bone_age_tf.runs import DataOptions, begin_run

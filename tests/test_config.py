@@ -106,7 +106,7 @@ def test_unknown_names_list_the_known_and_the_nearest():
     ],
 )
 def test_stages_must_end_with_the_full_size(scales, ends):
-    with pytest.raises(ConfigError, match="ascending from above 0 to 1"):
+    with pytest.raises(ConfigError, match="ascending values, above 0 and up to 1"):
         load(("stage_scales", scales), ("stage_ends", ends))
 
 

@@ -77,6 +77,6 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         ages = pipeline.read_table(builder, pipeline.Part(split)).age_months
         if warning := years_warning(ages):
             print(f"{split}: {warning}")
-    print(f"suspects: {dict(collections.Counter(one.kind for one in suspects)) or 'none'}")
+    print(f"suspects: {dict(collections.Counter(suspect.kind for suspect in suspects)) or 'none'}")
     print(f"report: {folder / PAGE_FILE}\nsuspects: {folder / SUSPECTS_FILE}")
     return EXIT_OK

@@ -110,7 +110,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
 
 
 def _refuse_flags_of_the_export(values: flags.FlagValues) -> None:
-    """Rejects flags that the server decides itself."""
+    """Raises an error for flags whose values the server determines."""
     for name in ("model", "exports_dir", "variant", "calibration", "quality_check"):
         if values[name].present:
             raise ConfigError(
@@ -133,11 +133,11 @@ def read_and_report(
     Args:
         cases: all cases.
         read: yields cases with their results, in order.
-        model: what reads them.
-        options: other options that change results.
+        model: name of the model.
+        options: other options that affect the results.
         output: the table.
-        resume: whether to continue with the results of the same command that was interrupted.
-        lines: more lines of the summary.
+        resume: whether to continue an interrupted run of the same command.
+        lines: further lines of the summary.
 
     Returns:
         The exit code.
@@ -168,7 +168,7 @@ def _print_summary(table: "ResultTable", lines: Sequence[str], output: Path) -> 
     from bone_age_tf.files import is_standard_output
 
     text = [describe(table), *lines]
-    # Where the table itself goes to standard output, nothing else does.
+    # If the table is written to standard output, nothing else is.
     stream = sys.stderr if is_standard_output(output) else sys.stdout
     if stream is sys.stdout:
         text.append(f"Written to {output}")
@@ -177,9 +177,9 @@ def _print_summary(table: "ResultTable", lines: Sequence[str], output: Path) -> 
 
 
 def describe(table: "ResultTable") -> str:
-    """Returns results in words: that of a single image, or counts for several.
+    """Formats results: the result of a single image, or the numbers of several.
 
-    Where bone ages were known, a line with the mean absolute error in months follows.
+    If bone ages are known, a line with the mean absolute error in months follows.
     """
     from bone_age_tf.evaluation.site_doubts import years_warning
     from bone_age_tf.inference.result_table import CLOSE_MONTHS
@@ -234,8 +234,8 @@ def check_output(output: Path, input_path: str | Path) -> None:
     """Checks that the table can be written, before any image is read.
 
     Raises:
-        InputError: the table would take the place of the input or of a folder.
-        OutputError: it cannot be written there.
+        InputError: the table would replace the input or a folder.
+        OutputError: the table cannot be written.
     """
     from bone_age_tf.files import is_standard_output, require_writable_file
 

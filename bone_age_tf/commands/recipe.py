@@ -62,7 +62,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     """Runs all stages of a recipe; with TensorFlow, evaluates and exports the last one too.
 
     Raises:
-        ConfigError: no such recipe or pack, or a stage that cannot be run; see `stages.StageRun`.
+        ConfigError: the recipe or the pack does not exist, or a stage cannot be run; see
+            `stages.StageRun`.
     """
     recipe = chosen_recipe(values)
     import keras
@@ -110,7 +111,7 @@ def chosen_recipe(values: flags.FlagValues) -> "Recipe":
     """Returns the recipe that `--recipe` names.
 
     Raises:
-        ConfigError: none is named, there is no such recipe, or a flag contradicts it.
+        ConfigError: no recipe or an unknown recipe is named, or a flag contradicts it.
     """
     from bone_age_tf.recipes.catalog import load_recipe
 
@@ -121,7 +122,7 @@ def chosen_recipe(values: flags.FlagValues) -> "Recipe":
         if name in values and values[name].present:
             raise ConfigError(
                 f"--{name} has no effect with --recipe: bone_age_tf/recipes/{values.recipe}.py "
-                "says which model learns from which data"
+                "defines the model and the data"
             )
     return load_recipe(values.recipe)
 

@@ -71,7 +71,7 @@ def begin(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> "Run":
 
 
 def data_options(values: flags.FlagValues) -> "DataOptions":
-    """Returns where the dataset comes from."""
+    """Returns the location of the dataset."""
     from bone_age_tf.runs import DataOptions
 
     manual_dir = shared_flags.path_or_none(values.manual_dir)
@@ -79,7 +79,7 @@ def data_options(values: flags.FlagValues) -> "DataOptions":
 
 
 def finish(current: "Run") -> int:
-    """Evaluates, exports and explains a trained run, as far as that is not done yet."""
+    """Evaluates, exports and explains a trained run, unless these steps are done."""
     metrics = _once(current.workdir / "evaluation" / "metrics.json", current.evaluate)
     _once(current.workdir / "export.json", current.export)
     _once(current.workdir / "explanations" / "cases.json", current.explain)
@@ -87,9 +87,9 @@ def finish(current: "Run") -> int:
     return EXIT_OK
 
 
-def _once(record: Path, make: Callable[[], dict]) -> dict:
-    """Returns what a step of the run has recorded, or runs the step."""
-    return json.loads(record.read_text()) if record.exists() else make()
+def _once(record: Path, step: Callable[[], dict]) -> dict:
+    """Returns the record of a step of the run, which is run if there is no record."""
+    return json.loads(record.read_text()) if record.exists() else step()
 
 
 def _print_summary(current: "Run", metrics: dict) -> None:

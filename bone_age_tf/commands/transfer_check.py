@@ -30,7 +30,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
             "--config.init=runs/NAME"
         )
     workdir = Path(values.workdir or new_workdir(config, f"transfer-{dataset}"))
-    found = {}
+    predictions = {}
     for start, its_config in (("random", configs.without_transfer(config)), ("source", config)):
         current = begin_run(
             its_config,
@@ -42,8 +42,8 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
             Path(values.exports_dir),
         )
         current.train()
-        found[start] = predictions_of(current)
-    comparison = compare(found["random"], found["source"], values.seed)
+        predictions[start] = predictions_of(current)
+    comparison = compare(predictions["random"], predictions["source"], values.seed)
     report = transfer_report(comparison, config, str(current.parts["test"]), values.seed)
     write_json(workdir / "transfer.json", comparison)
     replace_file(workdir / "transfer.md", report.encode())

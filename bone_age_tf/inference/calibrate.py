@@ -1,4 +1,4 @@
-"""From a site's own cases to a correction of its bone ages."""
+"""Fits a site calibration to the predictions for a site's cases."""
 
 import dataclasses
 import hashlib
@@ -28,15 +28,14 @@ LEFT_OUT_SHOWN = 5
 
 @dataclass(frozen=True)
 class SiteCases:
-    """Cases of a site with the ages of the model and of the readers.
+    """Cases of a site with the ages predicted by the model and determined by the readers.
 
     Attributes:
         by_sex_months: [2, N] the model's ages, each case as female and as male.
         age_months: [N] the readers' ages.
         sex: [N] codes of `schema.SEX_NAMES`.
         left_out: a line for each case that cannot be used.
-        copies: number of rows that repeat the radiograph of another row; they are not among the
-            cases.
+        copies: number of rows that repeat the radiograph of another row, not included in the cases.
     """
 
     by_sex_months: np.ndarray
@@ -52,9 +51,9 @@ class SiteCases:
 
 
 def predict_site(reader: Reader, cases: Sequence[Case]) -> SiteCases:
-    """Predicts each case that has a sex and an age, as either sex.
+    """Predicts each case that has a sex and an age, for both sexes.
 
-    The others are left out, with the reason; of rows with the same file, the first is used.
+    Other cases are left out with a reason. Of several rows with the same file, the first is used.
     """
     known = [case for case in cases if case.sex is not None and case.age_months is not None]
     left_out = [
@@ -80,7 +79,7 @@ def predict_site(reader: Reader, cases: Sequence[Case]) -> SiteCases:
 
 
 def _digest(path: Path) -> str:
-    """Returns a digest of a file's content; of its path where it cannot be read."""
+    """Returns a digest of a file's content, or of its path if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError):
@@ -93,12 +92,13 @@ def expected_scatter_months(bundle: Bundle) -> float:
 
 
 def calibrate(bundle: Bundle, site: SiteCases) -> tuple[SiteCalibration, str]:
-    """Fits the correction and says in words what it changes.
+    """Fits the calibration and describes its effect.
 
-    The error afterwards is of each case under the correction that the other cases give.
+    The error with the calibration is cross-validated: each case is corrected with a calibration
+    fitted to the other cases.
 
     Raises:
-        CalibrationError: too few cases.
+        CalibrationError: there are too few cases.
     """
     expected = expected_scatter_months(bundle)
 

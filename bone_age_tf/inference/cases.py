@@ -1,4 +1,4 @@
-"""What to predict: one image, a folder of them or a CSV table becomes a list of cases."""
+"""Collects prediction cases from an image, a folder or a CSV file."""
 
 import collections
 import csv
@@ -30,10 +30,10 @@ class Case:
 
     Attributes:
         image: the file as the user wrote it.
-        path: where it lies.
-        sex: `schema.FEMALE`, `schema.MALE` or None where not given.
-        age_months: the known bone age, None where not given.
-        problem: why it cannot be predicted, None where it can be tried.
+        path: path of the file.
+        sex: `schema.FEMALE`, `schema.MALE`, or None if not given.
+        age_months: the known bone age in months, or None.
+        problem: reason for which the case cannot be predicted, or None.
     """
 
     image: str
@@ -46,18 +46,18 @@ class Case:
 def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     """Lists the radiographs of an image file, a folder (with its subfolders) or a CSV table.
 
-    A table has the columns image, sex and age_months in any order and case, of which only image is
-    required; paths in it are relative to its folder. A column gender is the sex too, and so is
-    male with true and false, as in RSNA's tables. A cell that cannot be read makes its row a case
-    with a problem.
+    A table has the columns image, sex and age_months in any order and in upper or lower case. Only
+    image is required; paths are relative to the table's folder. The sex may also be in a column
+    gender, or in a column male with true and false, as in RSNA's tables. A row with a cell that
+    cannot be parsed becomes a case with a problem.
 
     Args:
         input_path: a file ending in `reading.SUFFIXES` or .csv, or a folder.
-        sex: female, male, f or m, for every image that the table gives no sex; None if unknown.
+        sex: female, male, f or m, for images without a sex in the table; None if unknown.
 
     Raises:
-        InputError: nothing there, an unknown file ending, a folder without radiographs, or a table
-            without rows or without an image column.
+        InputError: the input does not exist, has an unknown file extension, is a folder without
+            radiographs, or is a table without rows or without an image column.
     """
     code = _parse_sex_option(sex)
     path = Path(input_path)
@@ -86,14 +86,14 @@ def _parse_sex_option(sex: str | None) -> int | None:
 
 
 def _printable(path: Path) -> str:
-    """Returns a path as text; bytes that are not UTF-8, possible on Linux, become hex escapes."""
+    """Returns a path as a text; bytes that are not UTF-8 are escaped."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Returns the radiographs of a folder; a line in the log names the kinds of its other files.
+    """Returns the radiographs of a folder; a log message lists the types of its other files.
 
-    Hidden files are left out: copies from macOS bring `._name.png`, which are no images.
+    Hidden files are ignored, since copies from macOS contain files `._name.png` without images.
     """
     files = [
         path
@@ -215,7 +215,7 @@ def _parse_row(
             age = schema.parse_age_months(cells[schema.AGE_MONTHS])
         except ValueError as error:
             problems.append(str(error))
-    found = files.find(image) if image else None
-    if image and found is None and (name := files.similar(image)) is not None:
+    path = files.find(image) if image else None
+    if image and path is None and (name := files.similar(image)) is not None:
         problems.append(f"no such file; did you mean {name}?")
-    return Case(image, found or folder / image, sex, age, "; ".join(problems) or None)
+    return Case(image, path or folder / image, sex, age, "; ".join(problems) or None)

@@ -1,4 +1,4 @@
-"""Small networks of one image from their exports; no TensorFlow."""
+"""Loads exported networks with one image as the input; no TensorFlow."""
 
 import json
 from collections.abc import Callable
@@ -23,13 +23,13 @@ def load_image_network(
     """Loads an export folder, `exports/<name>/<version>`.
 
     Args:
-        folder: with `metadata.json` and a LiteRT file.
-        make: from the interpreter and the metadata to what is used; runs it once.
-        what: what it is, for people.
-        remedy: what helps where it cannot be used.
+        folder: folder with `metadata.json` and a LiteRT file.
+        make: creates the object from the interpreter and the metadata, and runs the network once.
+        what: name of the network in messages.
+        remedy: remedy in messages.
 
     Raises:
-        ModelError: a file is missing or malformed, or `make` does not work with it.
+        ModelError: a file is missing or malformed, or `make` fails.
     """
     folder = Path(folder)
     try:

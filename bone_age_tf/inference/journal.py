@@ -1,4 +1,4 @@
-"""Results of an interrupted prediction, kept beside its table so that `--resume` continues it."""
+"""Stores the results of an interrupted prediction beside its table, for `--resume`."""
 
 import contextlib
 import json
@@ -15,15 +15,15 @@ Results = Iterator[tuple[Case, Result]]
 
 
 def journal_path(output_csv: Path) -> Path:
-    """Returns the file that holds the results until the table `output_csv` is written."""
+    """Returns the file of the results until the table `output_csv` is written."""
     return output_csv.with_name(f"{output_csv.name}.part")
 
 
 class Journal:
-    """Results as they come, one line of JSON for each case.
+    """A file of results with a line of JSON for each case.
 
     Attributes:
-        kept: number of cases whose results the file holds.
+        kept: number of cases whose results are in the file.
     """
 
     def __init__(self, path: Path | None, reader: str, results: dict[tuple, Result]):
@@ -36,7 +36,7 @@ class Journal:
 
         Args:
             cases: all cases.
-            read: yields the cases that it is given with their results, in order.
+            read: function that yields the given cases with their results, in order.
         """
         results = read([case for case in cases if _key(case) not in self._results])
         with self._opened() as write:
@@ -51,17 +51,17 @@ class Journal:
                 yield case, result
 
     def close(self) -> None:
-        """Removes the file, once the table holds its results."""
+        """Removes the file after the table has been written."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Callable[[dict], None]]:
-        """Opens the file; each line is handed to the system as soon as it is written."""
+        """Opens the file with line buffering."""
         if self._path is None:
             yield lambda content: None
             return
-        # Written anew without a line that was cut short.
+        # The file is rewritten without an incomplete last line.
         known = [_entry(key, result) for key, result in self._results.items()]
         lines = [json.dumps(content) + "\n" for content in ({"reader": self._reader}, *known)]
         replace_file(self._path, "".join(lines).encode())
@@ -75,16 +75,16 @@ class Journal:
 
 
 def open_journal(output_csv: str | Path | None, reader: str, resume: bool) -> Journal:
-    """Opens the journal of a table; a table that is no regular file has none.
+    """Opens the journal of a table; returns None if the table is not a regular file.
 
     Args:
         output_csv: the table.
-        reader: what reads the cases and how, such as the model's version; results of another
-            reader are not mixed in.
+        reader: description of the model and the options; results with another description are
+            not reused.
         resume: whether to continue with the results of an interrupted prediction.
 
     Raises:
-        InputError: with `resume`, there is nothing to continue, or another reader's results.
+        InputError: with `resume`, there are no results to continue, or results of another reader.
     """
     path = None
     if output_csv is not None and not is_standard_output(output_csv):
@@ -107,7 +107,7 @@ def _read(path: Path, reader: str) -> dict[tuple, Result]:
         try:
             content = json.loads(line)
         except json.JSONDecodeError:
-            if number == len(lines) - 1:  # the process ended while it was being written
+            if number == len(lines) - 1:  # the process ended while the line was being written
                 break
             raise InputError(f"{path}: line {number + 1} is damaged; delete the file") from None
         if number == 0:
@@ -126,7 +126,7 @@ def _read(path: Path, reader: str) -> dict[tuple, Result]:
 
 
 def _key(case: Case) -> tuple:
-    """Returns what tells a case from others, and its file from a changed one."""
+    """Returns a key that identifies a case and changes with its file."""
     try:
         state = case.path.stat()
         changed: Iterable = (state.st_size, state.st_mtime_ns)

@@ -21,13 +21,13 @@ class Prediction:
     """A bone age.
 
     Attributes:
-        age_months: the estimate in months.
-        interval_90_months: lower and upper end of the 90 % interval in months, None where the model
+        age_months: the predicted bone age in months.
+        interval_90_months: lower and upper end of the 90 % interval in months; None if the model
             has none.
         distribution: [K] probability per age bin, None from a regression head or a server. A site's
             calibration does not change it.
         unfamiliarity: distance of the image from the training images; above 1 it is outside their
-            distribution. None where the export cannot tell.
+            distribution. None if the export does not compute it.
     """
 
     age_months: float
@@ -43,7 +43,7 @@ class Predictor:
 
     Attributes:
         size_px: side of the square that the network takes, in pixels.
-        resize_mode: how an image comes to that size, one of `schema.RESIZE_MODES`.
+        resize_mode: resize mode of the input, one of `schema.RESIZE_MODES`.
         calibration: the site calibration that is applied to the predictions, or None.
     """
 
@@ -78,7 +78,7 @@ class Predictor:
         )
 
     def mismatch(self, outputs: Set[str]) -> str | None:
-        """Returns how the file differs from its metadata, None where it does not.
+        """Returns how the file differs from its metadata, None if it does not.
 
         Args:
             outputs: names of the model's outputs in the metadata.
@@ -87,13 +87,14 @@ class Predictor:
         signature = self._interpreter.get_signature_list().get(name)
         if signature is None:
             return f"no signature {name}"
-        inputs, found = sorted(signature["inputs"]), sorted(signature["outputs"])
+        inputs, output_names = sorted(signature["inputs"]), sorted(signature["outputs"])
         if inputs != sorted((schema.IMAGE, schema.SEX)):
             return f"inputs are {', '.join(inputs)}, not {schema.IMAGE}, {schema.SEX}"
-        # A map may be there too; it is not read here.
-        if set(found) - {schema.MAP} != outputs - {schema.MAP} or schema.AGE_MONTHS not in found:
+        # A map is optional; it is not used here.
+        is_same = set(output_names) - {schema.MAP} == outputs - {schema.MAP}
+        if not is_same or schema.AGE_MONTHS not in output_names:
             return (
-                f"outputs are {', '.join(found)}, but {schema.METADATA_FILE} names "
+                f"outputs are {', '.join(output_names)}, but {schema.METADATA_FILE} names "
                 f"{', '.join(sorted(outputs))}; {schema.AGE_MONTHS} must be among them"
             )
         details = self._runner.get_input_details()
@@ -106,7 +107,7 @@ class Predictor:
         return None
 
     def fit_image(self, image: np.ndarray) -> np.ndarray:
-        """Resizes an image to what the network takes.
+        """Resizes an image to the network's input.
 
         Args:
             image: [H, W] float32, 0 to 255.
@@ -115,21 +116,21 @@ class Predictor:
             [size_px, size_px] float32, 0 to 255.
 
         Raises:
-            InputError: not two-dimensional, or without pixels.
+            InputError: the image is not two-dimensional, or has no pixels.
         """
         if image.ndim != 2 or not image.size:
             raise InputError(f"image has shape {image.shape}; give [H, W] with at least one pixel")
         return resizing.resize(np.asarray(image, np.float32), self.size_px, self.resize_mode)
 
     def predict(self, image: np.ndarray, sex: int) -> Prediction:
-        """Predicts the bone age in an image as `fit_image` returns it.
+        """Predicts the bone age in an image that `fit_image` returned.
 
         Args:
             image: [size_px, size_px] float32, 0 to 255.
             sex: `schema.FEMALE` or `schema.MALE`.
 
         Raises:
-            InputError: the sex is no code.
+            InputError: the sex is not a code.
             PredictionError: an output of the network is not a finite number.
         """
         if sex not in (schema.FEMALE, schema.MALE):
@@ -160,8 +161,8 @@ def load_interpreter(path: Path) -> Interpreter:
     """Returns the interpreter of a LiteRT file, with one thread.
 
     Raises:
-        ValueError: not a LiteRT file.
-        RuntimeError: it cannot be run.
+        ValueError: the file is not a LiteRT file.
+        RuntimeError: the network cannot be run.
     """
     with native_stderr_held_back():
         interpreter = Interpreter(model_path=str(path), num_threads=1)

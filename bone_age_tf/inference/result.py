@@ -1,4 +1,4 @@
-"""The result of reading one radiograph, and its form in tables."""
+"""The result of reading a radiograph, and its representations."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ class Result:
     Attributes:
         source: the file as the user wrote it, or another name.
         sex: female, male, or None where it was not given.
-        by_sex: the prediction for the sex that was given, or for both sexes where it was not, by
-            female and male; empty where there is none.
+        by_sex: the prediction for the given sex, or for both sexes if none was given, keyed by
+            female and male; empty if there is no prediction.
         status: `ok`, `rejected` (a check found that the radiograph should not be read) or `failed`
             (it cannot be read).
-        reasons: why there is no prediction; empty where there is one.
-        corrections: what the quality check corrected before the prediction, in words.
-        quality_checked: whether the quality check looked at the radiograph; None from a server,
-            whose model may have been exported without one.
+        reasons: reasons why there is no prediction; empty if there is one.
+        corrections: what the quality check corrected before the prediction, as texts.
+        quality_checked: whether the quality check ran; None for a server, whose model may have been
+            exported without one.
         model: name, version and variant of the model.
     """
 
@@ -67,15 +67,15 @@ class Result:
 
     @property
     def note(self) -> str:
-        """Reasons, corrections and what else to know, as a text; may be empty."""
+        """Reasons, corrections and notes as a text; may be empty."""
         both = BOTH_SEXES if self.sex is None and self.by_sex else ""
         corrected = correction_text(self.corrections) if self.by_sex else ""
         return "; ".join(filter(None, [both, *self.reasons, corrected]))
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Returns the result's rows in a table, in the order of `schema.RESULT_COLUMNS`.
+        """Returns the rows of a table with the columns `schema.RESULT_COLUMNS`.
 
-        There are two rows, one for each sex, where the sex was not given.
+        There are two rows, one for each sex, if the sex was not given.
         """
         if not self.by_sex:
             return [(self.source, self.sex or "", "", "", "", self.status, self.note)]
@@ -93,11 +93,11 @@ class Result:
         }
         content["by_sex"] = {
             sex: {
-                schema.AGE_MONTHS: found.age_months,
-                schema.INTERVAL_90: found.interval_90_months,
-                schema.UNFAMILIARITY: found.unfamiliarity,
+                schema.AGE_MONTHS: prediction.age_months,
+                schema.INTERVAL_90: prediction.interval_90_months,
+                schema.UNFAMILIARITY: prediction.unfamiliarity,
             }
-            for sex, found in self.by_sex.items()
+            for sex, prediction in self.by_sex.items()
         }
         return content
 
@@ -111,12 +111,14 @@ class Result:
         """
         by_sex = {
             sex: Prediction(
-                found[schema.AGE_MONTHS],
-                None if found[schema.INTERVAL_90] is None else tuple(found[schema.INTERVAL_90]),
+                prediction[schema.AGE_MONTHS],
+                None
+                if prediction[schema.INTERVAL_90] is None
+                else tuple(prediction[schema.INTERVAL_90]),
                 None,
-                found[schema.UNFAMILIARITY],
+                prediction[schema.UNFAMILIARITY],
             )
-            for sex, found in content["by_sex"].items()
+            for sex, prediction in content["by_sex"].items()
         }
         texts = {name: tuple(content[name]) for name in ("reasons", "corrections")}
         return cls(**{**content, **texts, "by_sex": by_sex})

@@ -1,4 +1,4 @@
-"""Results of many radiographs: a table, its summary, and its forms as CSV and for pandas."""
+"""A table of results with its summary, and its export to CSV and pandas."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence

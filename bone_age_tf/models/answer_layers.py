@@ -1,4 +1,4 @@
-"""Keras layers of what a model answers: ages, intervals, how unfamiliar an image is.
+"""Keras layers of the outputs: ages, intervals and the distance from the training images.
 
 Pure Keras, any backend, convertible to LiteRT built-ins.
 """
@@ -39,16 +39,16 @@ class ExpectedAge(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class ConformalInterval(keras.layers.Layer):
-    """Ages that a case could have, by what held-out cases of each age and sex show.
+    """Conformal prediction interval that depends on sex and age.
 
-    See `bone_age_tf.evaluation.interval`, which finds the factors and does the same in NumPy.
+    See `bone_age_tf.evaluation.interval`, which fits the factors and computes the same in NumPy.
 
     Args:
-        knots_months: true ages at which factors are given, ascending, evenly spaced; linear
-            between.
-        factors: of female and male, at each knot: how many half-widths of the network's own
-            interval a predicted age may be off.
-        least_half_width: what a narrower half of the interval is taken as, in months.
+        knots_months: true ages in months at which factors are given, ascending and evenly spaced;
+            factors between them are interpolated linearly.
+        factors: factors for female and male at each knot: the maximum error as a multiple of the
+            half-width of the network's own interval.
+        least_half_width: minimum half-width in months; narrower ones are set to this value.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ConformalInterval(keras.layers.Layer):
         self.least_half_width = least_half_width
 
     def call(self, inputs: Tensors) -> Tensor:
-        """Maps months [B, 1], its own interval [B, 2] and sex [B, 1] to an interval [B, 2]."""
+        """Maps months [B, 1], the network's interval [B, 2] and sex [B, 1] to intervals [B, 2]."""
         months, interval, sex = inputs
         return ops.concatenate(
             [
@@ -72,7 +72,7 @@ class ConformalInterval(keras.layers.Layer):
         )
 
     def _furthest(self, months: Tensor, half_width: Tensor, sex: Tensor, turned: Tensor) -> Tensor:
-        """Returns [B, 1], the last age after the predicted one that is not too far off."""
+        """Returns [B, 1] the largest true age for which the error is within the allowed range."""
         knots = np.array(self.knots_months, np.float32)
         female, male = np.array(self.factors, np.float32)
         if turned:
@@ -101,12 +101,12 @@ class ConformalInterval(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class LineBySex(keras.layers.Layer):
-    """Moves ages by a line for each sex, within limits: a site's calibration, in the graph.
+    """Applies a line for each sex to ages, clipped to limits: a site calibration in the graph.
 
     Args:
-        offset_months: of female and male.
-        slope: of female and male.
-        limits: lowest and highest age in months.
+        offset_months: offsets for female and male in months.
+        slope: slopes for female and male.
+        limits: minimum and maximum age in months.
     """
 
     def __init__(self, offset_months: Any, slope: Any, limits: Any, **kwargs: Any) -> None:
@@ -137,12 +137,12 @@ class LineBySex(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class Unfamiliarity(keras.layers.Layer):
-    """Distance of features from those of known images, as a share of the limit.
+    """Distance of features from those of the training images, as a fraction of the limit.
 
-    `evaluation.familiarity.Familiarity` says how; its fields are the layer's weights.
+    See `evaluation.familiarity.Familiarity`, whose attributes are the layer's weights.
 
     Args:
-        directions: how many.
+        directions: number of main directions.
     """
 
     def __init__(self, directions: Any, **kwargs: Any) -> None:
@@ -164,7 +164,7 @@ class Unfamiliarity(keras.layers.Layer):
             setattr(self, f"known_{name}", self.add_weight(shape, "ones", name=name))
 
     def call(self, features: Tensor) -> Tensor:
-        """Maps [B, C], 0 or more, to [B, 1]."""
+        """Maps features [B, C], not negative, to distances [B, 1]."""
         features = ops.maximum(features, 0.0)
         total = ops.maximum(ops.sum(features, axis=1, keepdims=True), 1e-6)
         centred = ops.sqrt(features / total) - self.known_mean
@@ -201,7 +201,7 @@ class DistributionQuantiles(keras.layers.Layer):
         """Maps probabilities [B, ..., K] to months [B, ..., len(quantiles)]."""
         before = ops.cumsum(distribution, axis=-1) - distribution
         months = [
-            # Bins wholly below the quantile count 1, the one that holds it counts its share.
+            # Bins below the quantile count 1, and the bin with the quantile counts its share.
             ops.sum(
                 ops.clip((share - before) / ops.maximum(distribution, 1e-9), 0.0, 1.0),
                 axis=-1,

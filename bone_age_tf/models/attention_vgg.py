@@ -1,15 +1,15 @@
-"""VGG that shows where it looks ("Learn to Pay Attention"; Jetley et al. 2018, arXiv 1804.02391).
+"""VGG with spatial attention ("Learn to Pay Attention"; Jetley et al. 2018, arXiv 1804.02391).
 
-The paper's: local features at three depths are projected to the size of one global vector g; each
-place i gets a compatibility with it, either parametrised, <u, l_i + g>, or a dot product,
-<l_i, g>; a softmax over the places gives the attention a, the features are averaged by it, and the
-three averages together decide.
+From the paper: local features at three depths are projected to the size of a global vector g. Each
+place i has a compatibility with it, either parametrised, <u, l_i + g>, or a dot product, <l_i, g>.
+A softmax over the places gives the attention, by which the features are averaged. The prediction is
+computed from the three averages.
 
-Ours: the depths are the ends of VGG's third, fourth and fifth block, of stride 4, 8 and 16; g is
-the mean of the last one, without fully connected layers; the dot product is divided by the root of
-its length, as later attention does; head and sex as in every other model. Note that <u, g> is the
-same at every place, so that the softmax takes it away again: with the parametrised form g decides
-nothing. The dot product is therefore the default here.
+Deviations: the depths are the ends of VGG's third, fourth and fifth block, with strides 4, 8 and
+16. g is the mean of the last block, without fully connected layers. The dot product is divided by
+the square root of its length, as in later attention. Head and sex encoding are those of the other
+models. In the parametrised form <u, g> is the same at every place and cancels in the softmax, so
+that g has no effect; the dot product is therefore the default.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ FIRST_ATTENDED = 3
 
 
 def traits(name: str) -> ModelTraits:
-    """Declares the attention maps, and the map of the second depth as the one that is pooled."""
+    """Declares the attention maps, and the map of the second depth as the pooled map."""
 
     def without_place(model: keras.Model, places: Tensor, features: Tensor) -> Tensor:
         attention = model.get_layer("attend_2").output[1]
@@ -48,12 +48,12 @@ def traits(name: str) -> ModelTraits:
 
 
 def explained_layer(config: Config) -> str:
-    """Returns the feature map that Grad-CAM looks at: the second that attention reads."""
+    """Returns the layer whose feature map Grad-CAM uses: the second depth of the attention."""
     return "block4_out"
 
 
 def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
-    """VGG with attention from Keras tensors to Keras tensors.
+    """Builds VGG with attention from Keras tensors to Keras tensors.
 
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
@@ -90,7 +90,7 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class SpatialAttention(kl.Layer):
-    """Averages local features by how compatible they are with a global vector.
+    """Averages local features, weighted by their compatibility with a global vector.
 
     Args:
         compatibility: `dot` or `parametrised`.
@@ -107,7 +107,7 @@ class SpatialAttention(kl.Layer):
             self.direction = self.add_weight((channels,), normal, name="direction")
 
     def call(self, inputs: Tensors) -> Tensors:
-        """Maps local features [B, H, W, C] and a vector [B, C] to [B, C] and the map [B, H, W]."""
+        """Maps features [B, H, W, C] and a vector [B, C] to [B, C] and the attention [B, H, W]."""
         local, query = inputs
         query = query[:, None, None, :]
         if self.compatibility == "parametrised":
@@ -115,7 +115,7 @@ class SpatialAttention(kl.Layer):
         else:
             scores = ops.sum(local * query, axis=-1) * local.shape[-1] ** -0.5
         shape = ops.shape(scores)
-        # Half precision has too few digits for a softmax over many places.
+        # The precision of half-precision formats is too low for a softmax over many places.
         flat = ops.softmax(ops.cast(ops.reshape(scores, (-1, shape[1] * shape[2])), "float32"))
         attention = ops.reshape(flat, (-1, shape[1], shape[2]))
         weights = ops.cast(attention, self.compute_dtype)[..., None]
@@ -134,10 +134,10 @@ class SpatialAttention(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class AttendedWithoutPlace(PlacesLayer):
-    """Features of several attended means when one place of one of them gives nothing.
+    """Concatenated attended means, without the contribution of one place to one of them.
 
     Args:
-        start: where that mean begins in the features.
+        start: index of the first feature of that mean.
     """
 
     def __init__(self, start: Any, **kwargs: Any) -> None:

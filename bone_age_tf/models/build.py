@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Builds models by name."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from bone_age_tf.models.traits import ModelTraits
 from bone_age_tf.settings import Config
 
 FEATURES_LAYER = "image_features"
-"""Of every model: what it knows of the image before the sex joins, [B, C]."""
+"""Name of the layer with the features of the image before the sex encoding, [B, C]."""
 
 
 def model_module(name: str) -> ModuleType:
@@ -24,7 +24,7 @@ def model_module(name: str) -> ModuleType:
 
 
 def model_traits(name: str) -> ModelTraits:
-    """Returns what a model's file declares about it, the defaults where it declares nothing."""
+    """Returns the traits that a model's file declares, or the defaults."""
     if name not in MODELS:
         return ModelTraits()
     declared = getattr(model_module(name), "traits", None)
@@ -35,8 +35,8 @@ def build_model(config: Config, size_px: int | None = None) -> keras.Model:
     """Builds the model that a config names.
 
     Args:
-        config: a resolved config; `model` is the name.
-        size_px: static side of the images; None for any size.
+        config: a resolved config, with the name in `model`.
+        size_px: static side of the images in pixels; None for any size.
 
     Returns:
         A functional model from `image` [B, H, W, 1], 0 to 255, and `sex` [B, 1] to the outputs of
@@ -54,12 +54,12 @@ def load_network(path: Path) -> keras.Model:
     """Loads a `.keras` file of any model of this project.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        ValueError, TypeError, OSError, KeyError: as Keras, which names what it cannot read.
+        ValueError, TypeError, OSError, KeyError: Keras cannot read the file.
     """
-    for module in set(MODELS.values()):  # makes their layers known to Keras
+    for module in set(MODELS.values()):  # registers their layers with Keras
         importlib.import_module(module)
     return keras.saving.load_model(path, compile=False)
 
@@ -73,17 +73,18 @@ def build_served_model(
     """Adds interval, calibration and familiarity layers to a trained model.
 
     Args:
-        model: made by `build_model`; its weights are shared.
+        model: a model that `build_model` built; its weights are shared.
         interval: `knots_months`, `factors` and `least_half_width` of
-            `answer_layers.ConformalInterval`, so that the 90 % interval holds; a model without an
-            interval gets one. None leaves it.
-        line_by_sex: offsets in months and slopes, of female and male, for a site's ages; None for
-            none.
-        known_features: weights of `answer_layers.Unfamiliarity`, in their order; None for none.
+            `answer_layers.ConformalInterval`, which calibrates the 90 % interval and adds one to a
+            model without an interval. None keeps the model's interval.
+        line_by_sex: offsets in months and slopes of a site calibration, for female and male; None
+            for no calibration.
+        known_features: weights of `answer_layers.Unfamiliarity` in their order; None for no
+            distance.
 
     Returns:
-        The same inputs and outputs by name; of the outputs, age and interval are changed, and
-        `schema.UNFAMILIARITY` may come to them.
+        A model with the same inputs and outputs by name. Age and interval are changed, and
+        `schema.UNFAMILIARITY` may be added.
     """
     outputs, sex = dict(model.output), model.input[schema.SEX]
     for name in model_traits(model.name).training_outputs:
@@ -91,11 +92,11 @@ def build_served_model(
     limits = (schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
     months = outputs[schema.AGE_MONTHS]
     if interval is not None:
-        own = outputs.get(schema.INTERVAL_90)
-        if own is None:
-            own = keras.layers.Concatenate(name="interval_of_none")([months, months])
+        network_interval = outputs.get(schema.INTERVAL_90)
+        if network_interval is None:
+            network_interval = keras.layers.Concatenate(name="interval_of_none")([months, months])
         conformal = answer_layers.ConformalInterval(**interval, name="conformal_interval")
-        outputs[schema.INTERVAL_90] = conformal([months, own, sex])
+        outputs[schema.INTERVAL_90] = conformal([months, network_interval, sex])
     if line_by_sex is not None:
         for name in (schema.AGE_MONTHS, schema.INTERVAL_90):
             if name in outputs:
@@ -121,16 +122,16 @@ def build_single_input_model(
     sex: int,
     output_layer: str = "age_months",
 ) -> keras.Model:
-    """Builds the same flat graph with a constant sex and the weights of a trained model.
+    """Builds a model with a constant sex and the weights of a trained model, as one flat graph.
 
-    For explanation tools that fail on two inputs and on nested models.
+    It is needed for explanation tools that fail on two inputs and on nested models.
 
     Args:
-        trained: made by `build_model` from the same config.
+        trained: a trained model that `build_model` built from the same config.
         config: the resolved config.
-        size_px: side of the images.
+        size_px: side of the images in pixels.
         sex: 0 female, 1 male.
-        output_layer: name of the layer of the head that answers.
+        output_layer: name of the layer of the head whose output is returned.
 
     Returns:
         A model from `image` [B, size_px, size_px, 1] to that layer's output.
@@ -140,8 +141,8 @@ def build_single_input_model(
     outputs = model_module(config.model).build_network(image, constant, config)
     whole = keras.Model(image, outputs)
     layers.subsample_before_convolving(whole)
-    answer = whole.get_layer(output_layer).output
-    single = keras.Model(image, answer, name=config.model)
+    output = whole.get_layer(output_layer).output
+    single = keras.Model(image, output, name=config.model)
     for layer in single.layers:
         if layer.weights:
             layer.set_weights(trained.get_layer(layer.name).get_weights())

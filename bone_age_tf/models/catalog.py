@@ -1,4 +1,4 @@
-"""Which models there are. Standard library only: the command line lists them without Keras."""
+"""Names of the models. Standard library only, so that the command line lists them without Keras."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ MODELS: Final = {
     "vgg16": "bone_age_tf.models.vgg",
     "vgg_residual": "bone_age_tf.models.vgg",
 }
-"""Model name to the module whose `build_network` makes it."""
+"""Module with `build_network` by name of the model."""
 
 
 def list_models() -> list[str]:

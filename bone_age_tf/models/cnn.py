@@ -1,9 +1,9 @@
-"""The plain network that the others grew from: convolution, pooling, fully connected.
+"""A plain convolutional network: convolution and pooling, then fully connected layers.
 
-Reviews of deep learning for bone age draw it so: convolution and pooling by turns, then fully
-connected layers. Ours: a batch norm behind each convolution; five turns of 32 to 256 filters
-(`base_filters` 32); the last map is averaged to 3 x 3 places, whatever the size of the image, so
-that the fully connected layer keeps where things are and any size fits.
+Reviews of deep learning for bone age describe this structure. This network has a batch norm behind
+each convolution and five stages of 32 to 256 filters (`base_filters` 32). The last map is averaged
+to 3 x 3 places for images of any size, so that the fully connected layer retains the location of
+features.
 """
 
 from typing import Any
@@ -21,11 +21,11 @@ from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 TURNS = 5
 PLACES = 3
-"""Sides of the grid that the fully connected layer sees."""
+"""Side of the grid that is the input of the fully connected layer."""
 
 
 def traits(name: str) -> ModelTraits:
-    """Declares that the map is pooled to a grid, not to one mean."""
+    """Declares that the map is pooled to a grid instead of a single mean."""
 
     def without_place(model: keras.Model, places: Tensor, features: Tensor) -> Tensor:
         return GridWithoutPlace(PLACES, name=WITHOUT_PLACE)([places, features])
@@ -36,12 +36,12 @@ def traits(name: str) -> ModelTraits:
 
 
 def explained_layer(config: Config) -> str:
-    """Returns the feature map that Grad-CAM looks at: of stride 8, before it is pooled."""
+    """Returns the layer whose feature map Grad-CAM uses: of stride 8, before its pooling."""
     return "block4_out"
 
 
 def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
-    """The plain network from Keras tensors to Keras tensors.
+    """Builds the network from Keras tensors to Keras tensors.
 
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
@@ -66,10 +66,10 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class GridWithoutPlace(PlacesLayer):
-    """The means of `layers.GridMeans`, flattened, when one place gives nothing.
+    """The flattened means of `layers.GridMeans` without the contribution of one place.
 
     Args:
-        side: cells a side.
+        side: number of cells along a side.
     """
 
     def __init__(self, side: Any, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class GridWithoutPlace(PlacesLayer):
         self.side = side
 
     def call(self, inputs: Tensors) -> Tensor:
-        """Maps a map [B, H, W, C] and features [B, side * side * C] to [B * H * W, ...]."""
+        """Maps a feature map [B, H, W, C] and means [B, side * side * C] to [B * H * W, ...]."""
         places, features = inputs
         height, width, channels = places.shape[1:]
         weights = layers.GridMeans(self.side, dtype="float32").weights_of

@@ -1,15 +1,14 @@
-"""EfficientNet-Lite0: inverted residual blocks that run everywhere.
+"""EfficientNet-Lite0: inverted residual blocks for devices.
 
-Published: the blocks, widths and strides of EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946,
-table 1) without squeeze-and-excitation and with ReLU6 instead of swish, as TensorFlow's TPU models
-distribute it under the name Lite0 for devices (3,371,008 trained parameters without the top).
-Layers are named as Keras names EfficientNet's, so that `initial_weights` can bring the published
-ImageNet weights over.
+As published: the blocks, widths and strides of EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946,
+table 1) without squeeze-and-excitation and with ReLU6 instead of swish, distributed in TensorFlow's
+TPU models as Lite0 (3,371,008 trainable parameters without the top). Layers have the names of
+Keras' EfficientNet, so that `initial_weights` can load the published ImageNet weights.
 
-Ours: the percentile stretch in front; small images are enlarged to `network_px` inside the network,
-since the convolutions have learned what things look like at larger scales than 100 px show; the sex
-and the head behind; a faster batch-norm average, as in `resnet`. `base_filters` makes all of it
-narrower or wider than the published 32.
+Deviations: the percentile stretch before the first layer; images are resized to `network_px` inside
+the network, since the ImageNet convolutions were trained on structures at a larger scale than those
+of 100 px images; this project's sex encoding and head; a faster batch-norm average, as in `resnet`.
+`base_filters` scales all widths relative to the published 32.
 """
 
 from keras import layers as kl
@@ -31,33 +30,33 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Table 1 of the paper."""
+"""Repeats, kernel, stride, expansion and filters of each stage; table 1 of the paper."""
 STEM_FILTERS, TOP_FILTERS = 32, 1280
 
 
 def traits(name: str) -> ModelTraits:
-    """Declares where the published ImageNet weights are read."""
+    """Declares the module that loads the published ImageNet weights."""
     return ModelTraits(imagenet="bone_age_tf.training.efficientnet_weights")
 
 
 def explained_layer(config: Config) -> str:
-    """Returns the feature map that Grad-CAM looks at: the last of stride 16."""
+    """Returns the layer whose feature map Grad-CAM uses: the last of stride 16."""
     return "block5c_add"
 
 
 def fine_layer(config: Config) -> str:
-    """Returns the last feature map of stride 8."""
+    """Returns the layer with the last feature map of stride 8."""
     return "block3b_add"
 
 
 def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
-    """The network from Keras tensors to Keras tensors.
+    """Builds the network from Keras tensors to Keras tensors.
 
     Args:
         image: [B, H, W, 1], 0 to 255.
         sex: [B, 1], 0 female, 1 male.
-        config: the model's config; `base_filters`, and `network_px`, the side to which images are
-            brought inside, 0 for their own. See `heads.build_head` too.
+        config: the model's config; `base_filters`, and `network_px`, the side in pixels to which
+            images are resized inside the network, 0 to keep it. See also `heads.build_head`.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
@@ -117,7 +116,7 @@ def _normalised(x: Tensor, name: str, activation: str | None) -> Tensor:
 
 
 def _rounded(filters: int, width: float) -> int:
-    """Returns a number of filters at another width: a multiple of 8, never below nine tenths."""
-    wanted = filters * width
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
+    """Scales a number of filters to a multiple of 8 that is at least nine tenths of the product."""
+    scaled = filters * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded

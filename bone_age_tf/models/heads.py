@@ -1,4 +1,4 @@
-"""From image features and sex to a bone age in months."""
+"""Heads: predict a bone age in months from image features and sex."""
 
 import keras
 
@@ -13,27 +13,27 @@ SEX_MODES = ("concat", "modulate", "off")
 
 
 def build_head(features: Tensor, sex: Tensor, config: Config, prefix: str = "") -> dict:
-    """Joins the sex to the image features and estimates the age.
+    """Combines the image features with the sex and predicts the age.
 
-    `distribution` and `classification` give a probability to each age bin and report the expected
-    age with the 5 % and 95 % quantiles. They are the same layers and differ in their loss: soft
-    labels (DLDL-v2; Gao et al. 2018, arXiv 1807.09107), or the one bin that holds the label
-    (DEX; Rothe et al. 2015, which reports the expected value too). `regression` reports one
-    number. All stay within `schema.MIN_AGE_MONTHS` and `schema.MAX_AGE_MONTHS`, in float32.
+    `distribution` and `classification` predict a probability for each age bin, and output the
+    expected age and the 5 % and 95 % quantiles. They have the same layers and differ in the loss:
+    soft labels (DLDL-v2; Gao et al. 2018, arXiv 1807.09107), or the bin that contains the label
+    (DEX; Rothe et al. 2015, which also reports the expected value). `regression` predicts a single
+    number. All ages are between `schema.MIN_AGE_MONTHS` and `schema.MAX_AGE_MONTHS`, in float32.
 
     Args:
-        features: [B, C] Keras tensor, or [B, K, C] for a head that answers K times an image.
+        features: [B, C] Keras tensor, or [B, K, C] for K predictions for each image.
         sex: [B, 1] Keras tensor, 0 female, 1 male.
         config: the model's config; `head`, `bin_months`, `sex_mode`, `sex_units`, `dense_units`,
             `dropout`.
-        prefix: of the names of layers, for a model with several heads.
+        prefix: prefix of the names of layers, for a model with several heads.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
 
     Raises:
-        ConfigError: the head or the way of the sex is unknown, or the bins do not divide the range
-            of ages.
+        ConfigError: the head or the sex encoding is unknown, or the bins do not divide the range of
+            ages.
     """
     require_known("head", config.head, HEADS)
     hidden = _join_sex(features, sex, config, prefix)
@@ -45,13 +45,13 @@ def build_head(features: Tensor, sex: Tensor, config: Config, prefix: str = "") 
 def _join_sex(features: Tensor, sex: Tensor, config: Config, prefix: str = "") -> Tensor:
     """Returns [B, `dense_units`], or [B, K, `dense_units`], from image features and sex.
 
-    `concat` puts an embedding of the sex beside the features. `modulate` scales and shifts each
-    feature by amounts that the sex decides (FiLM; Perez et al. 2018, arXiv 1709.07871), from next
-    to no change at the start. `off` leaves the sex out: the input stays, and changes nothing.
+    `concat` concatenates an embedding of the sex with the features. `modulate` scales and shifts
+    each feature depending on the sex (FiLM; Perez et al. 2018, arXiv 1709.07871), initially with
+    almost no change. `off` ignores the sex; the model keeps the input.
     """
     require_known("sex_mode", config.sex_mode, SEX_MODES)
     if config.sex_mode != "off":
-        # A sign, not 0 and 1: a girl's zero would switch the embedding's weights off.
+        # -1 and 1 instead of 0 and 1, since the embedding's weights would have no effect for 0.
         signed = keras.layers.Rescaling(2.0, offset=-1.0, name=f"{prefix}sex_sign")(sex)
         dense = keras.layers.Dense(config.sex_units, "relu", name=f"{prefix}sex_embedding")
         features = _JOINS[config.sex_mode](features, dense(signed), prefix)
@@ -70,13 +70,13 @@ def _concatenated(features: Tensor, embedding: Tensor, prefix: str) -> Tensor:
 def _modulated(features: Tensor, embedding: Tensor, prefix: str) -> Tensor:
     channels = features.shape[-1]
 
-    def amounts(what: str) -> Tensor:
+    def amounts(kind: str) -> Tensor:
         small = keras.initializers.RandomNormal(stddev=0.01)
-        dense = keras.layers.Dense(channels, kernel_initializer=small, name=f"{prefix}sex_{what}")
-        found = dense(embedding)
+        dense = keras.layers.Dense(channels, kernel_initializer=small, name=f"{prefix}sex_{kind}")
+        amount = dense(embedding)
         if len(features.shape) == 3:
-            found = keras.layers.Reshape((1, channels), name=f"{prefix}sex_{what}_of_all")(found)
-        return found
+            amount = keras.layers.Reshape((1, channels), name=f"{prefix}sex_{kind}_of_all")(amount)
+        return amount
 
     change = keras.layers.Multiply(name=f"{prefix}scaled_by_sex")([features, amounts("scale")])
     return keras.layers.Add(name=f"{prefix}modulated_by_sex")([features, change, amounts("shift")])

@@ -1,4 +1,4 @@
-"""Keras layers that the models share; pure Keras, any backend, convertible to LiteRT built-ins."""
+"""Shared Keras layers; pure Keras, any backend, convertible to LiteRT's built-in operators."""
 
 from typing import Any
 
@@ -7,26 +7,26 @@ from keras import ops
 
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
-# 2^-10 of the range of pixels: a quarter of a grey level.
 _BISECTIONS = 10
+"""Number of bisections of the pixel range, which give a quarter of a grey level."""
 _BEYOND, _STEEP = 1e6, 1e6
-"""A pixel that never counts as below a value, and how sure a difference is to be one."""
+"""Value above all grey levels for pixels that are excluded, and slope of the soft comparison."""
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class PercentileStretch(keras.layers.Layer):
-    """Stretches each image so that its low and high percentile become 0 and 1, clipped to that.
+    """Scales each image from its low and high percentiles to 0 and 1, and clips it.
 
-    The percentiles are found by bisection over the pixel range, so that the layer is made of
-    comparisons and means: no sorting, any image size, the same in every runtime. They count as
-    constants for gradients. A constant image becomes 0.
+    The percentiles are computed by bisection of the pixel range with comparisons and means, without
+    sorting. The layer therefore works for any image size and gives the same result in every
+    runtime. Gradients treat the percentiles as constants. A constant image becomes 0.
 
     Args:
-        low: share of pixels below the new 0.
-        high: share of pixels below the new 1.
-        border: only pixels above this value count for the percentiles (black padding and
-            collimation would otherwise decide them).
-        name: of the layer.
+        low: share of pixels that become 0.
+        high: share of pixels below 1.
+        border: only pixels above this value are used for the percentiles, which black padding and
+            collimation would otherwise determine.
+        name: name of the layer.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class PercentileStretch(keras.layers.Layer):
         """Maps [B, H, W, 1], 0 to 255, to [B, H, W, 1] float32, 0 to 1."""
         counted = image > self.border
         total = ops.sum(ops.cast(counted, "float32"), axis=(1, 2, 3), keepdims=True) + 1e-3
-        seen = ops.where(counted, image, _BEYOND)
-        low = ops.stop_gradient(self._percentile(seen, total, self.low))
-        high = ops.stop_gradient(self._percentile(seen, total, self.high))
+        counted_pixels = ops.where(counted, image, _BEYOND)
+        low = ops.stop_gradient(self._percentile(counted_pixels, total, self.low))
+        high = ops.stop_gradient(self._percentile(counted_pixels, total, self.high))
         return ops.clip((image - low) / ops.maximum(high - low, 1.0), 0.0, 1.0)
 
-    def _percentile(self, seen: Tensor, total: Tensor, share: Tensor) -> Tensor:
+    def _percentile(self, counted_pixels: Tensor, total: Tensor, share: Tensor) -> Tensor:
         value = ops.full_like(total, 128.0)
         step = 64.0
         for _ in range(_BISECTIONS):
-            # As a comparison, in arithmetic: LiteRT has fast kernels for this and none for that.
-            below = ops.clip((value - seen) * _STEEP, 0.0, 1.0)
+            # Arithmetic instead of a comparison, for which LiteRT has no fast kernels.
+            below = ops.clip((value - counted_pixels) * _STEEP, 0.0, 1.0)
             too_low = ops.sum(below, axis=(1, 2, 3), keepdims=True) < share * total
             value = value + ops.where(too_low, step, -step)
             step /= 2
@@ -70,11 +70,11 @@ class PercentileStretch(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class SubsampledConv2D(keras.layers.Conv2D):
-    """A strided convolution of one pixel, as a plain one on every second pixel, or third.
+    """A strided 1 x 1 convolution, computed as an unstrided convolution of a subsampled map.
 
-    The same numbers from the same weights. On processors with AVX-512 and with two threads or
-    more, the gradient that TensorFlow 2.21 takes from oneDNN for the strided form writes beyond its
-    memory (seen: "double free or corruption"; not with `DNNL_MAX_CPU_ISA=AVX2`).
+    The weights and the results are the same. On processors with AVX-512 and with two or more
+    threads, the gradient of the strided form in TensorFlow 2.21 (oneDNN) writes beyond its memory
+    (observed: "double free or corruption"; not with `DNNL_MAX_CPU_ISA=AVX2`).
     """
 
     def convolution_op(self, inputs: Tensors, kernel: int) -> Tensor:
@@ -84,9 +84,9 @@ class SubsampledConv2D(keras.layers.Conv2D):
 
 
 def subsample_before_convolving(model: keras.Model) -> None:
-    """Turns every strided convolution of one pixel in a model into a `SubsampledConv2D`.
+    """Converts every strided 1 x 1 convolution of a model to a `SubsampledConv2D`, in place.
 
-    In place, since layers that Keras' own backbones make cannot be chosen beforehand.
+    The layers are converted afterwards because Keras' backbones create them.
 
     Args:
         model: a functional Keras model, channels last.
@@ -102,9 +102,9 @@ def subsample_before_convolving(model: keras.Model) -> None:
 
 
 def convolve_strided(model: keras.Model) -> None:
-    """Undoes `subsample_before_convolving` in a model that is only asked, never trained.
+    """Reverts `subsample_before_convolving` in a model that is only used for inference.
 
-    LiteRT has fast kernels for the strided form and none for taking every second pixel.
+    LiteRT has fast kernels for the strided form and none for subsampling.
 
     Args:
         model: a functional Keras model, changed in place.
@@ -116,15 +116,15 @@ def convolve_strided(model: keras.Model) -> None:
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class LocalContrast(keras.layers.Layer):
-    """How each pixel stands out from what lies around it, in SD of that; black does not count.
+    """Contrast of each pixel to its neighbourhood, in SDs of the neighbourhood, without black.
 
-    Bones keep their look under any exposure and beside any border. The surroundings are weighed by
-    a Gaussian, as two matrix products, so that any image size will do.
+    The appearance of bones thereby does not depend on the exposure or on borders. The neighbourhood
+    is weighted by a Gaussian, computed as two matrix products, for any image size.
 
     Args:
-        reach: SD of the Gaussian, in parts of the image's sides.
-        floor: SD below which the surroundings count as flat.
-        limit: results beyond this many SD are cut.
+        reach: SD of the Gaussian as a fraction of the image's sides.
+        floor: minimum SD of the neighbourhood.
+        limit: maximum absolute contrast in SDs; larger values are clipped.
     """
 
     def __init__(
@@ -139,20 +139,20 @@ class LocalContrast(keras.layers.Layer):
         shape = ops.shape(grey)
         rows, columns = self._weights(shape[1]), self._weights(shape[2])
         flat = ops.reshape(grey, (-1, shape[1], shape[2]))
-        seen = ops.cast(flat > 0.0, "float32")
+        counted_pixels = ops.cast(flat > 0.0, "float32")
 
         def around(x: Tensor) -> Tensor:
             return ops.matmul(ops.matmul(rows, x), columns)
 
-        share = around(seen) + 1e-6
+        share = around(counted_pixels) + 1e-6
         mean = around(flat) / share
         variance = around(ops.square(flat)) / share - ops.square(mean)
         deviation = ops.sqrt(ops.maximum(variance, 0.0) + self.floor**2)
         standing_out = ops.clip((flat - mean) / deviation, -self.limit, self.limit) / self.limit
-        return ops.reshape(standing_out * seen, (-1, shape[1], shape[2], 1))
+        return ops.reshape(standing_out * counted_pixels, (-1, shape[1], shape[2], 1))
 
     def _weights(self, count: Tensor) -> Tensor:
-        """Returns [count, count], how much each place of a line counts at each; symmetric."""
+        """Returns the symmetric matrix [count, count] of weights between the places of a line."""
         places = ops.arange(count, dtype="float32")
         reach = self.reach * ops.cast(count, "float32")
         return ops.exp(-0.5 * ops.square((places[:, None] - places[None, :]) / reach))
@@ -170,10 +170,10 @@ class LocalContrast(keras.layers.Layer):
 
 
 class _Square(keras.layers.Layer):
-    """Brings maps of any size to a square: rows, then columns, as two matrix products.
+    """Resamples maps of any size to a square, with a matrix product for rows and for columns.
 
     Args:
-        side: of the square.
+        side: side of the square.
     """
 
     def __init__(self, side: Any, **kwargs: Any) -> None:
@@ -191,7 +191,7 @@ class _Square(keras.layers.Layer):
         return ops.reshape(square, (-1, self.side, self.side, channels))
 
     def weights_of(self, count: Tensor) -> Tensor:
-        """Returns [`side`, count], how much each place of a line counts; a sum of 1 each."""
+        """Returns the weights [`side`, count] of the places of a line; each row adds up to 1."""
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -205,11 +205,11 @@ class _Square(keras.layers.Layer):
 class GridMeans(_Square):
     """Averages a map of any size over a grid of equal cells.
 
-    A place that an edge cuts counts for each side by its share. Keras' adaptive pooling is alike,
-    but must know the size before it runs.
+    A place on the edge between two cells counts for both with its share. Keras' adaptive pooling is
+    similar, but requires a static size.
 
     Args:
-        side: cells a side.
+        side: number of cells along a side.
     """
 
     def weights_of(self, count: Tensor) -> Tensor:
@@ -222,22 +222,22 @@ class GridMeans(_Square):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class BilinearSquare(_Square):
-    """Enlarges a map of any size to a square, bilinear. Made smaller, it would leave places out.
+    """Enlarges a map of any size to a square, bilinear. It is not suitable for shrinking.
 
     Args:
-        side: of the square.
+        side: side of the square.
     """
 
     def weights_of(self, count: Tensor) -> Tensor:
         size = ops.cast(count, "float32")
-        wanted = (ops.arange(self.side, dtype="float32")[:, None] + 0.5) * size / self.side - 0.5
-        distance = ops.abs(ops.clip(wanted, 0.0, size - 1.0) - ops.arange(count, dtype="float32"))
+        places = (ops.arange(self.side, dtype="float32")[:, None] + 0.5) * size / self.side - 0.5
+        distance = ops.abs(ops.clip(places, 0.0, size - 1.0) - ops.arange(count, dtype="float32"))
         return ops.cast(ops.maximum(1.0 - distance, 0.0), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class ConstantSex(keras.layers.Layer):
-    """Gives every image of a batch the same sex: for tools that allow one input only.
+    """Outputs the same sex for every image of a batch, for tools that require a single input.
 
     Args:
         sex: 0 female, 1 male.

@@ -13,10 +13,10 @@ _UNSELECTABLE = -1e9
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class PartRelation(kl.Layer):
-    """Lets each place of a feature map look at all others, at several scales.
+    """Attention of each place of a feature map to all other places, at several scales.
 
-    Places ask (queries); places and means over windows of places answer (keys and values). Where
-    the answers come from at the finest scale is the relation map.
+    Queries are computed from places; keys and values from places and from means over windows of
+    places. The mean attention to each place at the finest scale is the relation map.
 
     Args:
         units: length of queries and keys.
@@ -33,7 +33,7 @@ class PartRelation(kl.Layer):
         self.queries = self.add_weight((channels, self.units), glorot(), name="queries")
         self.keys = self.add_weight((channels, self.units), glorot(), name="keys")
         self.values = self.add_weight((channels, channels), glorot(), name="values")
-        # A tenth, so that the relation is a small correction at first and still learns.
+        # A tenth, so that the relation is a small correction at first and still has a gradient.
         tenth = keras.initializers.Constant(0.1)
         self.strength = self.add_weight((channels,), tenth, name="strength")
 
@@ -72,9 +72,9 @@ class PartRelation(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class JoinMaps(kl.Layer):
-    """Puts a coarse map's channels beside a fine map's, each place of the coarse one repeated.
+    """Concatenates the channels of a fine map and of a coarse map, whose places are repeated.
 
-    Unlike upsampling it takes odd sizes: what reaches beyond the fine map is cut off.
+    Unlike upsampling it supports odd sizes: places beyond the fine map are cropped.
     """
 
     def call(self, inputs: Tensors) -> Tensor:
@@ -92,11 +92,11 @@ class JoinMaps(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class Anchors(kl.Layer):
-    """Boxes about every place of a map, all fractions of the image's sides.
+    """Anchor boxes around every place of a map, as fractions of the image's sides.
 
     Args:
-        sides: of a square anchor, as fractions of the image.
-        ratios: height over width; the area stays.
+        sides: sides of square anchors as fractions of the image.
+        ratios: ratios of height to width, at a constant area.
     """
 
     def __init__(self, sides: Any, ratios: Any = (2 / 3, 1.0, 1.5), **kwargs: Any) -> None:
@@ -108,7 +108,7 @@ class Anchors(kl.Layer):
     def call(self, scores: Tensor) -> Tensor:
         """Maps scores [B, H, W, `count`] to boxes [1, H * W * `count`, 4].
 
-        A box is ymin, xmin, ymax, xmax; it may reach beyond the image. The order is that of the
+        A box is ymin, xmin, ymax, xmax; it may extend beyond the image. The order is that of the
         flattened scores.
         """
         shape = ops.shape(scores)
@@ -133,18 +133,18 @@ class Anchors(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class PartBoxes(kl.Layer):
-    """Gives each kind of part the mean of all anchors, weighed by what it thinks of each.
+    """Computes the box of each part type as the weighted mean of all anchors.
 
-    A kind scores every anchor; a softmax over the anchors weighs them. So the choice is of anchors,
-    ends between them where that fits better, and hands the gradient of what is read in its box back
-    to the scores. A kind is the same part of every hand, since its scores are its own.
+    Each part type has a score for every anchor, and a softmax over the anchors gives the weights.
+    The box can therefore be between anchors, and the gradient from the contents of the box reaches
+    the scores. A part type is the same part of every hand, since it has its own scores.
 
-    Each kind begins near a place of its own in the middle of the image, in rows of two, and learns
-    where that is; alike at first, all would learn the same.
+    Each part type has a learned location, initially in the middle of the image in rows of two. With
+    equal initial locations all part types would learn the same part.
 
     Args:
-        reach: SD of a Gaussian about a kind's place, in parts of the image's side, that its weights
-            are multiplied with.
+        reach: SD of a Gaussian around the location of a part type, as a fraction of the image's
+            side, by which the weights are multiplied.
     """
 
     def __init__(self, reach: float = 0.2, **kwargs: Any) -> None:
@@ -168,14 +168,14 @@ class PartBoxes(kl.Layer):
     def call(self, inputs: Tensors) -> Tensors:
         """Maps scores [B, N, K] and anchors [1, N, 4] to scores [B, K] and boxes [B, K, 4].
 
-        A kind's score is the mean of its anchors' scores, weighed as they are; its gradient does
-        not change the weights. Boxes may reach beyond the image.
+        The score of a part type is the weighted mean of the scores of its anchors, with constant
+        weights in the gradient. Boxes may extend beyond the image.
         """
         scores, anchors = inputs
         centres = (anchors[0, :, :2] + anchors[0, :, 2:]) / 2
         sides = ops.log(anchors[0, :, 2:] - anchors[0, :, :2])
         away = ops.sum(ops.square(centres[:, None] - self.places[None]), axis=-1)
-        # By their area, since there are so many more small anchors than large ones
+        # Weighted by the area, since there are many more small anchors than large ones
         known = ops.sum(sides, axis=1)[:, None] - away / (2 * self.reach**2)
         weights = ops.softmax(scores + known, axis=1)
         means = ops.matmul(
@@ -198,15 +198,17 @@ class PartBoxes(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class KeepParts(kl.Layer):
-    """Keeps the parts of highest score that overlap little: suppression in a fixed number of steps.
+    """Selects the parts with the highest scores that overlap little (non-maximum suppression).
 
-    Comparisons and sums alone, so that it converts to built-in operators and gives the same
-    everywhere. No gradient passes. Fewer are kept where all others have fallen.
+    It has a fixed number of steps of comparisons and sums, so that it converts to built-in
+    operators and gives the same result in every runtime. It has no gradient. Fewer parts are
+    selected if all others are suppressed.
 
     Args:
-        count: parts to keep.
-        max_overlap: shared area, as a share of the smaller box, above which a part falls to one
-            kept before. Of the union, a part could be kept again as a piece of itself.
+        count: maximum number of selected parts.
+        max_overlap: overlap with a selected part above which a part is suppressed, as a share of
+            the smaller box. With a share of the union, a piece of a selected part could be
+            selected.
     """
 
     def __init__(self, count: Any, max_overlap: float = 0.25, **kwargs: Any) -> None:
@@ -215,12 +217,12 @@ class KeepParts(kl.Layer):
         self.count, self.max_overlap = count, max_overlap
 
     def call(self, inputs: Tensors) -> Tensor:
-        """Maps scores [B, K] and boxes [B, K, 4] to [B, K]: 1 for what is kept, 0 for the rest."""
-        scores, boxes = (ops.stop_gradient(one) for one in inputs)
+        """Maps scores [B, K] and boxes [B, K, 4] to [B, K], 1 for selected parts, else 0."""
+        scores, boxes = (ops.stop_gradient(tensor) for tensor in inputs)
         fallen = kept = ops.zeros_like(scores)
         for _ in range(self.count):
             left = scores + fallen * _UNSELECTABLE
-            # The highest, and of equal ones the first. Keras' argmax does not convert to LiteRT.
+            # The first of the highest scores; Keras' argmax does not convert to LiteRT.
             highest = ops.cast(left >= ops.max(left, axis=1, keepdims=True), "float32")
             best = highest * ops.cast(ops.cumsum(highest, axis=1) < 1.5, "float32")
             kept = ops.maximum(kept, best * (1.0 - fallen))
@@ -237,7 +239,7 @@ class KeepParts(kl.Layer):
 
 
 def _overlaps(first: Any, second: Tensor) -> Tensor:
-    """Returns what boxes [B, 1, 4] share with [B, K, 4], as a share of the smaller, [B, K]."""
+    """Returns the overlap [B, K] of boxes [B, 1, 4] and [B, K, 4] as a share of the smaller box."""
     low = ops.maximum(first[..., :2], second[..., :2])
     high = ops.minimum(first[..., 2:], second[..., 2:])
     sides = ops.maximum(high - low, 0.0)
@@ -251,13 +253,13 @@ def _overlaps(first: Any, second: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class CropParts(kl.Layer):
-    """Cuts boxes out of images and resizes them, bilinear, as two matrix products.
+    """Crops boxes from images and resizes the crops, bilinear, with two matrix products.
 
-    What lies beyond the image is black. The boxes have a gradient: they are drawn to where the
-    crops say more.
+    Pixels beyond the image are black. The boxes have a gradient, through which training moves them
+    to informative places.
 
     Args:
-        size_px: side of each crop.
+        size_px: side of each crop in pixels.
     """
 
     def __init__(self, size_px: Any, **kwargs: Any) -> None:
@@ -276,7 +278,7 @@ class CropParts(kl.Layer):
         return ops.reshape(crops, (-1, self.size_px, self.size_px, 1))
 
     def _weights(self, low: Tensor, high: Tensor, pixels: Tensor) -> Tensor:
-        """Returns [B, K, S, pixels]: how much each pixel of a line counts for each of a crop."""
+        """Returns the weights [B, K, S, pixels] of the pixels of a line in each pixel of a crop."""
         size = self.size_px
         steps = (ops.arange(size, dtype="float32") + 0.5) / size
         count = ops.cast(pixels, "float32")
@@ -293,10 +295,10 @@ class CropParts(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class GroupParts(kl.Layer):
-    """Puts the parts of an image together again.
+    """Groups the vectors of parts by image.
 
     Args:
-        count: parts an image.
+        count: number of parts in an image.
     """
 
     def __init__(self, count: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Losses on what the parts of a hand say by themselves, and on the order of their scores."""
+"""Losses of the predictions of parts, and of the order of their scores."""
 
 from typing import Any
 
@@ -13,42 +13,42 @@ _OF_PARTS = {
     schema.AGE_MONTHS: (schema.PART_AGES, schema.GLOBAL_AGE),
     schema.DISTRIBUTION: (schema.PART_DISTRIBUTIONS, schema.GLOBAL_DISTRIBUTION),
 }
-"""Outputs of the parts and of the whole image that have the loss of an output of the head."""
+"""Outputs of the parts and of the whole image that have the same loss as an output of the head."""
 
 
 def add_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) -> None:
-    """Adds the losses of parts and of the whole image by itself, and the ranking.
+    """Adds the losses of the parts, of the whole image, and of the ranking.
 
     Args:
         config: the model's config; `selection`, `part_loss_weight`, `ranking_loss_weight`, `head`.
-        losses: of the head, by output name; changed.
-        weights: theirs; changed.
+        losses: losses of the head by output name; changed in place.
+        weights: weights of the losses; changed in place.
     """
     if not config.selection:
         return
     for name, loss in list(losses.items()):
-        for other in _OF_PARTS[name]:
-            losses[other] = loss
-            weights[other] = weights[name] * config.part_loss_weight
+        for name_of_part in _OF_PARTS[name]:
+            losses[name_of_part] = loss
+            weights[name_of_part] = weights[name] * config.part_loss_weight
     ranked = schema.AGE_MONTHS if config.head == "regression" else schema.DISTRIBUTION
     losses[schema.PART_RANKING] = RankingLoss(losses[ranked])
     weights[schema.PART_RANKING] = config.ranking_loss_weight
 
 
 def part_weights(config: Config) -> tuple[float, float] | None:
-    """Returns the weights of the losses on boxes, second view and distance, or None."""
+    """Returns the weights of the losses on boxes (second view and distance), or None."""
     return (config.second_view_weight, config.apart_weight) if config.selection else None
 
 
 class RankingLoss(keras.losses.Loss):
-    """Brings the scores of parts into the order of their confidences.
+    """Loss of the order of the parts' scores, which should be that of their confidences.
 
-    A part's confidence is the negative of its loss. Each pair in which part j loses more than part
-    i costs max(0, 1 - s_i + s_j) (NTS-Net; Yang et al. 2018, arXiv 1809.00287). The losses are
-    given, so the gradient reaches the scores alone.
+    A part's confidence is the negative of its loss. Each pair in which part j has a larger loss
+    than part i costs max(0, 1 - s_i + s_j) (NTS-Net; Yang et al. 2018, arXiv 1809.00287). The
+    losses are treated as constants, so that only the scores have a gradient.
 
     Args:
-        of_part: loss of what a part says.
+        of_part: loss of a part's prediction.
     """
 
     def __init__(self, of_part: keras.losses.Loss, name: str = "ranking_loss") -> None:
@@ -56,9 +56,9 @@ class RankingLoss(keras.losses.Loss):
         self.of_part = of_part
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """From ages [B, 1] and `part_ranking` [B, K, 1 + C], scores and what is said, to [B]."""
-        scores, said = y_pred[..., 0], ops.stop_gradient(y_pred[..., 1:])
-        lost = self.of_part.call(beside(y_true, said), said)
+        """Maps ages [B, 1] and `part_ranking` [B, K, 1 + C], scores and predictions, to [B]."""
+        scores, predictions = y_pred[..., 0], ops.stop_gradient(y_pred[..., 1:])
+        lost = self.of_part.call(beside(y_true, predictions), predictions)
         worse = ops.cast(lost[:, None, :] > lost[:, :, None], "float32")
         hinges = ops.maximum(1.0 - scores[:, :, None] + scores[:, None, :], 0.0)
         pairs = ops.maximum(ops.sum(worse, axis=(1, 2)), 1.0)
@@ -66,5 +66,5 @@ class RankingLoss(keras.losses.Loss):
 
 
 def beside(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns ages [B, 1] with as many axes as the probabilities, all others of length 1."""
+    """Reshapes ages [B, 1] to the number of axes of the probabilities, with length 1."""
     return ops.reshape(ops.cast(y_true, "float32"), (-1, *[1] * (len(y_pred.shape) - 1)))

@@ -1,4 +1,4 @@
-"""From pixels of 0 to 255 to what the first convolution of a network sees."""
+"""Converts pixels from 0 to 255 to the input of a network's first convolution."""
 
 import keras
 
@@ -9,8 +9,8 @@ from bone_age_tf.tensors import Tensor
 
 PIXELS = ("unit", "imagenet")
 _IMAGENET_MEANS = (103.939, 116.779, 123.68)
-"""Of blue, green and red, which the weights that Keras distributes for ResNet and VGG expect to be
-subtracted (`keras.applications.imagenet_utils`, mode `caffe`)."""
+"""Means of blue, green and red, which are subtracted for the weights that Keras distributes for
+ResNet and VGG (`keras.applications.imagenet_utils`, mode `caffe`)."""
 
 
 def build_photometry(image: Tensor, config: Config, channels: int = 3) -> Tensor:
@@ -18,8 +18,8 @@ def build_photometry(image: Tensor, config: Config, channels: int = 3) -> Tensor
 
     Args:
         image: [B, H, W, 1] Keras tensor, 0 to 255.
-        config: `pixels`: `unit` for -1 to 1; `imagenet` for 0 to 255 less the mean colour of
-            ImageNet, grey standing for each colour.
+        config: `pixels`: `unit` for -1 to 1; `imagenet` for 0 to 255 minus the mean colour of
+            ImageNet, with the grey value for each colour.
         channels: 1 keeps the image grey; 3 repeats it.
 
     Returns:

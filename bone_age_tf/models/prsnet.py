@@ -1,27 +1,34 @@
 """Part relation and selection network (PRSNet; Ji et al. 2019, arXiv 1909.05651).
 
-The paper's: a part relation module finds which parts of the hand occur together, with multi-scale
-context; a part selection module ranks anchors of several sizes and scales by their scores, which
-learn the order of the parts' confidences; the best parts' features are concatenated with those of
-the whole image; all of it is trained end to end, without labels of parts.
+From the paper: a part relation module models which parts of the hand occur together, with
+multi-scale context. A part selection module ranks anchors of several sizes and scales by scores,
+which learn the order of the parts' confidences. The features of the best parts are concatenated
+with those of the whole image. The network is trained end to end, without labels of parts.
 
-From NTS-Net (Yang et al. 2018, arXiv 1809.00287), which published the ranked selection of parts:
-suppression at an overlap of 0.25 keeps the best parts; each is cropped from the image, resized and
-sent through the same convolutions; their vectors join the whole's; a part's confidence is the
-negative of its loss; the ranking loss is a hinge on each pair. Sides of anchors begin with its 48,
-96 and 192 of 448 px, with its scales, as fractions of the image, so that they follow its size.
+From NTS-Net (Yang et al. 2018, arXiv 1809.00287), which introduced the ranked selection of parts:
+the best parts are selected by suppression at an overlap of 0.25. Each part is cropped from the
+image, resized and passed through the same convolutions, and its features are joined to those of the
+whole image. A part's confidence is the negative of its loss, and the ranking loss is a hinge on
+each pair. The sides of anchors are based on its 48, 96 and 192 of 448 px and its scales, as
+fractions of the image.
 
-Ours: each kind of part has scores of its own for all anchors and its box is their weighted mean
-(`part_layers.PartBoxes`), so that the order of the parts means something, the boxes fit bones
-between anchors, and what is read in a box teaches where it should lie; while training, a turned,
-zoomed and shifted copy of each image must have its boxes in the same places of the hand
-(`training.second_view`), which makes parts of them instead of a code for the age; smaller anchors
-than NTS-Net's, square ones alone; overlap is measured by the smaller box; a part that is not kept
-is 0 in its place; how the relations are computed (`part_layers.PartRelation`); a backbone of basic
-residual blocks whose last stage keeps stride 16; proposals that read its map and that of stride 8
-together, so that 128 px leave 16 x 16 places for anchors of the smallest sides, 8 x 8 and 4 x 4 for
-the others; batch norms of their own for crops; parts and whole answer through the same kind of
-head, with the same loss; the sex before each of the three heads.
+Deviations:
+
+- Each part type has scores for all anchors, and its box is their weighted mean
+  (`part_layers.PartBoxes`). The order of the parts is thereby meaningful, boxes can be between
+  anchors, and the loss of a part's prediction trains the location of its box.
+- In training, a rotated, zoomed and shifted copy of each image must have its boxes in the same
+  places of the hand (`training.second_view`), so that boxes represent parts and do not encode the
+  age.
+- Anchors are square and partly smaller than NTS-Net's. Overlap is relative to the smaller box.
+- The features of a part that is not selected are 0.
+- Relations are computed by `part_layers.PartRelation`.
+- The backbone consists of basic residual blocks, and its last stage keeps stride 16. Proposals are
+  computed from its map and the map of stride 8 together. For 128 px there are 16 x 16 places for
+  the smallest anchors, 8 x 8 and 4 x 4 for the others.
+- Crops have separate batch norms.
+- Parts and whole image have the same type of head with the same loss, and the sex encoding before
+  each of the three heads.
 """
 
 from typing import Any
@@ -46,19 +53,19 @@ SIDES = (
     tuple(96 / 448 * 2 ** (k / 3) for k in (1, 2)),
     tuple(192 / 448 * 2 ** (k / 3) for k in (0, 1, 2)),
 )
-"""Of the anchors on each of the three grids, as fractions of the image's side: NTS-Net's, and three
-smaller ones."""
+"""Sides of the anchors on each of the three grids, as fractions of the image's side: NTS-Net's, and
+three smaller ones."""
 MAX_OVERLAP = 0.25
 PART_PREFIX = "part_"
 GLOBAL_PREFIX = "global_"
 
 
 JOINED = "whole_and_parts"
-"""Name of the layer in which features of parts join those of the whole image."""
+"""Name of the layer that concatenates the features of the parts and of the whole image."""
 
 
 def traits(name: str) -> ModelTraits:
-    """Declares the losses of parts, outputs for the loss alone, and explanations of its own."""
+    """Declares the losses of parts, outputs for the loss only, and additional explanations."""
     return ModelTraits(
         explanations=("relation", "vanilla_gradients", "path_cam"),
         own_maps=("relation", "parts"),
@@ -70,31 +77,31 @@ def traits(name: str) -> ModelTraits:
 
 
 def explained_layer(config: Config) -> str:
-    """Returns the feature map that Grad-CAM looks at: the whole image's, with its relations."""
+    """Returns the layer whose feature map Grad-CAM uses: the whole image's, with relations."""
     return EXPLAINED
 
 
 def fine_layer(config: Config) -> str:
-    """Returns the last feature map of stride 8 of the whole image."""
+    """Returns the layer with the last feature map of stride 8 of the whole image."""
     return "conv3_block2_out"
 
 
 def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
-    """The network from Keras tensors to Keras tensors.
+    """Builds the network from Keras tensors to Keras tensors.
 
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
         sex: [B, 1], 0 female, 1 male.
         config: the model's config; `base_filters`, `parts`, `used_parts`, `part_size_px`,
-            `relation`, `selection`. See `heads.build_head` too.
+            `relation`, `selection`. See also `heads.build_head`.
 
     Returns:
-        Keras tensors by output name, see `schema.OUTPUTS`. Beyond those of the head:
-        `relation_map` [B, H / 16, W / 16], a sum of 1; `part_boxes` [B, K, 4], ymin, xmin, ymax,
-        xmax as fractions, a kind of part each; `part_scores` [B, K]; `part_kept` [B, K], 1 where a
-        part joins the whole; `part_ages_months` [B, K] and
-        `part_distributions` [B, K, bins]; `global_age_months` [B, 1] and `global_distribution`
-        [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], or [B, K, 2] from a regression.
+        Keras tensors by output name, see `schema.OUTPUTS`. In addition to the outputs of the head:
+        `relation_map` [B, H / 16, W / 16] with a sum of 1; `part_boxes` [B, K, 4], ymin, xmin,
+        ymax, xmax as fractions, for each part type; `part_scores` [B, K]; `part_kept` [B, K], 1 for
+        selected parts; `part_ages_months` [B, K] and `part_distributions` [B, K, bins];
+        `global_age_months` [B, 1] and `global_distribution` [B, bins]; and for the loss
+        `part_ranking` [B, K, 1 + bins], or [B, K, 2] from a regression.
     """
     grey = build_photometry(image, config, channels=1)
     backbone = BasicResidualNetwork(config.base_filters, BLOCKS, STRIDES, pooled=False)
@@ -112,9 +119,9 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     keep = part_layers.KeepParts(config.used_parts, MAX_OVERLAP, name=schema.PART_KEPT)
     outputs[schema.PART_KEPT] = kept = keep([scores, boxes])
     outputs |= read_parts(grey, whole, boxes, kept, sex, backbone, config)
-    said = outputs.get(schema.PART_DISTRIBUTIONS, outputs[schema.PART_AGES])
+    predictions = outputs.get(schema.PART_DISTRIBUTIONS, outputs[schema.PART_AGES])
     outputs[schema.PART_SCORES] = scores
-    outputs[schema.PART_RANKING] = _beside(scores, said)
+    outputs[schema.PART_RANKING] = _beside(scores, predictions)
     return outputs
 
 
@@ -127,19 +134,19 @@ def read_parts(
     backbone: Any,
     config: Config,
 ) -> dict:
-    """Reads the parts in boxes [B, K, 4] beside the vector of the whole image [B, C].
+    """Predicts ages from the parts in boxes and from the whole image.
 
     Args:
-        grey: [B, H, W, 1], what is cropped.
-        whole: [B, C].
+        grey: [B, H, W, 1], the images.
+        whole: [B, C], features of the whole images.
         boxes: [B, K, 4], ymin, xmin, ymax, xmax as fractions.
-        kept: [B, K], 1 for the parts that join the whole, 0 for the others.
+        kept: [B, K], 1 for selected parts, 0 for others.
         sex: [B, 1].
-        backbone: makes feature maps of the crops, with the weights that made `whole`.
+        backbone: computes the feature maps of the crops, with the weights used for `whole`.
         config: as in `build_network`.
 
     Returns:
-        The outputs of `build_network` without scores, choice, ranking and relations.
+        The outputs of `build_network` without scores, selection, ranking and relations.
     """
     crops = part_layers.CropParts(config.part_size_px, name="crop_parts")([grey, boxes])
     vectors = kl.GlobalAveragePooling2D(name="crop_features")(backbone(crops, PART_PREFIX)[-1])
@@ -165,7 +172,7 @@ def read_parts(
 
 
 def _propose(fine: Tensor, coarse: Tensor, config: Config) -> Tensor:
-    """Returns scores [B, K] and boxes [B, K, 4] of the kinds of parts."""
+    """Returns scores [B, K] and boxes [B, K, 4] of the part types."""
     x = part_layers.JoinMaps(name="proposal_maps")([fine, coarse])
     scores, anchors = [], []
     for grid, sides in enumerate(SIDES, start=1):
@@ -181,7 +188,7 @@ def _propose(fine: Tensor, coarse: Tensor, config: Config) -> Tensor:
         score = kl.Conv2D(
             len(sides) * config.parts,
             1,
-            # At first, a kind's place alone decides.
+            # Initially only the location of a part type determines its box.
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
             name=f"proposal_{grid}_scores",
             dtype="float32",
@@ -193,9 +200,11 @@ def _propose(fine: Tensor, coarse: Tensor, config: Config) -> Tensor:
     return part_layers.PartBoxes(name=schema.PART_BOXES)([scores, anchors])
 
 
-def _beside(scores: Tensor, said: Tensor) -> Tensor:
-    """Returns [B, K, 1 + C]: scores [B, K] in front of what each part says, [B, K, C] or [B, K]."""
-    if len(said.shape) == 2:
-        said = kl.Reshape((said.shape[1], 1), name="part_ages_column", dtype="float32")(said)
+def _beside(scores: Tensor, predictions: Tensor) -> Tensor:
+    """Concatenates scores [B, K] and predictions [B, K, C] or [B, K] to [B, K, 1 + C]."""
+    if len(predictions.shape) == 2:
+        predictions = kl.Reshape(
+            (predictions.shape[1], 1), name="part_ages_column", dtype="float32"
+        )(predictions)
     column = kl.Reshape((scores.shape[1], 1), name="part_scores_column", dtype="float32")(scores)
-    return kl.Concatenate(name=schema.PART_RANKING, dtype="float32")([column, said])
+    return kl.Concatenate(name=schema.PART_RANKING, dtype="float32")([column, predictions])

@@ -1,15 +1,15 @@
-"""What would the network say without this place? Exact, without gradients, in the graph.
+"""Computes the prediction without each place of the feature map, exactly and without gradients.
 
 Class-selective relevance mapping (CRM; Kim et al. 2019, "Visual interpretation of convolutional
 neural network predictions in classifying medical image modalities", Diagnostics 9(2):38) removes
-one place of the last feature map at a time and adds up, over all output nodes, the squares of what
-that changes. For the paper's network, global average pooling and one linear layer, the change has a
-closed form and with one output node CRM is the square of CAM (Zhou et al. 2016). Our heads have a
-hidden layer and the sex behind the pooling, so the head is run again for each place: it costs next
-to nothing beside the convolutions, and is exact where a closed form would be of first order.
+one place of the last feature map at a time, and sums the squared changes over all output nodes. For
+the paper's network with global average pooling and a linear layer, the change has a closed form,
+and with one output node CRM is the square of CAM (Zhou et al. 2016). The heads of this project have
+a hidden layer and the sex behind the pooling. The head is therefore run again for each place, which
+is cheap compared with the convolutions and exact, whereas a closed form would be of first order.
 
-Ours: beside the squares on the age distribution the change of the age itself, with its sign and in
-months: above 0 the place makes the hand look older, below 0 younger.
+In addition to the squared changes of the age distribution, the signed change of the age in months
+is computed: with a value above 0 the place makes the hand look older, below 0 younger.
 """
 
 from typing import Any
@@ -22,25 +22,25 @@ from bone_age_tf.models.build import FEATURES_LAYER, model_traits
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 MONTHS_MAP = "months_map"
-"""[B, H, W], the age with a place less the age without it."""
+"""Output [B, H, W], the age with a place minus the age without it, in months."""
 RELEVANCE = "relevance"
-"""[B, H, W], CRM on the age distribution; on a regression the square of `MONTHS_MAP`."""
+"""Output [B, H, W], CRM of the age distribution; for a regression the square of `MONTHS_MAP`."""
 WITHOUT_PLACE = "without_place"
 """Name of the layer that removes each place."""
 _NOTHING = 0.02
-"""Months; what a place changes below this can be mere rounding."""
+"""Minimum significant change in months; smaller changes may be rounding errors."""
 
 
 def build_removal_model(model: keras.Model) -> keras.Model:
-    """Builds a model of the same inputs with the answer and what each place did to it.
+    """Builds a model that also outputs the contribution of each place to the prediction.
 
     Args:
-        model: made by `build_model`, of a static image size; weights are shared.
+        model: a model that `build_model` built with a static image size; weights are shared.
 
     Returns:
-        A model to a dict: the age, the distribution where there is one, `MONTHS_MAP` and
-        `RELEVANCE` on the places of the map that is averaged to the features (of `attention_vgg`,
-        of its second depth).
+        A model with the same inputs to a dict: the age, the distribution if there is one,
+        `MONTHS_MAP` and `RELEVANCE` for the places of the map that is averaged to the features (for
+        `attention_vgg`, of the second depth).
     """
     features = model.get_layer(FEATURES_LAYER).output
     places = pooled_map(model)
@@ -48,37 +48,39 @@ def build_removal_model(model: keras.Model) -> keras.Model:
     beside = [model.input[schema.SEX]]
     joined = model_traits(model.name).joined_layer
     if joined:
-        beside += [one for one in model.get_layer(joined).input if one is not features]
+        beside += [t for t in model.get_layer(joined).input if t is not features]
     inputs = [features, *beside]
     repeated = [_without_each_place(model, places, features), *map(again, beside)]
-    wanted = {schema.AGE_MONTHS: model.output[schema.AGE_MONTHS]}
+    outputs = {schema.AGE_MONTHS: model.output[schema.AGE_MONTHS]}
     if schema.DISTRIBUTION in model.output:
-        wanted[schema.DISTRIBUTION] = model.output[schema.DISTRIBUTION]
-    head = _head_of(inputs, wanted)
+        outputs[schema.DISTRIBUTION] = model.output[schema.DISTRIBUTION]
+    head = _head_of(inputs, outputs)
     changed = head(repeated)
     compare = RemovalMaps(places.shape[1], places.shape[2], name="removal_maps")
-    names = list(wanted)
-    months, relevance = compare([wanted[n] for n in names] + [changed[n] for n in names])
+    names = list(outputs)
+    months, relevance = compare([outputs[n] for n in names] + [changed[n] for n in names])
     return keras.Model(
-        model.input, wanted | {MONTHS_MAP: months, RELEVANCE: relevance}, name="removal"
+        model.input, outputs | {MONTHS_MAP: months, RELEVANCE: relevance}, name="removal"
     )
 
 
 def build_mapped_model(served: keras.Model) -> keras.Model:
-    """Adds the output `schema.MAP` [B, H, W], 0 to 1, to a model that is to be exported.
+    """Adds the output `schema.MAP` [B, H, W], 0 to 1, to a model for export.
 
-    The map is the size of `MONTHS_MAP` as a share of its maximum, on its own places: whoever draws
-    it enlarges it. Where no place changes anything it stays dark, and does not show rounding. It
-    needs no gradient, so that LiteRT runs it too. `RELEVANCE` would need none either, but resembles
-    that of a network which has learned nothing (benchmarks/explanations.py).
+    The map is the absolute value of `MONTHS_MAP` as a share of its maximum, at the resolution of
+    the feature map. If no place has a significant effect it is 0 everywhere. It needs no gradient,
+    so that LiteRT can run it. `RELEVANCE` needs none either, but is similar for a network with
+    random weights (benchmarks/explanations.py).
 
     Args:
-        served: made by `build_served_model` from a model of a static image size. The map is of the
-            network's own answer, before an interval or a site's calibration.
+        served: a model that `build_served_model` built from a model with a static image size. The
+            map refers to the network's prediction before a site calibration.
     """
     names = (schema.AGE_MONTHS, schema.DISTRIBUTION)
-    own = {name: served.get_layer(name).output for name in names if _has_layer(served, name)}
-    model = keras.Model(served.input, own, name=served.name)
+    outputs_by_name = {
+        name: served.get_layer(name).output for name in names if _has_layer(served, name)
+    }
+    model = keras.Model(served.input, outputs_by_name, name=served.name)
     months = build_removal_model(model).output[MONTHS_MAP]
     outputs = dict(served.output) | {schema.MAP: ShareOfMaximum(name=schema.MAP)(months)}
     return keras.Model(served.input, outputs, name=served.name)
@@ -94,16 +96,16 @@ def _has_layer(model: keras.Model, name: str) -> bool:
     return any(layer.name == name for layer in model.layers)
 
 
-def _head_of(inputs: list, wanted: dict) -> keras.Model:
-    """Returns the layers from some tensors of a model to others.
+def _head_of(inputs: list, outputs: dict) -> keras.Model:
+    """Returns a model from some tensors of a model to others.
 
-    Keras gives what is an input of the model already, the sex, a second origin on the way; with it,
-    the model itself could no longer be saved.
+    Keras assigns a new origin to tensors that already are inputs, such as the sex, after which the
+    original model could not be saved. The original origins are therefore restored.
     """
-    origins = [one._keras_history for one in inputs]
-    head = keras.Model(inputs, wanted, name="head")
-    for one, origin in zip(inputs, origins, strict=True):
-        one._keras_history = origin
+    origins = [tensor._keras_history for tensor in inputs]
+    head = keras.Model(inputs, outputs, name="head")
+    for tensor, origin in zip(inputs, origins, strict=True):
+        tensor._keras_history = origin
     return head
 
 
@@ -116,7 +118,7 @@ def _without_each_place(model: keras.Model, places: Tensor, features: Tensor) ->
 
 
 class PlacesLayer(keras.layers.Layer):
-    """Layers of float32 without weights."""
+    """Base class of float32 layers without weights."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
@@ -125,7 +127,7 @@ class PlacesLayer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class MeanWithoutPlace(PlacesLayer):
-    """The mean over all places when one of them gives nothing."""
+    """The mean over all places without the contribution of one of them."""
 
     def call(self, inputs: Tensors) -> Tensor:
         """Maps a map [B, H, W, C] and its mean [B, C] to [B * H * W, C]."""
@@ -140,10 +142,10 @@ class MeanWithoutPlace(PlacesLayer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class RepeatedForPlaces(PlacesLayer):
-    """Each row as often as there are places.
+    """Repeats each row for every place.
 
     Args:
-        count: of places.
+        count: number of places.
     """
 
     def __init__(self, count: Any, **kwargs: Any) -> None:
@@ -164,11 +166,11 @@ class RepeatedForPlaces(PlacesLayer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class RemovalMaps(PlacesLayer):
-    """What changed, on the places of a map.
+    """Computes the changes at each place of a map.
 
     Args:
-        height: of the map.
-        width: of the map.
+        height: height of the map.
+        width: width of the map.
     """
 
     def __init__(self, height: Any, width: Any, **kwargs: Any) -> None:
@@ -176,9 +178,9 @@ class RemovalMaps(PlacesLayer):
         self.height, self.width = height, width
 
     def call(self, inputs: Tensors) -> Tensors:
-        """Maps [age, distribution, ages without, distributions without] to [B, H, W] twice.
+        """Maps [age, distribution, ages without, distributions without] to two maps [B, H, W].
 
-        The distributions are left out for a regression.
+        For a regression there are no distributions.
         """
         half = len(inputs) // 2
         count = self.height * self.width
@@ -200,10 +202,10 @@ class RemovalMaps(PlacesLayer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class ShareOfMaximum(PlacesLayer):
-    """The size of each place as a share of the largest, or of `_NOTHING` where that is less."""
+    """The absolute value of each place as a share of the largest, which is at least `_NOTHING`."""
 
     def call(self, maps: Tensor) -> Tensor:
-        """Maps [B, H, W] in months to the same, 0 to 1."""
+        """Maps a map [B, H, W] in months to shares, 0 to 1."""
         maps = ops.abs(maps)
         return maps / ops.maximum(ops.max(maps, axis=(1, 2), keepdims=True), _NOTHING)
 

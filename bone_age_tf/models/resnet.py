@@ -1,16 +1,16 @@
 """Residual networks (He et al. 2015, arXiv 1512.03385).
 
-`resnet50`, `resnet101` and `resnet152` are Keras' own, layer for layer and name for name
+`resnet50`, `resnet101` and `resnet152` are Keras' models with the same layers and names
 (23,587,712, 42,658,176 and 58,370,944 parameters without their tops), so that the ImageNet weights
-that Keras distributes fit. Keras has no `resnet18` and `resnet34`: they are written here after
-table 1 of the paper, with projections where the shape changes (its option B), and hold the
-11,176,512 and 21,284,672 trained parameters of other implementations.
+that Keras distributes can be loaded. Keras has no `resnet18` and `resnet34`; they follow table 1 of
+the paper, with projections where the shape changes (its option B), and have the 11,176,512 and
+21,284,672 trainable parameters of other implementations.
 
-Ours: the percentile stretch in front, grey repeated to three channels, the sex and the head behind,
-a faster batch-norm average, since bone-age sets are small and Keras' 0.99 lags behind short
-trainings, and residual branches that start small (Goyal et al. 2017, arXiv 1706.02677, section 5.1,
-start them at 0; a tenth leaves every weight a gradient). `base_filters` makes the two smaller ones
-narrower than the paper's 64.
+Deviations: the percentile stretch before the first layer, grey repeated to three channels, and this
+project's sex encoding and head. The batch-norm average is faster, since bone-age datasets are small
+and Keras' 0.99 is too slow for short trainings. Residual branches have a small initial scale (Goyal
+et al. 2017, arXiv 1706.02677, section 5.1, start at 0; a tenth keeps the gradients of all weights).
+`base_filters` scales the widths of the two smaller models relative to the paper's 64.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ _APPLICATIONS = {
 
 
 def traits(name: str) -> ModelTraits:
-    """Declares ImageNet weights where there are any, and explanations that pass the sanity check.
+    """Declares ImageNet weights if there are any, and explanations that pass the sanity check.
 
     See `benchmarks/explanations.py`.
     """
@@ -61,31 +61,31 @@ def traits(name: str) -> ModelTraits:
 
 
 def explained_layer(config: Config) -> str:
-    """Returns the feature map that Grad-CAM looks at: the last of stride 16.
+    """Returns the layer whose feature map Grad-CAM uses: the last of stride 16.
 
-    That of stride 32 has 4 places a side at 128 px, too few to point at a bone.
+    The map of stride 32 has 4 x 4 places for 128 px, too few to locate a bone.
     """
     return _LAST_OF_STRIDE_16[config.model]
 
 
 def fine_layer(config: Config) -> str:
-    """Returns the last feature map of stride 8."""
+    """Returns the layer with the last feature map of stride 8."""
     return f"conv3_block{_BLOCKS_OF_STRIDE_8[config.model]}_out"
 
 
 def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
-    """A residual network from Keras tensors to Keras tensors.
+    """Builds a residual network from Keras tensors to Keras tensors.
 
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
         sex: [B, 1], 0 female, 1 male.
-        config: the model's config; `model` says how deep. See `heads.build_head` too.
+        config: the model's config; `model` determines the depth. See also `heads.build_head`.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
 
     Raises:
-        ConfigError: `base_filters` is not 64 where the backbone is Keras' own.
+        ConfigError: `base_filters` is not 64 for one of Keras' backbones.
     """
     x = build_photometry(image, config)
     if config.model in BASIC_BLOCKS:
@@ -102,7 +102,7 @@ def _keras_backbone(x: Tensor, config: Config) -> Tensor:
             f"base_filters is {config.base_filters}; {config.model} has 64, so that published "
             "weights fit. resnet18 and resnet34 can be narrower."
         )
-    # Named outright: Keras takes it as the name of the model, not of its layers.
+    # Keras uses this as the name of the model, not of its layers.
     backbone = BOTTLENECKS[config.model](include_top=False, weights=None, input_tensor=x)
     for layer in backbone.layers:
         if isinstance(layer, kl.BatchNormalization):
@@ -113,17 +113,17 @@ def _keras_backbone(x: Tensor, config: Config) -> Tensor:
 
 
 class BasicResidualNetwork:
-    """ResNet of basic blocks: two convolutions of 3 x 3 and a shortcut each.
+    """ResNet of basic blocks with two 3 x 3 convolutions and a shortcut each.
 
-    Not a layer: it makes its layers as it is called, in the graph of the caller. Called again on
-    another input it shares its convolutions. Batch norms are new each time, since the statistics
-    of crops are not those of whole images.
+    This is not a layer: calling it creates layers in the caller's graph. A second call on another
+    input shares the convolutions and creates new batch norms, since the statistics of crops differ
+    from those of whole images.
 
     Args:
-        base_filters: of the first stage; each later stage has twice as many.
-        blocks: in each stage.
-        strides: of each stage; the convolution in front has 2, and so has its pooling.
-        pooled: whether there is pooling.
+        base_filters: number of filters in the first stage, doubled in each later stage.
+        blocks: number of blocks in each stage.
+        strides: stride of each stage; the first convolution and its pooling have stride 2.
+        pooled: whether there is pooling after the first convolution.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class BasicResidualNetwork:
 
         Args:
             x: Keras tensor.
-            prefix: of the names of the layers that are not shared; "" the first time.
+            prefix: prefix of the names of layers that are not shared; "" in the first call.
         """
         stages = []
         x = self._convolve(x, "conv1", prefix, self.base_filters, 7, 2)

@@ -1,4 +1,4 @@
-"""What the rest of the package must know of a model beyond its network; its file declares it."""
+"""Properties of a model that other parts of the package need; declared in the model's file."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,27 +13,27 @@ Losses = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class ModelTraits:
-    """Properties of a model. Every default suits a network with mean pooling before its head.
+    """Properties of a model. The defaults are those of a network with mean pooling before its head.
 
-    A model's file that needs others has a function `traits(name)`.
+    The file of a model with other properties has a function `traits(name)`.
 
     Attributes:
         imagenet: builds the backbone with ImageNet weights, as `keras.applications` do with
             `include_top` and `weights`; or the name of a module with `find_file()` and
             `load_imagenet()`; None where there are no published weights.
         explanations: names of the methods that `--mode=explain` shows by default; empty for the
-            usual ones.
+            default methods.
         own_maps: names of explanation methods that only this model has.
         training_outputs: names of outputs that only the loss uses; exports drop them.
-        joined_layer: name of the layer in which other features join those of the image; empty
-            where the features alone reach the head.
-        pooled_map: from a model to the map [B, H, W, C] that is pooled to its features.
-        without_place: from a model, that map and the features [B, C] to the features [B * H * W, C]
-            without each place of the map.
-        add_losses: adds losses and their weights, by output name, to those of the head; changes
-            both in place.
-        part_weights: from a config to the weights of the losses on part boxes, second view and
-            distance; None where the model selects no parts.
+        joined_layer: name of the layer that concatenates the image's features with others; empty
+            if there are no others.
+        pooled_map: function from a model to the map [B, H, W, C] that is pooled to its features.
+        without_place: function from a model, that map and the features [B, C] to the features
+            [B * H * W, C] without each place of the map.
+        add_losses: function that adds losses and weights by output name to those of the head, in
+            place.
+        part_weights: function from a config to the weights of the losses on part boxes (second view
+            and distance); None if the model selects no parts.
     """
 
     imagenet: Callable[..., keras.Model] | str | None = None

@@ -1,14 +1,14 @@
 """VGG (Simonyan & Zisserman 2014, arXiv 1409.1556), plain, with shortcuts and with attention.
 
-`vgg16` is the paper's configuration D layer for layer, with Keras' names, so that the ImageNet
-weights that Keras distributes fit: 14,714,688 parameters without the top. `vgg_residual` puts a
-shortcut around the convolutions of each block, as Nguyen & Kim 2019 connect layers of VGG for bone
-age; where the shortcut changes the number of channels it is a 1 x 1 convolution. `attention_vgg` is
-in its own file and shares the blocks.
+`vgg16` is configuration D of the paper with Keras' names of layers, so that the ImageNet weights
+that Keras distributes can be loaded: 14,714,688 parameters without the top. `vgg_residual` adds a
+shortcut around the convolutions of each block, similar to the connections of Nguyen & Kim 2019 for
+bone age; if the number of channels changes, the shortcut is a 1 x 1 convolution. `attention_vgg` is
+in a separate file and shares the blocks.
 
-Ours: global average pooling and the head with the sex in place of three fully connected layers; He
-initialisation, with which thirteen rectified layers train from random weights; `batch_norm`, on
-unless published weights are wanted, which have none; `base_filters`, to be narrower than 64.
+Deviations: global average pooling and this project's head and sex encoding instead of three fully
+connected layers; He initialisation, with which thirteen layers can be trained from random weights;
+`batch_norm`, which must be off for the published weights; `base_filters` for other widths than 64.
 """
 
 import keras
@@ -21,7 +21,7 @@ from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""In each block; configuration D."""
+"""Number of convolutions in each block; configuration D."""
 WIDTHS = (1, 2, 4, 8, 8)
 """Filters of each block, as multiples of `base_filters`."""
 BATCH_NORM_MOMENTUM = 0.9
@@ -38,18 +38,18 @@ def traits(name: str) -> ModelTraits:
 
 
 def explained_layer(config: Config) -> str:
-    """Returns the feature map that Grad-CAM looks at: the last of stride 8, before it is pooled."""
+    """Returns the layer whose feature map Grad-CAM uses: the last of stride 8, before pooling."""
     return "block4_out"
 
 
 def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
-    """VGG16 from Keras tensors to Keras tensors, with or without shortcuts.
+    """Builds VGG16 from Keras tensors to Keras tensors, with or without shortcuts.
 
     Args:
         image: [B, H, W, 1], 0 to 255; H and W at least 32.
         sex: [B, 1], 0 female, 1 male.
         config: the model's config; `model` is `vgg16` or `vgg_residual`; `base_filters`,
-            `batch_norm`. See `heads.build_head` too.
+            `batch_norm`. See also `heads.build_head`.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`.
@@ -67,7 +67,7 @@ def build_block(x: Tensor, number: int, config: Config, shortcut: bool) -> Tenso
 
     Args:
         x: Keras tensor.
-        number: of the block, from 1.
+        number: number of the block, from 1.
         config: `base_filters` and `batch_norm` are used.
         shortcut: whether the input of the block is added to its output.
     """

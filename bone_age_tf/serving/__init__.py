@@ -1,1 +1,1 @@
-"""Clients of model servers."""
+"""Client of model servers."""

@@ -1,4 +1,4 @@
-"""Asking a TensorFlow Serving for bone ages, over gRPC or REST, without TensorFlow."""
+"""Requests to TensorFlow Serving over gRPC or REST, without TensorFlow."""
 
 import base64
 import contextlib
@@ -20,11 +20,11 @@ from bone_age_tf.serving.messages import PREDICT_METHOD, predict_request, read_r
 
 DEFAULT_TIMEOUT_S = 30.0
 ATTEMPTS = 4
-"""For an answer, the first included."""
+"""Maximum number of attempts of a request, including the first."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
 _TRANSIENT_HTTP = (429, 502, 503, 504)
-"""Too many requests, or something in between or the server itself not ready."""
+"""HTTP statuses after which a request is repeated: too many requests, or server not ready."""
 
 _ADDRESS = re.compile(
     r"(?P<scheme>grpcs?|https?)://(?P<host>[^/]+)(/v1/models)?/(?P<model>[^/:]+)"
@@ -34,14 +34,14 @@ _ADDRESS = re.compile(
 
 @dataclass(frozen=True)
 class Address:
-    """Where a model is served.
+    """Address of a served model.
 
     Attributes:
         scheme: grpc, grpcs, http or https.
         host: name and port.
-        model: its name on the server.
-        version: a number, None for the one that the server chooses.
-        label: of a version, such as canary; None without one.
+        model: name of the model on the server.
+        version: number of the version; None for the server's default.
+        label: label of a version, such as canary, or None.
     """
 
     scheme: str
@@ -52,24 +52,24 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Reads an address.
+        """Parses an address.
 
         Raises:
-            InputError: it is none; the message says what one looks like.
+            InputError: the text is not an address; the message shows the syntax.
         """
-        found = _ADDRESS.fullmatch(text)
-        if found is None:
+        match = _ADDRESS.fullmatch(text)
+        if match is None:
             raise InputError(
-                f"--server={text}: write grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL, with "
-                "/versions/N or /labels/NAME behind it if you like"
+                f"--server={text}: write grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL, "
+                "optionally followed by /versions/N or /labels/NAME"
             )
-        version = found["version"]
+        version = match["version"]
         return cls(
-            found["scheme"],
-            found["host"],
-            found["model"],
+            match["scheme"],
+            match["host"],
+            match["model"],
             None if version is None else int(version),
-            found["label"],
+            match["label"],
         )
 
     def __str__(self) -> str:
@@ -79,27 +79,27 @@ class Address:
 
 
 class Server(Protocol):
-    """What answers: over gRPC or REST. For use from several threads."""
+    """A connection to a server over gRPC or REST. For use from several threads."""
 
-    def ask(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
-        """Returns the outputs for one file under each of some sexes, the sexes first.
+    def predict(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
+        """Returns the outputs for a file with each of the given sexes along the first axis.
 
         Raises:
-            ServerError: no answer.
+            ServerError: there is no usable response.
         """
 
 
 def connect(address: Address, timeout_s: float = DEFAULT_TIMEOUT_S) -> Server:
-    """Returns what asks the server at an address; nothing is sent yet."""
+    """Returns a connection to the server at an address; nothing is sent yet."""
     kind = GrpcServer if address.scheme.startswith("grpc") else RestServer
     return kind(address, timeout_s)
 
 
 class GrpcServer:
-    """Asks over gRPC, whose own retries wait and try again where the server is unavailable."""
+    """Connection over gRPC, which repeats requests if the server is unavailable."""
 
     def __init__(self, address: Address, timeout_s: float):
-        import grpc  # only where it is wanted, since importing it takes time
+        import grpc  # imported only when needed, since the import takes time
 
         self._address, self._timeout_s = address, timeout_s
         self._codes, self._error = grpc.StatusCode, grpc.RpcError
@@ -129,7 +129,7 @@ class GrpcServer:
             response_deserializer=bytes,
         )
 
-    def ask(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
+    def predict(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
         """See `Server`."""
         address = self._address
         inputs = {
@@ -142,11 +142,11 @@ class GrpcServer:
         try:
             return read_response(self._predict(request, timeout=self._timeout_s))
         except self._error as error:
-            raise self._told(error) from None
+            raise self._server_error(error) from None
         except ValueError as error:
             raise ServerError(f"{address}: {error}", lasting=True) from None
 
-    def _told(self, error: Any) -> ServerError:
+    def _server_error(self, error: Any) -> ServerError:
         code, details = error.code(), error.details()
         if code == self._codes.UNAVAILABLE:
             return _unreachable(self._address, details)
@@ -165,7 +165,7 @@ class GrpcServer:
 
 
 class RestServer:
-    """Asks over TensorFlow Serving's REST form, which KServe speaks too (its V1 protocol)."""
+    """Connection over TensorFlow Serving's REST API, which is also KServe's V1 protocol."""
 
     def __init__(self, address: Address, timeout_s: float):
         self._address, self._timeout_s = address, timeout_s
@@ -173,26 +173,26 @@ class RestServer:
         chosen = chosen if address.label is None else f"/labels/{address.label}"
         self._url = f"{address.scheme}://{address.host}/v1/models/{address.model}{chosen}:predict"
 
-    def ask(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
+    def predict(self, data: bytes, sexes: list[int]) -> dict[str, np.ndarray]:
         """See `Server`."""
         encoded = {"b64": base64.b64encode(data).decode()}
         instances = [{schema.IMAGE_BYTES: encoded, schema.SEX: [float(sex)]} for sex in sexes]
         body = {"signature_name": schema.SERVING_SIGNATURE, "instances": instances}
-        answer = self._post(json.dumps(body).encode())
+        response = self._post(json.dumps(body).encode())
         try:
-            rows = json.loads(answer)["predictions"]
+            rows = json.loads(response)["predictions"]
             return {name: _array([row[name] for row in rows]) for name in rows[0]}
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise ServerError(
-                f"{self._url}: not the answer of a TensorFlow Serving "
+                f"{self._url}: not a response of TensorFlow Serving "
                 f"({type(error).__name__}: {error})",
                 lasting=True,
             ) from None
 
     def _post(self, body: bytes) -> bytes:
-        """Posts until there is an answer, the attempts are used up, or the time is."""
-        # A loop of our own: urllib3's Retry counts attempts, but no time for all of them together,
-        # which --timeout_s is; and it would be one more dependency.
+        """Posts until there is a response, or the attempts or the time are used up."""
+        # urllib3's Retry is not used: it counts attempts but does not limit their total time, as
+        # --timeout_s does, and it would be another dependency.
         end = time.monotonic() + self._timeout_s
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self._url, body, headers)
@@ -201,23 +201,24 @@ class RestServer:
             if left <= 0:
                 break
             try:
-                with urllib.request.urlopen(request, timeout=left) as answer:
-                    return answer.read()
+                with urllib.request.urlopen(request, timeout=left) as response:
+                    return response.read()
             except urllib.error.HTTPError as error:
-                told, again = self._told(error), error.code in _TRANSIENT_HTTP
+                failure, again = self._server_error(error), error.code in _TRANSIENT_HTTP
             except TimeoutError:
                 break
             except (OSError, http.client.HTTPException) as error:
                 if isinstance(getattr(error, "reason", None), TimeoutError):
                     break
-                told, again = _unreachable(self._address, getattr(error, "reason", error)), True
+                failure = _unreachable(self._address, getattr(error, "reason", error))
+                again = True
             if not again or attempt == ATTEMPTS:
-                raise told
+                raise failure
             pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
             time.sleep(min(pause * random.uniform(0.8, 1.2), max(0.0, end - time.monotonic())))
         raise _too_slow(self._address, self._timeout_s)
 
-    def _told(self, error: urllib.error.HTTPError) -> ServerError:
+    def _server_error(self, error: urllib.error.HTTPError) -> ServerError:
         details = error.reason
         with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
             details = json.loads(error.read())["error"]
@@ -231,7 +232,7 @@ class RestServer:
 
 
 def _array(values: list) -> np.ndarray:
-    """Returns numbers as float32 or int, texts as objects of bytes."""
+    """Converts numbers to float32 or int, and texts to objects of bytes."""
     if isinstance(values[0], str):
         return np.array([value.encode() for value in values], object)
     array = np.array(values)
@@ -250,12 +251,13 @@ def _unreachable(address: Address, details: object) -> ServerError:
 def _not_found(address: Address, details: object) -> ServerError:
     return ServerError(
         f"{address}: the server has no such model, version or label ({details}); "
-        "its models.config names what it serves",
+        "models.config lists the served models",
         lasting=True,
     )
 
 
 def _too_slow(address: Address, timeout_s: float) -> ServerError:
     return ServerError(
-        f"{address}: no answer within {timeout_s:g} s; --timeout_s waits longer", lasting=False
+        f"{address}: no response within {timeout_s:g} s; a larger --timeout_s waits longer",
+        lasting=False,
     )

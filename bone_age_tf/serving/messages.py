@@ -1,8 +1,8 @@
-"""TensorFlow Serving's messages without TensorFlow, whose import takes seconds.
+"""Messages of TensorFlow Serving without TensorFlow, whose import takes seconds.
 
-The official `tensorflow-serving-api` has them too, but imports TensorFlow with them. Here stand the
-fields that prediction needs, by their published numbers; tests hold them to the official ones.
-Protocol Buffers drop what a message does not know, so that servers may send more.
+The official package `tensorflow-serving-api` imports TensorFlow. This module defines the fields
+that prediction needs, by their published numbers; tests compare them with the official messages.
+Protocol Buffers ignore unknown fields, so that servers may send more.
 
 Sources: `tensorflow_serving/apis/{predict,model,prediction_log}.proto` and
 `tensorflow/core/framework/{tensor,tensor_shape}.proto`.
@@ -25,7 +25,7 @@ _DTYPES: Final = {
     9: (np.dtype(np.int64), "int64_val"),
     10: (np.dtype(bool), "bool_val"),
 }
-"""Of `tensorflow.DataType` by its number: NumPy's type and the field of a tensor's values."""
+"""NumPy type and field of the values of a tensor, by number in `tensorflow.DataType`."""
 
 _TENSOR: Final = "tensorflow.TensorProto"
 _MESSAGES: Final = {
@@ -64,11 +64,11 @@ _MESSAGES: Final = {
         "PredictionLog": (("predict_log", 6, "tensorflow.serving.PredictLog"),),
     },
 }
-"""Field, number, type by message; a map travels as a list of entries with key and value."""
+"""Fields with number and type by message; a map is a list of entries with key and value."""
 
 
 def _message_classes() -> dict[str, type[Message]]:
-    # A pool of its own: the official definitions may live in the default one.
+    # A separate pool, since the official definitions may be in the default pool.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     known = [wrappers_pb2.DESCRIPTOR.name]
@@ -111,11 +111,11 @@ def predict_request(
     """Returns a PredictRequest.
 
     Args:
-        model: its name on the server.
-        inputs: by the names of the signature; float32, int32, int64, bool, or objects of bytes.
-        signature: which of the model's.
-        version: of the model; None for the one that the server chooses.
-        label: of a version, in its place.
+        model: name of the model on the server.
+        inputs: inputs of the signature by name; float32, int32, int64, bool, or objects of bytes.
+        signature: name of the signature.
+        version: number of the version; None for the server's default.
+        label: label of a version, instead of its number.
     """
     spec: dict[str, Any] = {"name": model, "signature_name": signature}
     if label is not None:
@@ -130,7 +130,7 @@ def predict_request(
 
 
 def prediction_log(request: Any) -> Any:
-    """Returns the PredictionLog of a request, as warm-up files hold it."""
+    """Returns the PredictionLog of a request, the record of a warm-up file."""
     log = _CLASSES["PredictionLog"]()
     log.predict_log.request.CopyFrom(request)
     return log
@@ -140,11 +140,11 @@ def read_response(data: bytes) -> dict[str, np.ndarray]:
     """Returns the outputs of a serialised PredictResponse by name; texts as objects of bytes.
 
     Raises:
-        ValueError: not such a message, or a tensor of another type than those above.
+        ValueError: the data are no such message, or a tensor has an unsupported type.
     """
     try:
         response: Any = _CLASSES["PredictResponse"].FromString(data)
-    except Exception as error:  # protobuf's own kinds differ between its implementations
+    except Exception as error:  # the exception types differ between implementations of protobuf
         raise ValueError(f"not a PredictResponse ({error})") from None
     return {entry.key: _read(entry.value) for entry in response.outputs}
 
@@ -171,7 +171,7 @@ def _read(tensor: Any) -> np.ndarray:
     if tensor.tensor_content:
         return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
     values = np.array(list(getattr(tensor, field)), dtype)
-    # One value may stand for all that are alike, or the last for all that follow.
+    # The last value is repeated for missing values.
     missing = int(np.prod(shape)) - values.size
     if missing > 0:
         values = np.concatenate([values, np.repeat(values[-1:], missing)])

@@ -16,14 +16,14 @@ from bone_age_tf.radiograph import sex_name
 from bone_age_tf.serving.connection import DEFAULT_TIMEOUT_S, Address, connect
 
 _AT_ONCE = 4
-"""Requests on their way, so that the server can put them into one batch."""
+"""Number of simultaneous requests, which the server can combine to a batch."""
 
 
 class ServerReader:
     """Reads radiographs with a model that TensorFlow Serving serves; files are sent as they are.
 
     Attributes:
-        model: the address, as what is named in results.
+        model: the address, which results contain as the name of the model.
     """
 
     def __init__(self, address: str, timeout_s: float = DEFAULT_TIMEOUT_S):
@@ -31,7 +31,7 @@ class ServerReader:
 
         Args:
             address: see `Address.parse`.
-            timeout_s: seconds to wait for a response, attempts included.
+            timeout_s: seconds to wait for a response, including all attempts.
 
         Raises:
             InputError: the address is malformed.
@@ -44,7 +44,8 @@ class ServerReader:
         """Yields each case with its result, in order; a few requests are sent at the same time.
 
         Raises:
-            ServerError: the first radiograph gets no response, and no other would.
+            ServerError: there is no response for the first radiograph, and there would be none for
+                the others.
         """
         waiting: deque[tuple[Case, Future[Result]]] = deque()
         any_response = False
@@ -63,8 +64,8 @@ class ServerReader:
                     any_response = True
                 except ServerError as error:
                     if error.lasting and not any_response:
-                        for _, other in waiting:
-                            other.cancel()
+                        for _, pending in waiting:
+                            pending.cancel()
                         raise
                     result = self._failed(case, str(error))
                 yield case, result
@@ -73,7 +74,7 @@ class ServerReader:
         """Returns the result of a case.
 
         Raises:
-            ServerError: no usable response.
+            ServerError: there is no usable response.
         """
         if case.problem is not None:
             return self._failed(case, case.problem)
@@ -82,12 +83,12 @@ class ServerReader:
         except RadiographError as error:
             return self._failed(case, error.reason)
         sexes = list(range(len(schema.SEX_NAMES))) if case.sex is None else [case.sex]
-        outputs = self._connection.ask(data, sexes)
+        outputs = self._connection.predict(data, sexes)
         try:
             return self._result(case, sexes, outputs)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ServerError(
-                f"the server's model does not answer as one of this project does "
+                f"the response is not that of a model of this project "
                 f"({type(error).__name__}: {error})",
                 lasting=True,
             ) from None

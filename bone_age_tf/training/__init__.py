@@ -1,1 +1,1 @@
-"""Fitting, checkpoints and the loop around them."""
+"""Training: fitting, checkpoints, losses, optimiser and initial weights."""

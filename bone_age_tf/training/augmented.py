@@ -1,4 +1,4 @@
-"""The model that `fit` sees: augmentation in front of the network, in training steps alone."""
+"""The model for `fit`: augmentation in front of the network, in training steps only."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,11 +15,11 @@ _MIXED_AGE = "mixed_age"
 
 @dataclasses.dataclass(frozen=True)
 class PartWeights:
-    """Weights of what is asked of the boxes of parts; see `second_view`.
+    """Weights of the losses on the boxes of parts; see `second_view`.
 
     Attributes:
-        second_view: that a moved copy has them at the same places of the hand.
-        apart: that they lie apart.
+        second_view: weight of the consistency with a transformed copy.
+        apart: weight of the distance between boxes.
     """
 
     second_view: float
@@ -29,16 +29,16 @@ class PartWeights:
 class AugmentedModel(keras.Model):
     """Runs the augmentation on the accelerator, then the network.
 
-    Outside training steps this is the network itself, and it is the network that is saved and
-    exported, so augmentation reaches neither.
+    Outside training steps only the network runs. Only the network is saved and exported.
 
     Args:
-        network: made by `bone_age_tf.models.build.build_model`.
-        augmentation: from [B, H, W, 1] to the same, or None.
+        network: a model that `bone_age_tf.models.build.build_model` built.
+        augmentation: a model from images [B, H, W, 1] to such images, or None.
         trained_outputs: names of the outputs that have a loss.
-        mixing: from images, sexes and ages to images and ages, after the augmentation, or None.
-        part_weights: of a network that selects parts; None for others.
-        seed: of the moved copies.
+        mixing: a layer from images, sexes and ages to images and ages, which runs after the
+            augmentation, or None.
+        part_weights: weights for a network that selects parts; None for other networks.
+        seed: seed of the transformed copies.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class AugmentedModel(keras.Model):
         part_weights: PartWeights | None = None,
         seed: int = 0,
     ):
-        # float32 whatever the policy: pixels of 0 to 255 lose their decimals in half precision.
+        # Always float32: pixels from 0 to 255 would lose decimals in half precision.
         super().__init__(name=f"augmented_{network.name}", dtype="float32")
         self.network = network
         self.augmentation = augmentation
@@ -60,7 +60,7 @@ class AugmentedModel(keras.Model):
         self.part_weights = part_weights
         if part_weights is not None:
             self.second_view = SecondView(seed=seed)
-            # The convolutions that find the parts, without the crops
+            # The convolutions that propose the parts, without the crops
             self.locator = keras.Model(network.input, network.output[schema.PART_BOXES])
 
     def build(self, input_shape: Any = None) -> None:
@@ -70,11 +70,11 @@ class AugmentedModel(keras.Model):
         self.built = True
 
     def skip_steps(self, steps: int) -> None:
-        """Makes the first steps of the next `fit` pass without training, to resume in an epoch."""
+        """Skips the first steps of the next `fit`, to resume within an epoch."""
         self._steps_to_skip = steps
 
     def make_train_function(self, force: bool = False) -> None:
-        """As Keras' own, with the steps before it that are to be skipped."""
+        """Returns Keras' train function, which skips the first steps if needed."""
         super().make_train_function(force)
         train_step: Callable = self.train_function  # type: ignore[has-type]
         if not self._steps_to_skip:
@@ -83,7 +83,7 @@ class AugmentedModel(keras.Model):
         def skipping_train_function(*arguments: Any) -> Tensor:
             if self._steps_to_skip:
                 self._steps_to_skip -= 1
-                # JAX's trainer passes its state through the function, the others do not.
+                # Only JAX's trainer passes its state through the function.
                 return ({}, arguments[0]) if len(arguments) == 2 else {}
             return train_step(*arguments)
 
@@ -92,7 +92,7 @@ class AugmentedModel(keras.Model):
     def call(self, inputs: Tensors, training: bool = False) -> Tensor:
         """Maps `{"image": [B, H, W, 1], "sex": [B, 1]}` to the trained outputs.
 
-        With a mixing, training steps take `age_months` [B, 1] too, and return what it became.
+        With a mixing layer, training steps also take `age_months` [B, 1] and return mixed ages.
         """
         image, mixed = inputs[schema.IMAGE], {}
         if training and self.augmentation is not None:
@@ -117,9 +117,9 @@ class AugmentedModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """As Keras' own, with the ages of mixed images where these are mixed.
+        """Computes Keras' loss, with mixed ages if images are mixed.
 
-        Metrics compare with the ages of the first images.
+        Metrics use the ages of the first images.
         """
         mixed = y_pred.pop(_MIXED_AGE, None)
         if mixed is not None:

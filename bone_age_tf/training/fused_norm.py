@@ -1,8 +1,8 @@
-"""Batch normalization in one operation, for training with TensorFlow.
+"""Batch normalization as one operation, for training with TensorFlow.
 
-Keras computes it from a dozen operations, each of which passes over the whole feature map;
-TensorFlow has one for it, with kernels of oneDNN and cuDNN. It makes training faster where feature
-maps are large, and tracing where layers are many (`benchmarks/training_speed.py`).
+Keras computes it with a dozen operations, each of which passes over the whole feature map.
+TensorFlow has a single operation, with kernels of oneDNN and cuDNN. It makes training faster for
+large feature maps, and tracing for many layers (`benchmarks/training_speed.py`).
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from bone_age_tf.tensors import Tensor, Tensors
 
 
 def fuse_batch_norms(network: keras.Model) -> None:
-    """Makes batch normalizations of [B, H, W, C] train with TensorFlow's fused operation.
+    """Changes batch normalizations of [B, H, W, C] to TensorFlow's fused operation in training.
 
-    What they compute, learn and save stays the same. Other backends than TensorFlow keep theirs.
+    Results, weights and saved files stay the same. Other backends than TensorFlow are not changed.
 
     Args:
-        network: its layers are changed in place.
+        network: a model, whose layers are changed in place.
     """
     if keras.backend.backend() != "tensorflow":
         return
@@ -33,7 +33,7 @@ def _can_be_fused(layer: keras.layers.BatchNormalization) -> bool:
 
 
 class _FusedCall:
-    """The `call` of a layer, by the fused operation in training steps."""
+    """The `call` of a layer with the fused operation in training steps."""
 
     def __init__(self, layer: keras.layers.BatchNormalization):
         self.layer, self.call = layer, layer.call
@@ -53,7 +53,7 @@ class _FusedCall:
             epsilon=layer.epsilon,
             is_training=True,
         )
-        # The operation's variance is that of a sample, Keras' that of the batch.
+        # The operation returns the sample variance, whereas Keras uses the variance of the batch.
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
         variance *= (count - 1.0) / count
         for average, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):

@@ -1,4 +1,4 @@
-"""Where the weights of a new run come from: random, ImageNet, another run, a file."""
+"""Initial weights of a run: random, ImageNet, another run, or a file."""
 
 import dataclasses
 import importlib
@@ -22,14 +22,14 @@ BEST = Path("checkpoints") / "best.keras"
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """What came over from a source, by names of layers.
+    """Names of the layers that were and were not loaded from a source.
 
     Attributes:
-        layers: weights were taken over.
-        missing: the source has no such layer.
-        other_shape: the source has one of another shape.
-        unused: only the source has it.
-        parameters: how many numbers were taken over.
+        layers: layers whose weights were loaded.
+        missing: layers that the source does not have.
+        other_shape: layers that have another shape in the source.
+        unused: layers that only the source has.
+        parameters: number of loaded parameters.
     """
 
     layers: tuple[str, ...]
@@ -40,34 +40,34 @@ class Loaded:
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.layers)} layers, {self.parameters:,} parameters"]
-        for what, names in (
+        for description, names in (
             ("left random, not in the source", self.missing),
             ("left random, of another shape in the source", self.other_shape),
-            ("in the source alone", self.unused),
+            ("only in the source", self.unused),
         ):
             if names:
-                lines.append(f"  {what}: {', '.join(names)}")
+                lines.append(f"  {description}: {', '.join(names)}")
         return "\n".join(lines)
 
 
 def initialise(network: keras.Model, config: Config) -> Loaded | None:
-    """Gives a new network the weights that `config.init` names.
+    """Loads the weights that `config.init` names into a new network.
 
-    Layers are matched by name, and taken over where all shapes agree.
+    Layers are matched by name, and loaded if all shapes agree.
 
     Args:
-        network: made by `build_model`, changed in place.
+        network: a model that `build_model` built; changed in place.
         config: its config; `init` is `random`, `imagenet`, the folder of a run, a `.keras` file, or
-            the `.h5` file of ImageNet weights that Keras distributes for this model. Several runs
-            or files, with commas between: the mean of their weights (model soups; Wortsman et al.
-            2022, arXiv 2203.05482), which is only good for networks that began from the same one.
+            the `.h5` file of ImageNet weights that Keras distributes for this model. The weights of
+            several runs or files, separated by commas, are averaged (model soups; Wortsman et al.
+            2022, arXiv 2203.05482), which requires networks with a common origin.
 
     Returns:
-        What was and what was not loaded; None for `random`.
+        The layers that were and were not loaded; None for `random`.
 
     Raises:
-        ConfigError: the source cannot be had, was made for other pixels, or shares no layer with
-            the network. The message says what to do.
+        ConfigError: the source is not available, was trained on another range of pixels, or has no
+            layer of the network. The message gives the remedy.
     """
     if config.init == RANDOM:
         return None
@@ -82,10 +82,10 @@ def initialise(network: keras.Model, config: Config) -> Loaded | None:
 
 
 def require_source(config: Config) -> None:
-    """Looks whether `config.init` can be had, before anything else is begun.
+    """Checks that the source in `config.init` is available, before other work begins.
 
     Raises:
-        ConfigError: as `initialise`, but for what only shows when the weights are read.
+        ConfigError: see `initialise`, except for errors that only occur when weights are read.
     """
     if config.init == IMAGENET:
         published = _published(config.model)
@@ -96,7 +96,7 @@ def require_source(config: Config) -> None:
 
 
 def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
-    """Takes over the weights of each layer that has the same name and shapes in a source."""
+    """Loads the weights of each layer with the same name and shapes in a source."""
     theirs = {layer.name: layer for layer in source.layers if layer.weights}
     ours = {layer.name: layer for layer in network.layers if layer.weights}
     taken, missing, other_shape, parameters = [], [], [], 0
@@ -114,10 +114,10 @@ def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
 
 
 def mean_weights(networks: Sequence[keras.Model]) -> list[np.ndarray]:
-    """Returns the mean of each weight over networks of one kind.
+    """Returns the mean of each weight over networks of the same model.
 
     Raises:
-        ValueError: their weights are not of the same number and shapes.
+        ValueError: the number or the shapes of the weights differ.
     """
     each = zip(*(network.get_weights() for network in networks), strict=True)
     return [np.mean(weights, axis=0) for weights in each]
@@ -132,7 +132,7 @@ def _source(config: Config) -> keras.Model:
             first.set_weights(mean_weights([first, *others]))
         except ValueError:
             raise ConfigError(
-                f"--config.init={config.init}: these are not networks of one kind"
+                f"--config.init={config.init}: these are not networks of the same model"
             ) from None
     return first
 
@@ -169,10 +169,10 @@ def _file(config: Config, name: str) -> Path:
 
 
 def _published(name: str) -> Callable[..., keras.Model] | ModuleType:
-    """Returns what has the ImageNet weights of a model: Keras' function, or a module.
+    """Returns the source of a model's ImageNet weights: Keras' function, or a module.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are no ImageNet weights for the model.
     """
     imagenet = model_traits(name).imagenet
     if imagenet is None:
@@ -201,7 +201,7 @@ def _imagenet(name: str) -> keras.Model:
         return published(include_top=False, weights="imagenet")
     except ConfigError:
         raise
-    # What a failed download raises is not documented and differs by cause.
+    # The exceptions of a failed download are not documented and depend on the cause.
     except Exception as error:
         file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
         folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"

@@ -12,14 +12,14 @@ from bone_age_tf.tensors import Tensor
 
 REGRESSION_LOSSES = ("l1", "l2", "huber")
 _SAME_PULL_MONTHS = 12.0
-"""Squared errors are scaled so that one of this size pulls as hard as an absolute error does."""
+"""Error in months at which the scaled squared error has the same gradient as the absolute error."""
 
 
 class DistributionLoss(keras.losses.Loss):
-    """Kullback-Leibler divergence from a Gaussian around the true age to the predicted one.
+    """Kullback-Leibler divergence of the predicted distribution from a Gaussian at the true age.
 
-    The label distribution of DLDL-v2 (Gao et al. 2018, arXiv 1807.09107): a reading of 120 months
-    says that 118 is nearly as right.
+    This is the label distribution of DLDL-v2 (Gao et al. 2018, arXiv 1807.09107): for a label of
+    120 months, 118 months are nearly as likely.
 
     Args:
         bin_months: width of a bin; the first begins at 0 months.
@@ -45,10 +45,11 @@ class DistributionLoss(keras.losses.Loss):
 
 
 class BinLoss(keras.losses.Loss):
-    """Cross-entropy with the one bin that holds the true age.
+    """Cross-entropy with the bin that contains the true age.
 
     Args:
-        bin_months: width of a bin; the first begins at 0 months and each holds its upper edge.
+        bin_months: width of a bin in months; the first begins at 0 months, and each includes its
+            upper edge.
     """
 
     def __init__(self, bin_months: float, name: str = "bin_loss") -> None:
@@ -67,7 +68,7 @@ class BinLoss(keras.losses.Loss):
 def build_losses(config: Config) -> tuple[dict, dict]:
     """Returns losses and their weights by output name; None for an output that has a metric only.
 
-    Those of the head that the config names, and those that the model's file adds.
+    They are the losses of the head in the config, and those that the model's file adds.
 
     Raises:
         ConfigError: `regression_loss` is unknown.
@@ -89,7 +90,7 @@ def _head_losses(config: Config) -> tuple[dict, dict]:
         }[config.regression_loss]
         return {schema.AGE_MONTHS: loss}, {schema.AGE_MONTHS: weight}
     if config.head == "classification":
-        # The age has a metric and no loss of its own.
+        # The age has a metric but no loss.
         losses = {schema.AGE_MONTHS: None, schema.DISTRIBUTION: BinLoss(config.bin_months)}
         return losses, {schema.AGE_MONTHS: 0.0, schema.DISTRIBUTION: 1.0}
     losses = {

@@ -1,4 +1,4 @@
-"""AdamW whose rate differs by depth and starts late for early layers: for transfer learning."""
+"""AdamW with learning rates and start steps by depth, for transfer learning."""
 
 from typing import Any
 
@@ -9,18 +9,19 @@ from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
 FEATURES_LAYER = "image_features"
-"""Ends the backbone of every model; what comes after it is the head."""
+"""Name of the last layer of every backbone; the head follows."""
 
 
 class StagedAdamW(keras.optimizers.AdamW):
     """AdamW (Loshchilov & Hutter 2019) with a factor and a first step for each weight.
 
-    Before its first step a weight stands still. One `fit` does it all: nothing is compiled anew.
+    A weight is not changed before its first step. A single `fit` is sufficient, without compiling
+    again.
 
     Args:
-        stages: by path of a weight, the factor of its learning rate and its first step; a weight
-            that is not named has 1 and 0.
-        **kwargs: as for `keras.optimizers.AdamW`.
+        stages: factor of the learning rate and first step by path of a weight; the default is 1
+            and 0.
+        **kwargs: see `keras.optimizers.AdamW`.
     """
 
     def __init__(self, stages: dict[str, tuple[float, int]], **kwargs: Any) -> None:
@@ -29,24 +30,24 @@ class StagedAdamW(keras.optimizers.AdamW):
         self._by_index: list[tuple[float, int]] = []
 
     def build(self, variables: Any) -> None:
-        """Looks each weight up once; the step itself sees weights without their paths."""
+        """Looks up the settings of each weight, since the step receives weights without paths."""
         self._by_index = [self.stages.get(variable.path, (1.0, 0)) for variable in variables]
         super().build(variables)
 
     def _backend_update_step(
         self, grads: Any, trainable_variables: Any, learning_rate: Any
     ) -> None:
-        """Updates all weights; what they share is computed once, not once a weight."""
+        """Updates all weights; common terms are computed once."""
         step = ops.cast(self.iterations + 1, "float32")
         self._beta_powers = ops.power(self.beta_1, step), ops.power(self.beta_2, step)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one weight at its own rate.
+        """Updates a weight with its learning rate.
 
-        With TensorFlow on a single device its own operation for Adam does it: the same arithmetic
-        as Keras', but one pass over the memory of a weight, and one node in the graph, in place of
-        twelve. Otherwise Keras' own code does it.
+        With TensorFlow on a single device, TensorFlow's Adam operation is used. It has the same
+        arithmetic as Keras, but needs one pass over the memory of a weight and one node in the
+        graph instead of twelve. Otherwise Keras' implementation is used.
         """
         rate = ops.cast(learning_rate, "float32") * self._factor(variable)
         if not self._takes_tensorflows_adam(gradient, variable):
@@ -92,7 +93,7 @@ class StagedAdamW(keras.optimizers.AdamW):
                 variable.assign(variable * (1.0 - self.weight_decay * rate))
 
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
-        """As Keras' own, with fewer operations: at step 0 the average is the weight itself."""
+        """Updates Keras' averages with fewer operations: at step 0 the average is the weight."""
         share = ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum)
         averages = self._model_variables_moving_average
         for variable, average in zip(trainable_variables, averages, strict=True):
@@ -100,7 +101,7 @@ class StagedAdamW(keras.optimizers.AdamW):
 
 
 def backbone_layers(network: keras.Model) -> list[str]:
-    """Returns the names of the layers with weights before the head, first to last."""
+    """Returns the names of the layers with weights before the head, in order."""
     names = [layer.name for layer in network.layers]
     before = network.layers[: names.index(FEATURES_LAYER)]
     return [layer.name for layer in before if layer.weights]
@@ -110,12 +111,12 @@ def plan_stages(network: keras.Model, config: Config, steps: int) -> dict[str, t
     """Returns the factor and the first step of each weight of the backbone.
 
     Args:
-        network: made by `build_model`.
-        config: `early_rate`, the factor of the first layer, from which factors rise evenly in
-            their logarithm to 1 at the last; `unfreeze_shares`, shares of the training, ascending:
-            the backbone is cut into as many groups of layers, the last of which begins at the
-            first share, the one before it at the second. Empty: all begin at once.
-        steps: of the whole training.
+        network: a model that `build_model` built.
+        config: `early_rate`, the factor of the first layer; factors increase exponentially to 1 at
+            the last layer. `unfreeze_shares`, ascending shares of the training: the backbone is
+            divided into as many groups of layers; the last group begins at the first share, the
+            group before it at the second. If empty, all groups begin at once.
+        steps: number of steps of the training.
     """
     names = backbone_layers(network)
     stages = {}

@@ -1,4 +1,4 @@
-"""What networks say of labels that they have not seen: the ground for doubting a label."""
+"""Out-of-fold predictions of training images, by which labels are audited."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from bone_age_tf.training.progress import Progress
 
 
 def fold_of(image_id: str, folds: int) -> int:
-    """Returns the fold of an image; it depends on its id alone."""
+    """Returns the fold of an image, which only depends on its id."""
     return int(tf.strings.to_hash_bucket_fast([f"fold {image_id}"], folds)[0])
 
 
@@ -31,32 +31,33 @@ def out_of_fold_months(
     workdir: Path,
     seed: int,
 ) -> np.ndarray:
-    """Predicts each image by a network that was not trained on it.
+    """Predicts each image with a network that was not trained on it.
 
-    One network a fold, trained on the others. An image of no fold trains none, and has the mean of
-    all networks. What each has said is kept in the folder; a second call goes on after the last.
+    For each fold a network is trained on the other folds. An image without a fold is not used for
+    training, and its prediction is the mean of all networks. Predictions are stored in the folder,
+    and a second call continues after the last stored fold.
 
     Args:
-        config: of the networks.
+        config: config of the networks.
         images: [N, S, S] uint8.
         sex: [N] codes of `schema.SEX_NAMES`.
-        age_months: [N] labels.
+        age_months: [N] labels in months.
         folds: [N] fold of each image, -1 for none.
-        workdir: takes a file a fold.
-        seed: of weights, order and augmentation.
+        workdir: folder of the predictions, a file for each fold.
+        seed: seed of weights, order and augmentation.
 
     Returns:
-        [2, N] float64, months: as the sex of the label, and as the other sex.
+        [2, N] float64, ages in months for the sex of the label and for the other sex.
     """
     count = int(folds.max()) + 1
-    said = np.stack(
+    by_fold = np.stack(
         [
             _fold_months(config, images, sex, age_months, folds, fold, workdir, seed)
             for fold in range(count)
         ]
     )
-    own = np.take_along_axis(said, np.maximum(folds, 0)[None, None, :], axis=0)[0]
-    return np.where(folds >= 0, own, said.mean(axis=0))
+    out_of_fold = np.take_along_axis(by_fold, np.maximum(folds, 0)[None, None, :], axis=0)[0]
+    return np.where(folds >= 0, out_of_fold, by_fold.mean(axis=0))
 
 
 def _fold_months(
@@ -69,7 +70,7 @@ def _fold_months(
     workdir: Any,
     seed: int,
 ) -> np.ndarray:
-    """Returns what the network of one fold says, [2, N], from its file if there is one."""
+    """Returns the predictions [2, N] of the network of a fold, from its file if there is one."""
     path = workdir / f"fold{fold}.json"
     known = np.flatnonzero((folds >= 0) & (folds != fold))
     facts = {"trained_on": len(known), "images": len(images), "seed": seed, "epochs": config.epochs}
@@ -79,7 +80,7 @@ def _fold_months(
             return np.array(record["months"])
     print(f"fold {fold + 1} of {int(folds.max()) + 1}: {len(known)} images, {config.epochs} epochs")
     network = _trained(config, images[known], sex[known], age_months[known], seed + fold)
-    months = np.stack([_ask(network, config, images, codes) for codes in (sex, 1 - sex)])
+    months = np.stack([_predict(network, config, images, codes) for codes in (sex, 1 - sex)])
     replace_file(path, json.dumps({"facts": facts, "months": months.tolist()}).encode())
     return months
 
@@ -117,7 +118,7 @@ def _inputs_and_age(image: Tensor, sex: Tensor, age_months: Tensor) -> tuple[Any
     return inputs, tf.cast(age_months, tf.float32)[None]
 
 
-def _ask(network: keras.Model, config: Any, images: Tensor, sex: Tensor) -> np.ndarray:
+def _predict(network: keras.Model, config: Any, images: Tensor, sex: Tensor) -> np.ndarray:
     rows = tf.data.Dataset.from_tensor_slices((images[..., None], sex))
     rows = rows.map(
         lambda image, code: {

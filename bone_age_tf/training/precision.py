@@ -1,4 +1,4 @@
-"""Which number format trains fastest here."""
+"""Chooses the fastest number format for training on this machine."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,20 +12,20 @@ from bone_age_tf.settings import Config
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "mixed_bfloat16", "mixed_float16"
 
 
-def choose_precision(wanted: str, config: Config | None = None) -> str:
+def choose_precision(precision: str, config: Config | None = None) -> str:
     """Resolves `auto` and returns the name of a Keras dtype policy.
 
-    A GPU with tensor cores for it gets mixed_bfloat16 (compute capability 8.0) or mixed_float16
-    (7.0). A CPU gets mixed_bfloat16 only where it multiplies that format itself, since emulated it
-    is slower than float32, and only for a network without depthwise convolutions, which are
-    slower in it (`benchmarks/training_speed.py` prints the speeds of both kinds).
+    For GPUs with suitable tensor cores it is mixed_bfloat16 (compute capability 8.0) or
+    mixed_float16 (7.0). For CPUs it is mixed_bfloat16 if the processor multiplies that format
+    natively, since emulation is slower than float32, and if the network has no depthwise
+    convolutions, which are slower in it (see `benchmarks/training_speed.py`).
 
     Args:
-        wanted: `auto` or a policy's name.
-        config: of the network that is trained; None for a network of dense convolutions.
+        precision: `auto` or the name of a policy.
+        config: config of the network; None for a network of dense convolutions.
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     capabilities = _gpu_capabilities()
     if capabilities:
         weakest = min(capabilities)
@@ -37,16 +37,16 @@ def choose_precision(wanted: str, config: Config | None = None) -> str:
     return FLOAT32 if config is not None and _is_depthwise(config) else BFLOAT16
 
 
-def set_precision(wanted: str, config: Config | None = None) -> str:
-    """Makes the chosen policy Keras' own and returns its name; see `choose_precision`."""
-    policy = choose_precision(wanted, config)
+def set_precision(precision: str, config: Config | None = None) -> str:
+    """Sets Keras' global dtype policy and returns its name; see `choose_precision`."""
+    policy = choose_precision(precision, config)
     keras.mixed_precision.set_global_policy(policy)
     return policy
 
 
 @contextlib.contextmanager
 def in_float32() -> Iterator[None]:
-    """Builds what is exported: the weights are float32 in any precision, and LiteRT wants it."""
+    """Sets float32 while the block runs, for building models for export."""
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(FLOAT32)
     try:
@@ -56,7 +56,7 @@ def in_float32() -> Iterator[None]:
 
 
 def _gpu_capabilities() -> list[tuple[int, int]]:
-    """Returns the compute capability of each GPU that the backend uses; (0, 0) for an old one."""
+    """Returns the compute capability of each GPU of the backend; (0, 0) if it is unknown."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -88,7 +88,7 @@ def _cpu_multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _is_depthwise(config: Config) -> bool:
-    """Says whether the network has depthwise convolutions."""
+    """Returns whether the network has depthwise convolutions."""
     return any(
         isinstance(layer, keras.layers.DepthwiseConv2D) for layer in build_model(config).layers
     )

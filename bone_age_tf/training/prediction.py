@@ -1,4 +1,4 @@
-"""What a trained network answers for the images of a prepared dataset."""
+"""Predictions of a trained network for the images of a prepared dataset."""
 
 import math
 
@@ -17,7 +17,7 @@ def predict(
     part: pipeline.Part,
     examples: int,
 ) -> dict[str, np.ndarray]:
-    """Runs the network over every example of a part once, in the order of its table.
+    """Predicts every example of a part once, in the order of its table.
 
     Returns:
         Arrays by output name, first axis N.
@@ -35,14 +35,14 @@ def predict_features(
     part: pipeline.Part,
     most: int = 4000,
 ) -> np.ndarray:
-    """Returns [N, C], what a network of one output says of the first images of a part.
+    """Computes features [N, C] of the first images of a part.
 
     Args:
         network: see `build.build_features_model`.
         config: the resolved config.
-        builder: of the prepared dataset.
-        part: which examples.
-        most: images to look at; whole batches of them.
+        builder: TFDS builder of the prepared dataset.
+        part: the part.
+        most: maximum number of images; complete batches are used.
     """
     size, resize, batch = config.image_size_px, config.resize, config.batch_size
     examples = len(pipeline.read_table(builder, part))

@@ -1,4 +1,4 @@
-"""How far a training is: one bar on a terminal, a line a minute in a log."""
+"""Progress of a training: a bar on a terminal, a line a minute in a log."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ from bone_age_tf.progress import LINE_SECONDS, time_left
 
 
 class Progress(keras.callbacks.Callback):
-    """Prints step, loss, images a second and the time that is left.
+    """Prints step, loss, images per second and remaining time.
 
     Args:
         schedule: the run's epochs and steps.
-        batch_size: images a step.
-        done: steps that an earlier call has done.
-        seconds: between two lines of a log.
+        batch_size: number of images in a step.
+        done: number of steps before this call.
+        seconds: time between two lines of a log.
     """
 
     async_safe = True
@@ -44,11 +44,11 @@ class Progress(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves the bar on, or prints a line when it is time to."""
+        """Advances the bar, or prints a line if it is due."""
         done = self._epoch * self.schedule.steps_per_epoch + batch + 1
-        if done <= self._done:  # skipped: an earlier call has done it
+        if done <= self._done:  # skipped, since it was done before this call
             return
-        if not self._timed:  # the first step waits for the images and is compiled
+        if not self._timed:  # the first step includes compilation and waiting for images
             self._timed, self._first, self._start = True, done, time.monotonic()
         if self._bar is not None:
             self._bar.update(done - self._done)
@@ -60,7 +60,7 @@ class Progress(keras.callbacks.Callback):
             self._last, self._printed = now, done
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Prints what the epoch reached."""
+        """Prints the metrics of the epoch."""
         logs = logs or {}
         maes = {name: value for name, value in logs.items() if name.endswith("mae")}
         training = next((v for name, v in maes.items() if not name.startswith("val_")), None)
@@ -86,7 +86,7 @@ class Progress(keras.callbacks.Callback):
         print(f"{place}, step {self._done} of {self.schedule.steps}: {text}", flush=True)
 
     def _left(self) -> str:
-        """Returns the time that the steps to come will take at the mean speed so far."""
+        """Returns the remaining time at the mean speed so far, as a text."""
         done = self._done - self._first
         if not done:
             return "time left not known yet"

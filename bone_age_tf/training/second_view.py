@@ -1,8 +1,7 @@
-"""A moved copy of each training image, in which parts must lie at the same places of the hand.
+"""Consistency of part boxes between each training image and a transformed copy.
 
-Boxes that follow the hand wherever it lies are parts of it; boxes that follow what the network
-knows of the age do not. The constraint is that of unsupervised landmarks (Thewlis et al. 2017,
-arXiv 1705.02193). Pure Keras.
+Boxes that move with the hand represent parts of the hand, unlike boxes that encode the age. The
+constraint is that of unsupervised landmarks (Thewlis et al. 2017, arXiv 1705.02193). Pure Keras.
 """
 
 import math
@@ -14,17 +13,17 @@ from keras import ops
 from bone_age_tf.tensors import Tensor, Tensors
 
 _CENTRE, _SIZE = 10.0, 1.0
-"""Weights of the image's side between two centres, and of a factor of e between sizes."""
+"""Weights of the distance of centres (as a fraction of the side) and of the log ratio of sizes."""
 
 
 class SecondView(keras.layers.Layer):
-    """Turns, zooms and shifts each image and tells how.
+    """Rotates, zooms and shifts each image, and returns the transformation.
 
     Args:
-        degrees: turns are uniform from -`degrees` to `degrees`.
+        degrees: maximum rotation in degrees; uniform in both directions.
         zoom: the logarithm of the zoom is uniform, from 1 / (1 + `zoom`) to 1 + `zoom`.
-        shift: of each axis, in parts of the image's side, uniform.
-        seed: of every random choice.
+        shift: maximum shift along each axis as a fraction of the side; uniform in both directions.
+        seed: seed of every random choice.
     """
 
     def __init__(
@@ -41,10 +40,10 @@ class SecondView(keras.layers.Layer):
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, image: Tensor) -> Tensors:
-        """Maps [B, H, W, 1] to the same and to [B, 2, 3].
+        """Maps images [B, H, W, 1] to transformed images and affine maps [B, 2, 3].
 
-        The second takes a place (y, x, 1) of the image, in parts of its sides, to its place in the
-        copy.
+        The affine maps are from (y, x, 1) in the image to (y, x) in the copy, in fractions of the
+        sides.
         """
         shape = ops.shape(image)
         count, height, width = (
@@ -66,7 +65,7 @@ class SecondView(keras.layers.Layer):
             ],
             axis=1,
         )
-        # Back, in pixels (x, y), whose centres lie half a pixel from their corners
+        # Inverse map in pixels (x, y), whose centres are half a pixel from their corners
         back_cos, back_sin = cos / zoom**2, sin / zoom**2
         y0 = 0.5 - back_cos * (0.5 + down) - back_sin * (0.5 + right)
         x0 = 0.5 + back_sin * (0.5 + down) - back_cos * (0.5 + right)
@@ -87,12 +86,12 @@ class SecondView(keras.layers.Layer):
 
 
 def view_loss(boxes: Tensor, boxes_in_copy: Tensor, moves: Tensor) -> Tensor:
-    """Returns how far boxes are from where the copy has them, a number.
+    """Returns the mean distance between boxes in the image and in the copy.
 
     Args:
         boxes: [B, K, 4], ymin, xmin, ymax, xmax as fractions.
-        boxes_in_copy: the same of the moved copy.
-        moves: [B, 2, 3] of `SecondView`.
+        boxes_in_copy: [B, K, 4], boxes of the transformed copy.
+        moves: [B, 2, 3], affine maps of `SecondView`.
     """
     (centre, side), (other_centre, other_side) = _place(boxes), _place(boxes_in_copy)
     expected = ops.matmul(centre, ops.transpose(moves[..., :2], (0, 2, 1))) + moves[:, None, :, 2]
@@ -103,9 +102,9 @@ def view_loss(boxes: Tensor, boxes_in_copy: Tensor, moves: Tensor) -> Tensor:
 
 
 def apart_loss(boxes: Tensor) -> Tensor:
-    """Returns how close boxes [B, K, 4] lie to each other, a number.
+    """Returns the loss of boxes [B, K, 4] that are close to each other.
 
-    Two boxes cost 1 where their centres meet and nothing from half of both sides on.
+    Two boxes cost 1 if their centres coincide, and 0 from a distance of half of both sides.
     """
     centre, side = _place(boxes)
     reach = ops.exp(side) / 2
@@ -116,6 +115,6 @@ def apart_loss(boxes: Tensor) -> Tensor:
 
 
 def _place(boxes: Tensor) -> tuple[Any, ...]:
-    """Returns centres [B, K, 2] and logarithms of sides [B, K], the mean of both."""
+    """Returns the centres [B, K, 2] and the mean logarithm of the two sides [B, K]."""
     sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
     return (boxes[..., :2] + boxes[..., 2:]) / 2, ops.mean(ops.log(sides), axis=-1)

@@ -1,4 +1,4 @@
-"""What a training asks of its data, whichever files they come from."""
+"""Interface between training and its data."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -8,17 +8,17 @@ import numpy as np
 from bone_age_tf.settings import Config
 
 TargetsFn = Callable[..., tuple]
-"""From inputs, ages [B, 1] and, where images differ in weight, weights [B], to what `fit` takes."""
+"""Maps inputs, ages [B, 1] and, if images have weights, weights [B] to the arguments of `fit`."""
 
 
 class TrainingData(Protocol):
-    """Images that train a network and images that choose its checkpoint."""
+    """Training images and validation images, by which the checkpoint is chosen."""
 
     def labels(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Returns N ids, sexes [N] and ages in months [N] of all training and validation images."""
 
     def training_ids(self, config: Config) -> list[str]:
-        """Returns the ids of the images that train, without those that the config leaves out.
+        """Returns the ids of the training images, without those that the config excludes.
 
         Raises:
             ConfigError: a table that the config names cannot be used.
@@ -32,18 +32,18 @@ class TrainingData(Protocol):
         start_step: int,
         targets_fn: TargetsFn,
     ) -> Any:
-        """Returns shuffled, full batches without end, in an order that the seed decides.
+        """Returns infinite shuffled batches, all full, in an order that depends on the seed.
 
         Args:
-            config: image size, resizing, batch size and weights of the images.
+            config: image size, resize mode, batch size and weights of the images.
             stages: (first step, side in pixels), ascending; empty for the size of the config.
-            seed: of the order.
-            start_step: batches that are left out at the start.
-            targets_fn: applied to each batch.
+            seed: seed of the order.
+            start_step: number of batches to skip.
+            targets_fn: function that is applied to each batch.
 
         Returns:
-            What `keras.Model.fit` takes.
+            Data for `keras.Model.fit`.
         """
 
     def validation_batches(self, config: Config, targets_fn: TargetsFn) -> Any:
-        """Returns each validation image once, in a fixed order."""
+        """Returns all validation images once, in a fixed order."""

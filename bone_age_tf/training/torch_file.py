@@ -1,8 +1,8 @@
-"""Reads the tensors of a PyTorch file of before version 1.6, without PyTorch.
+"""Reads tensors from files of PyTorch before version 1.6, without PyTorch.
 
-Such a file is a row of pickles (a magic number, the protocol, facts about the machine, the object,
-the keys of its storages) and then each storage: its length and its raw little-endian values. The
-object refers to storages by key (`torch.serialization`, `_legacy_save`).
+Such a file is a sequence of pickles (a magic number, the protocol, facts about the machine, the
+object, the keys of its storages), followed by the storages: length and raw little-endian values.
+The object refers to storages by key (`torch.serialization`, `_legacy_save`).
 """
 
 import collections
@@ -20,13 +20,13 @@ _TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Returns arrays by name.
+    """Returns the tensors of a file as arrays by name.
 
-    Nothing in the file is executed: it may only name what a table of tensors is made of.
+    No code in the file is executed: only the classes of a dict of tensors are allowed.
 
     Raises:
-        DataError: not such a file, or one that holds something else than tensors by name; the
-            message names it.
+        DataError: the file has another format, or contains other objects than tensors by name; the
+            message names the file.
     """
     try:
         with path.open("rb") as file:
@@ -51,7 +51,7 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 class _Tensor:
-    """A tensor whose storage is not read yet."""
+    """A tensor whose storage has not been read yet."""
 
     def __init__(self, key: Any, offset: Any, shape: Shape, strides: Any, *_: Any) -> None:
         self.key, self.offset, self.shape, self.strides = key, offset, shape, strides
@@ -64,24 +64,24 @@ class _Tensor:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows tables and tensors and nothing else."""
+    """Unpickler that only allows dicts and tensors."""
 
     def __init__(self, file: BinaryIO):
         super().__init__(file)
         self.dtypes: dict[str, np.dtype] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns what a name in the file stands for."""
+        """Returns the object for a name in the file."""
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _Tensor
         if module == "torch" and name in _TYPES:
             return _TYPES[name]
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
-    def persistent_load(self, found: tuple) -> str:
-        """Returns the key of a storage: (`storage`, type, key, place, length, view)."""
-        _, dtype, key, *_ = found
+    def persistent_load(self, storage: tuple) -> str:
+        """Returns the key of a storage (`storage`, type, key, device, length, view)."""
+        _, dtype, key, *_ = storage
         self.dtypes[key] = dtype
         return key

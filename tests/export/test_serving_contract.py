@@ -193,10 +193,10 @@ def test_transient_faults_are_tried_again_and_others_are_not(loopback, model, dr
         server = connect(Address(scheme, f"127.0.0.1:{ports[scheme]}", "tiny"))
         try:
             if fault is busy_twice:
-                assert server.ask(encode(drawn[0]), [0, 1])["status"].tolist() == [b"ok"] * 2
+                assert server.predict(encode(drawn[0]), [0, 1])["status"].tolist() == [b"ok"] * 2
             else:
                 with pytest.raises(ServerError, match="no such input"):
-                    server.ask(encode(drawn[0]), [0])
+                    server.predict(encode(drawn[0]), [0])
         finally:
             stop()
         assert len(calls) == tries
@@ -216,7 +216,10 @@ def test_no_answer_in_time_is_told(loopback, model, cases, scheme, tmp_path, cap
         image = cases.parent / "hand.png"
         words = ["predict", str(image), "--sex=f", f"--server={address}", f"--output={output}"]
         assert cli.main([*words, "--timeout_s=0.3"]) == 1
-        assert "no answer within 0.3 s; --timeout_s waits longer" in read(output)[0]["reason"]
+        assert (
+            "no response within 0.3 s; a larger --timeout_s waits longer"
+            in read(output)[0]["reason"]
+        )
     finally:
         waiting.set()
         stop()

@@ -43,7 +43,7 @@ def test_a_file_gives_its_weights_and_what_did_not_come_is_listed(tmp_path):
     assert "loaded 10 layers" in text
     assert "left random, not in the source: age_share" in text
     assert "left random, of another shape in the source: " in text
-    assert "in the source alone: age_logits" in text
+    assert "only in the source: age_logits" in text
     backbone = sum(network.get_layer(name).count_params() for name in loaded.layers)
     assert loaded.parameters == backbone
 
@@ -78,7 +78,7 @@ def test_several_files_give_the_mean_of_their_weights(tmp_path):
         np.testing.assert_allclose(ours, np.mean(theirs, axis=0), atol=1e-6)
 
     build_model(config_of(dense_units=8)).save(tmp_path / "1.keras")
-    with pytest.raises(ConfigError, match="not networks of one kind"):
+    with pytest.raises(ConfigError, match="not networks of the same model"):
         initialise(network, config)
     (tmp_path / "2.keras").unlink()
     with pytest.raises(ConfigError, match=r"2.keras: no such file or run"):
