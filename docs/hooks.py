@@ -1,4 +1,4 @@
-"""MkDocs hooks: pages that are made from the package and from other documents of the repository.
+"""MkDocs hooks: pages that are generated from the package and from other documents.
 
 The reference of commands, columns, reasons, metadata and settings is written from the definitions
 in the package, so that the site cannot contradict the code. Only the base install is imported.
@@ -31,7 +31,7 @@ INCLUDED = {
     "datasets/radiograph_folder/README.md": "reference/radiograph_folder.md",
     "datasets/rsna_bone_age/README.md": "reference/rsna_bone_age.md",
 }
-"""Documents outside of `docs` that are pages of the site."""
+"""Documents outside of `docs` that are included as pages of the site."""
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
