@@ -1,11 +1,12 @@
-"""What averaging brings: of views of an image, of what several networks say, of their weights.
+"""Effect of averaging predictions over views, predictions of several networks, and their weights.
 
 python benchmarks/averaging.py --manual_dir=DIR [FOLDER of a run or an export ...]
 
-On the held-out images of the RSNA training set. For the first network, the error when it sees each
-image turned, enlarged, moved or mirrored, and that of the mean of this answer and the plain one
-(test-time augmentation); for several networks, each alone, the mean of their answers, and one
-network with the mean of their weights (model soups; Wortsman et al. 2022, arXiv 2203.05482).
+The held-out images of the RSNA training set are used. For the first network, the script prints the
+error on rotated, resized, shifted and mirrored images, and the error of the mean of this prediction
+and the one for the original image (test-time augmentation). For several networks, it prints the
+error of each network, of the mean of their predictions, and of a network with the mean of their
+weights (model soups; Wortsman et al. 2022, arXiv 2203.05482).
 """
 
 import argparse
@@ -36,11 +37,11 @@ VIEWS = {
     "moved by 2 % to the right": (0, 1.0, 0.02, False),
     "mirrored": (0, 1.0, 0, True),
 }
-"""Degrees, zoom, shift in parts of the side, mirrored."""
+"""Rotation in degrees, zoom, shift as a fraction of the side, and mirroring of each view."""
 
 
 def view(images: np.ndarray, degrees: float, zoom: float, shift: float, mirrored: bool):
-    """Returns images [N, S, S] seen otherwise."""
+    """Returns transformed images [N, S, S]."""
     if mirrored:
         return np.ascontiguousarray(images[:, :, ::-1])
     side = images.shape[1]
@@ -49,8 +50,8 @@ def view(images: np.ndarray, degrees: float, zoom: float, shift: float, mirrored
     return np.stack([cv2.warpAffine(image, matrix, (side, side)) for image in images])
 
 
-def ask(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
-    """Returns ages [N] in months."""
+def predict_months(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
+    """Returns predicted ages [N] in months."""
     inputs = {
         schema.IMAGE: images[..., None].astype(np.float32),
         schema.SEX: sex.astype(np.float32)[:, None],
@@ -79,27 +80,27 @@ def main() -> None:
 
     def show(name: str, months: np.ndarray, mean: np.ndarray | None = None) -> None:
         error, together = (
-            "" if said is None else f"{np.abs(said - table.age_months).mean():.2f}"
-            for said in (months, mean)
+            "" if values is None else f"{np.abs(values - table.age_months).mean():.2f}"
+            for values in (months, mean)
         )
         print(f"| {name} | {error} | {together} |", flush=True)
 
     print(f"n = {len(table)}\n\n| what | MAE | mean with the first |\n|---|---|---|")
-    plain = ask(networks[0], images, table.sex)
+    plain = predict_months(networks[0], images, table.sex)
     show(str(folders[0]), plain)
-    seen = []
+    by_view = []
     for name, changes in VIEWS.items():
-        seen.append(ask(networks[0], view(images, *changes), table.sex))
-        show(name, seen[-1], (plain + seen[-1]) / 2)
-    show("the mean of all but the mirrored one", np.mean([plain, *seen[:-1]], axis=0))
-    said = [plain]
+        by_view.append(predict_months(networks[0], view(images, *changes), table.sex))
+        show(name, by_view[-1], (plain + by_view[-1]) / 2)
+    show("the mean of all but the mirrored one", np.mean([plain, *by_view[:-1]], axis=0))
+    predictions = [plain]
     for folder, network in zip(folders[1:], networks[1:], strict=True):
-        said.append(ask(network, images, table.sex))
-        show(str(folder), said[-1], (plain + said[-1]) / 2)
+        predictions.append(predict_months(network, images, table.sex))
+        show(str(folder), predictions[-1], (plain + predictions[-1]) / 2)
     if len(networks) > 1:
-        show("the mean of all networks' answers", np.mean(said, axis=0))
+        show("the mean of all networks' answers", np.mean(predictions, axis=0))
         networks[0].set_weights(mean_weights(networks))
-        show("the mean of all networks' weights", ask(networks[0], images, table.sex))
+        show("the mean of all networks' weights", predict_months(networks[0], images, table.sex))
 
 
 if __name__ == "__main__":

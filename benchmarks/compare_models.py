@@ -1,4 +1,4 @@
-"""Every model on the same images for the same time: size, cost, speed and error in one table.
+"""Compares all models on the same images with the same training time.
 
 python benchmarks/compare_models.py --manual_dir=../shared/rsna_bone_age_299px
 taskset -c 0 python benchmarks/compare_models.py --minutes 30 ...   # one core, the other is free
@@ -6,11 +6,11 @@ python benchmarks/compare_models.py --models vgg16 vgg_residual --seeds 0 1 2 --
 python benchmarks/compare_models.py --models cnn --set head=regression sex_mode=off ...
 python benchmarks/compare_models.py --models efficientnet_lite0 --set init=imagenet --steps 1300 ...
 
-Trains on 90 % of the RSNA training images, by id, and measures on the other 10 %. A model's steps
-are as many as fit into `--minutes` at the speed of its first ones, so that a noisy machine changes
-what is reached and not who is favoured; `--steps` sets them instead, for what costs alike. What is
-known of each run is kept in `--work_dir`; a second start goes on. Without `--manual_dir`,
-`--dataset=hand_phantom/varied` is trained on.
+The script trains on 90 % of the RSNA training images, divided by id, and measures on the other
+10 %. The number of steps of a model is determined from `--minutes` and the speed of its first
+steps, so that other load on the machine does not favour a model; `--steps` sets it instead. Results
+are stored in `--work_dir`, and a second start continues. Without `--manual_dir`,
+`--dataset=hand_phantom/varied` is used.
 """
 
 import argparse
@@ -45,7 +45,7 @@ WARM_STEPS, TIMED_STEPS = 3, 10
 
 
 def flops(model: keras.Model, size_px: int) -> float:
-    """Returns floating-point operations an image, a multiplication and an addition as two."""
+    """Returns the floating-point operations for an image; a multiply-add counts as two."""
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
@@ -82,7 +82,7 @@ def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
 
 
 def steps_in(minutes: float, config, builder, parts) -> int:
-    """Returns how many training steps fit into a time, at the speed of the first ones."""
+    """Returns the number of training steps in a time, at the speed of the first steps."""
     probe = fitting.compiled(config, fitting.Schedule(1, 1000), 0)
     stages = fitting.Schedule(1, 10**6).stages(config)
     targets_fn = fitting.with_targets(probe.trained_outputs)
@@ -92,14 +92,14 @@ def steps_in(minutes: float, config, builder, parts) -> int:
             start = time.perf_counter()
         probe.train_on_batch(*next(waiting))
     a_step = (time.perf_counter() - start) / TIMED_STEPS
-    # That was the first stage's size; later ones take longer by their area.
+    # The speed is that of the first stage; later stages take longer in proportion to the area.
     shares = np.diff([0.0, *config.stage_ends]) if config.stage_ends else np.ones(1)
     areas = np.array(config.stage_scales or (1.0,)) ** 2
     return max(10, math.floor(minutes * 60 / (a_step * (shares * areas).sum() / areas[0])))
 
 
 def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Model, float]:
-    """Returns a network trained for so many steps and its images a second."""
+    """Returns a network trained for a number of steps, and the images per second."""
     keras.utils.set_random_seed(seed)
     schedule = fitting.Schedule(1, steps)
     model = fitting.compiled(config, schedule, seed)
@@ -119,7 +119,7 @@ def fit_steps(config, builder, parts, seed: int, steps: int) -> tuple[keras.Mode
 
 
 def measure(options: argparse.Namespace, name: str, seed: int) -> dict:
-    """Returns all figures of one run."""
+    """Returns all figures of a run."""
     dataset = options.dataset
     settings = [tuple(setting.split("=", 1)) for setting in options.set]
     config = configs.load_config(name, dataset.partition("/")[0], settings)
@@ -155,7 +155,7 @@ def _label(options: argparse.Namespace, name: str) -> str:
 
 
 def print_comparison(folder: Path) -> None:
-    """Prints a line a run, best first."""
+    """Prints a row for each run, the best first."""
     runs = [
         (run["mae"], label, seed, run)
         for label, by_seed in results(folder).items()
@@ -174,7 +174,7 @@ def print_comparison(folder: Path) -> None:
 
 
 def main() -> None:
-    """Trains what is asked for and prints the table of all that is known."""
+    """Trains the selected models and prints the table of all results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

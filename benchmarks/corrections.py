@@ -1,11 +1,11 @@
-"""How often does the quality check turn, mirror or invert a radiograph wrongly, and how often not?
+"""Rates of wrong and missed corrections (rotation, mirroring, inversion) of the quality check.
 
 python benchmarks/corrections.py --manual_dir=DIR
 
-Takes the larger radiographs (shorter side over 299 px) of the RSNA training archive in DIR, which
-are upright left hands with bright bones, and turns, mirrors and inverts them, and masks what is
-around the hand. Prints for each threshold of the network's probability how many corrections are
-wrong and how many are missed, separately for turning, mirroring and inversion.
+The larger radiographs (shorter side over 299 px) of the RSNA training archive in DIR, upright left
+hands with bright bones, are rotated, mirrored and inverted, and the background of the hand is
+masked. For each threshold of the network's probability, the script prints the rates of wrong and
+missed corrections, separately for rotation, mirroring and inversion.
 """
 
 import argparse
@@ -47,9 +47,9 @@ def larger_films(folder: Path, count: int) -> Iterator[np.ndarray]:
                 return
 
 
-def mask_of(film: np.ndarray) -> np.ndarray | None:
-    """Returns where the hand is [H, W] bool, None where it cannot be told from what is around."""
-    smooth = resizing.to_uint8(cv2.GaussianBlur(film, (0, 0), 4))
+def mask_of(radiograph: np.ndarray) -> np.ndarray | None:
+    """Returns a mask [H, W] of the hand, None if it cannot be separated from the background."""
+    smooth = resizing.to_uint8(cv2.GaussianBlur(radiograph, (0, 0), 4))
     bright = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
     _, labels, facts, _ = cv2.connectedComponentsWithStats(bright)
     if len(facts) < 2:
@@ -62,30 +62,30 @@ def mask_of(film: np.ndarray) -> np.ndarray | None:
     return hand.astype(bool) if is_hand else None
 
 
-def variants(film: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
-    """Yields films made of one: name, film, pose and whether its bones are dark."""
+def variants(radiograph: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
+    """Yields variants of a radiograph: name, image, pose and whether its bones are dark."""
     for pose, name in enumerate(schema.FILM_POSES):
-        yield name, posed(film, pose), pose, False
-    yield "inverted", 255 - film, 0, True
-    hand = mask_of(film)
+        yield name, posed(radiograph, pose), pose, False
+    yield "inverted", 255 - radiograph, 0, True
+    hand = mask_of(radiograph)
     if hand is None:
         return
     for name, grey in (("black", 0), ("grey", 128), ("light grey", 200), ("white", 255)):
-        masked = np.where(hand, film, np.float32(grey))
+        masked = np.where(hand, radiograph, np.float32(grey))
         yield f"masked {name}", masked, 0, False
         yield f"masked {name}, inverted", 255 - masked, 0, True
 
 
-def outputs_of(checker: QualityChecker, film: np.ndarray) -> tuple[np.ndarray, float, bool]:
-    """Returns the probabilities of poses, that of inversion, and whether the hand's rim is dark."""
-    film = resizing.trim_margins(film)
-    outputs = checker.run_network(resizing.resize(film, checker.size_px, "pad"))
+def outputs_of(checker: QualityChecker, radiograph: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """Returns the probabilities of poses and of inversion, and whether the hand's rim is dark."""
+    radiograph = resizing.trim_margins(radiograph)
+    outputs = checker.run_network(resizing.resize(radiograph, checker.size_px, "pad"))
     dark = float(outputs[schema.FILM_INVERTED][0, 0])
-    return outputs[schema.FILM_POSE][0], dark, has_dark_rim(sample_greys(film))
+    return outputs[schema.FILM_POSE][0], dark, has_dark_rim(sample_greys(radiograph))
 
 
 def main() -> None:
-    """Checks every variant of every film and prints the tables."""
+    """Checks every variant of every radiograph and prints the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,9 +96,9 @@ def main() -> None:
     checker = load_quality_checker(options.exports_dir)
     assert checker is not None, f"{options.exports_dir}: no film_check"
     names, poses, truth, dark, is_dark, rims = [], [], [], [], [], []
-    films = larger_films(options.manual_dir, options.count)
-    for film in tqdm(films, total=options.count, disable=None, leave=False):
-        for name, made, pose, inverted in variants(film):
+    radiographs = larger_films(options.manual_dir, options.count)
+    for radiograph in tqdm(radiographs, total=options.count, disable=None, leave=False):
+        for name, made, pose, inverted in variants(radiograph):
             probabilities, darkness, rim = outputs_of(checker, made)
             names.append(name)
             poses.append(probabilities)
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def print_poses(names: np.ndarray, poses: np.ndarray, truth: np.ndarray) -> None:
-    """Prints wrong and missed corrections of how films lie."""
+    """Prints the rates of wrong and missed corrections of poses."""
     plain, upright = np.isin(names, schema.FILM_POSES), truth == 0
     turns, mirrors = poses[:, :4] + poses[:, 4:], poses[:, 4:].sum(axis=1)
     groups = {
@@ -142,7 +142,7 @@ def print_poses(names: np.ndarray, poses: np.ndarray, truth: np.ndarray) -> None
 def print_inversions(
     names: np.ndarray, dark: np.ndarray, is_dark: np.ndarray, rims: np.ndarray
 ) -> None:
-    """Prints wrong and missed inversions, by what is around the hand."""
+    """Prints the rates of wrong and missed inversions, by the background of the hand."""
     kinds = {"upright, turned or mirrored": np.isin(names, schema.FILM_POSES)}
     kinds |= {name: names == name for name in dict.fromkeys(names) if name not in schema.FILM_POSES}
     print("inversions of " + ", ".join(f"{kind.sum()} {name}" for name, kind in kinds.items()))

@@ -1,7 +1,7 @@
-"""What deployment costs: how far each form is from Keras, how fast it is, what a server adds.
+"""Measures exported forms: difference from Keras, speed, and the overhead of a server.
 
-Ratios are taken in one run, forms by turns, so that a noisy machine is noisy for all of them. All
-traffic stays on the loopback address.
+Ratios are measured in one run with alternating forms, so that other load on the machine affects all
+forms. All traffic stays on the loopback address.
 
     python benchmarks/deploy.py parity --workdir=runs/NAME     # 200 held-out images, every format
     python benchmarks/deploy.py speed --torch_python=PYTHON    # ResNet50 at 256 px, one image
@@ -39,7 +39,7 @@ LIMITS_MONTHS = {
     "litert_uint8": (0.5, 3.0),
     "onnx": (0.02, 0.2),
 }
-"""Mean and maximum difference from Keras."""
+"""Limits in months of the mean and the maximum difference from Keras."""
 INTEGER_MAE_LIMIT_MONTHS = 0.1
 SPEEDUP, OVERHEAD = 5.0, 0.15
 TORCH = """
@@ -74,17 +74,17 @@ with torch.inference_mode():
         model(image)
         print(time.perf_counter() - start, flush=True)
 """
-"""ResNet50 in PyTorch, layer for layer as Keras has it; a line in gives the seconds of a call."""
+"""ResNet50 in PyTorch with the layers of Keras; prints the seconds of a call for each input line."""
 
 
 def check(name: str, good: bool, text: str) -> bool:
-    """Prints a figure and whether it holds."""
+    """Prints a figure and whether it is within its limit."""
     print(f"{'ok  ' if good else 'MISS'}  {name}: {text}", flush=True)
     return good
 
 
 def measure_parity(workdir: Path, exports_dir: Path) -> None:
-    """Exports a run in every format, away from the exports, and compares the forms."""
+    """Exports a run in every format to a temporary folder, and compares the forms."""
     from bone_age_tf.export.formats import FORMATS
     from bone_age_tf.export.publish import versions
     from bone_age_tf.runs import open_run
@@ -111,7 +111,7 @@ def measure_parity(workdir: Path, exports_dir: Path) -> None:
 
 
 def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
-    """Exports an untrained ResNet50 at 256 px: time does not depend on what it has learned."""
+    """Exports an untrained ResNet50 at 256 px, since time does not depend on the weights."""
     import keras
 
     from bone_age_tf import config as configs
@@ -145,7 +145,7 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
 
 
 def by_turns(calls: dict[str, Callable[[], float | None]], rounds: int) -> dict[str, np.ndarray]:
-    """Times calls by turns; one that returns seconds has timed itself."""
+    """Times alternating calls; a call that returns seconds has measured its time itself."""
     for call in calls.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -230,7 +230,7 @@ def _torch_call(python: str, threads: int) -> Iterator[Callable[[], float]]:
 
 @contextlib.contextmanager
 def loopback(folder: Path, name: str) -> Iterator[dict[str, int]]:
-    """Serves a SavedModel from a process of its own; gives its ports."""
+    """Serves a SavedModel from a separate process; yields its ports."""
     command = [sys.executable, str(HERE / "loopback_server.py")]
     command += [f"--folder={folder}", f"--name={name}"]
     with subprocess.Popen(
@@ -243,7 +243,7 @@ def loopback(folder: Path, name: str) -> Iterator[dict[str, int]]:
 
 
 def measure_server(rounds: int, requests: int, clients: int) -> None:
-    """Measures what a server adds to the model, then asks it with many clients at once."""
+    """Measures the overhead of a server, and then its load with many clients."""
     import tensorflow as tf
 
     from bone_age_tf.prepare import draw_films
@@ -283,7 +283,7 @@ def measure_server(rounds: int, requests: int, clients: int) -> None:
 
 
 def measure_load(server, films: list[bytes], requests: int, clients: int) -> None:
-    """Asks with many clients at once; one in ten files is broken, in one of four ways."""
+    """Measures requests of many clients; one in ten files is damaged, in one of four ways."""
     broken = [films[0][: len(films[0]) // 2], b"", b"no image", films[1][:40]]
 
     def ask(place: int) -> tuple[str, bool]:

@@ -1,35 +1,36 @@
-"""Which explanation to believe: every method on every network, against the bones.
+"""Compares explanation methods on every network with the location of the bones.
 
 python benchmarks/explanations.py phantoms
 python benchmarks/explanations.py real --boxes=../shared/ossification_roi \
     --manual_dir=../shared/rsna_bone_age_299px
 python benchmarks/explanations.py table
 
-`phantoms` trains small networks on phantoms whose size tells nothing of their age, and explains
-held-out ones; `real` explains annotated radiographs by networks that learned from radiographs: what
-`--networks` names (NAME=FOLDER of a run or an export), or else the shipped export. Most annotated
-radiographs are among their training images, whose boxes no network has seen. Columns:
+`phantoms` trains small networks on phantoms whose size is independent of the age, and explains
+held-out phantoms. `real` explains annotated radiographs with networks that were trained on
+radiographs: those in `--networks` (NAME=FOLDER of a run or an export), by default the shipped
+export. Most annotated radiographs are among their training images, but no network was trained with
+boxes. Columns:
 
-bones   pointing game (Zhang et al. 2016): share of images whose strongest place lies in one of the
-        17 regions. Chance: the share of the image that they cover, on the mean. In brackets the
-        same of the images alone that the network was not trained on, where these are fewer. The
-        wrist lies at nearly one place of all films, so that a fixed one, the best of all, does well
-        without any network: the line of chance gives its share too.
-moved   the same with each image turned, made smaller and shifted at random: the bones lie elsewhere
-        in each, a fixed place finds few of them, and what follows the bones still does.
-mass    share of the map that lies in them, over chance.
-del     deletion: mean change of the age in months while the strongest 1, 2, 5, 10 and 20 % of the
-        pixels become black, over the same for pixels in random squares. Above 1: the map finds what
-        the answer rests on.
-ins     insertion: mean distance to the answer in months while the same pixels come into a blurred
-        image, over the same for random squares. Below 1 is good.
-sanity  rank correlation (Spearman) of the map's importance with that of the same network with new
-        weights everywhere and batch norms that have seen the images (Adebayo et al. 2018), and
-        SSIM. A method that shows the same whatever the network has learned fails: above 0.5.
-time    of one map, over one forward pass of the same image, both compiled, batch of 1, in processor
-        time.
+bones   pointing game (Zhang et al. 2016): share of images for which the maximum of the map lies in
+        one of the 17 regions. Chance is the mean share of the image that the regions cover. In
+        brackets: the same for images that were not in the training data. The wrist is at nearly the
+        same place in all radiographs, so that a fixed place has a high share without any network;
+        the row of chance gives the share of the best fixed place.
+moved   the same with randomly rotated, smaller and shifted images, for which a fixed place has a
+        low share.
+mass    share of the map in the regions, divided by chance.
+del     deletion: mean change of the age in months while the 1, 2, 5, 10 and 20 % of the pixels with
+        the highest values become black, divided by the change for pixels in random squares. Above
+        1 the map shows pixels that influence the prediction.
+ins     insertion: mean distance from the prediction in months while the same pixels are inserted
+        into a blurred image, divided by the distance for random squares. Below 1 is good.
+sanity  rank correlation (Spearman) with the map of the same network with random weights and batch
+        norms adapted to the images (Adebayo et al. 2018), and SSIM. A method fails above 0.5,
+        since its map is independent of what the network has learned.
+time    processor time of a map, divided by that of a forward pass of the same image, both compiled,
+        with batches of 1.
 
-Images that settings were tuned on (`--tuning`, other ids) are not those of the table.
+Settings were tuned on images with other ids (`--tuning`) than those in the table.
 """
 
 import argparse
@@ -63,7 +64,7 @@ from seeds import measure_all, results
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 FAILS = 0.5
 TURN, SIZES, SHIFT = 20.0, (0.6, 0.85), 0.15
-"""Degrees, factors and parts of the side by which images are moved."""
+"""Rotation in degrees, range of the zoom, and shift as a fraction of the side of moved images."""
 PHANTOM_NETWORKS = {
     "compact": {"base_filters": 12},
     "efficientnet_lite0": {"base_filters": 16},
@@ -74,7 +75,7 @@ PHANTOM_NETWORKS = {
     "vgg_residual": {"base_filters": 8},
     "vgg16": {"base_filters": 8},
     "resnet34": {"base_filters": 12},
-    # As wide as published, so smaller images
+    # These have their published widths, and therefore smaller images.
     "resnet50": {"image_size_px": 64},
     "resnet101": {"image_size_px": 64},
     "resnet152": {"image_size_px": 64},
@@ -83,7 +84,7 @@ STEPS = 2000
 
 
 def network_on_phantoms(options: argparse.Namespace, name: str):
-    """Returns a network that reads phantoms, trained once, and its config."""
+    """Returns a network that was trained once on phantoms, and its config."""
     settings = {"image_size_px": 128, **PHANTOM_NETWORKS[name]}
     config, builder, parts = prepared(options, name, options.phantoms, **settings)
     path = options.work_dir / f"{name}.keras"
@@ -95,7 +96,7 @@ def network_on_phantoms(options: argparse.Namespace, name: str):
 
 
 def phantom_cases(options: argparse.Namespace, config) -> dict:
-    """Returns images, sexes, ages and boxes of phantoms: validation to tune, test to report."""
+    """Returns images, sexes, ages and boxes of phantoms: validation for tuning, else test."""
     builder = prepare_dataset(options.phantoms, options.data_dir, None)
     split = "validation" if options.tuning else "test"
     hands = region_boxes.read_phantoms(builder, split, config.image_size_px, options.count)
@@ -110,7 +111,7 @@ def phantom_cases(options: argparse.Namespace, config) -> dict:
 
 
 def real_cases(options: argparse.Namespace, config) -> dict:
-    """Returns the same of annotated radiographs: a third of the ids to tune, the rest to report."""
+    """Returns the same for annotated radiographs: a third of the ids for tuning, else the rest."""
     builder = prepare_dataset("rsna_bone_age/px512", options.data_dir, options.manual_dir)
     hands = region_boxes.read_annotated(
         builder, options.boxes, config.image_size_px, resize=config.resize
@@ -142,7 +143,7 @@ def inside(boxes: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def moved_cases(cases: dict, seed: int) -> dict:
-    """Returns the images and boxes turned, made smaller and shifted, each in its own way."""
+    """Returns randomly rotated, smaller and shifted images with their boxes."""
     random = np.random.default_rng(seed)
     images, boxes = [], []
     for image, own in zip(cases["images"], cases["boxes"], strict=True):
@@ -160,19 +161,19 @@ def moved_cases(cases: dict, seed: int) -> dict:
 
 
 def pointing(heats: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
-    """Returns [N] bool, whether the strongest place of each map is in its mask."""
+    """Returns [N] bool, whether the maximum of each map is in its mask."""
     tops = [np.unravel_index(heat.argmax(), heat.shape) for heat in heats]
     return np.array([mask[top] for mask, top in zip(masks, tops, strict=True)])
 
 
 def ranked(importance: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns the pixels of a map [S, S], the strongest first; ties in no order."""
+    """Returns the pixels of a map [S, S] in descending order; ties in random order."""
     noise = random.random(importance.size)
     return np.lexsort((noise, -importance.ravel()))
 
 
 def random_squares(size_px: int, random: np.random.Generator) -> np.ndarray:
-    """Returns a map of no meaning, as smooth as the others."""
+    """Returns a random map that is as smooth as the others."""
     small = random.random((10, 10)).astype(np.float32)
     return cv2.resize(small, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
 
@@ -214,9 +215,9 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def times_of(calls: dict, times: int = 20) -> dict[str, float]:
-    """Returns the median processor time of each call; they take turns, the first ones are left out.
+    """Returns the median processor time of alternating calls, without the first ones.
 
-    Processor time, so that what else the machine does counts for none of them.
+    Processor time is independent of other load on the machine.
     """
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(times + 3):
@@ -228,7 +229,7 @@ def times_of(calls: dict, times: int = 20) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace, load_trained, load_cases, seed: int) -> dict:
-    """Returns the figures of every method on one network."""
+    """Returns the figures of every method for a network."""
     trained, config = load_trained()
     cases = load_cases(config)
     network = ExplainedNetwork(trained, config)
@@ -306,7 +307,7 @@ def saved_network(path: Path):
 
 
 def print_table(folder: Path) -> None:
-    """Prints a line a method and network, the best pointing in moved images first."""
+    """Prints a row for each method and network, sorted by the share in moved images."""
     print(
         "| images | network | method | moved | bones | mass | del | ins | sanity: rank, SSIM "
         "| time |"
@@ -337,7 +338,7 @@ def print_table(folder: Path) -> None:
 
 
 def main() -> None:
-    """Measures what is asked for and prints the table of all that is known."""
+    """Runs the selected measurements and prints the table of all results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

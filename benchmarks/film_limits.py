@@ -1,10 +1,11 @@
-"""How many grey levels does a radiograph need, and what is cut off as its margins?
+"""Measures how many grey levels a radiograph needs, and how much is cropped as margins.
 
 python benchmarks/film_limits.py --manual_dir=DIR
 
-Takes larger radiographs of the RSNA training archive in DIR. Reduces them to fewer grey levels and
-prints, by the number of levels that the quality check counts, how far the age moves and how many
-ages move by more than a year. Then prints how much is cut off beyond black edges.
+Larger radiographs of the RSNA training archive in DIR are reduced to fewer grey levels. The script
+prints the change of the predicted age by the number of levels that the quality check counts, and
+the share of changes above a year; then the share of images by how much is cropped beyond black
+edges.
 """
 
 import argparse
@@ -29,32 +30,32 @@ CUTS = (0, 0.05, 0.1, 0.25, 0.5)
 YEAR = 12
 
 
-def with_levels(film: np.ndarray, levels: int, low: float, high: float) -> np.ndarray:
-    """Returns a film [H, W] whose greys from `low` to `high` became so many levels."""
-    share = np.clip((film - low) / max(high - low, 1), 0, 1)
+def with_levels(radiograph: np.ndarray, levels: int, low: float, high: float) -> np.ndarray:
+    """Returns a radiograph [H, W] whose greys from `low` to `high` are reduced to some levels."""
+    share = np.clip((radiograph - low) / max(high - low, 1), 0, 1)
     return np.rint(np.rint(share * (levels - 1)) * 255 / (levels - 1)).astype(np.float32)
 
 
-def levels_of(film: np.ndarray) -> int:
-    """Returns the levels that the quality check counts."""
-    return count_levels(sample_greys(resizing.trim_margins(film)))
+def levels_of(radiograph: np.ndarray) -> int:
+    """Returns the number of levels that the quality check counts."""
+    return count_levels(sample_greys(resizing.trim_margins(radiograph)))
 
 
-def age_of(predictor: Predictor, checker: QualityChecker, film: np.ndarray) -> float:
-    """Returns the age, NaN where the film is refused for another reason than its levels."""
-    look = checker.check(film)
-    few = look.reason == reasons.TEXTS[reasons.Reason.FEW_LEVELS]
-    if look.image is None and not few:
+def age_of(predictor: Predictor, checker: QualityChecker, radiograph: np.ndarray) -> float:
+    """Returns the age, NaN if the radiograph is rejected for another reason than its levels."""
+    checked = checker.check(radiograph)
+    few = checked.reason == reasons.TEXTS[reasons.Reason.FEW_LEVELS]
+    if checked.image is None and not few:
         return np.nan
-    image = resizing.trim_margins(film) if look.image is None else look.image
+    image = resizing.trim_margins(radiograph) if checked.image is None else checked.image
     prediction = predictor.predict(predictor.fit_image(image), FEMALE)
     far = prediction.unfamiliarity is not None and prediction.unfamiliarity > 1
     return np.nan if far else prediction.age_months
 
 
-def black_edges(film: np.ndarray) -> int:
-    """Returns the pixels that are left of a film without its black edges."""
-    lit = film > resizing.BLACK
+def black_edges(radiograph: np.ndarray) -> int:
+    """Returns the number of pixels of a radiograph without its black edges."""
+    lit = radiograph > resizing.BLACK
     sides = [np.flatnonzero(lit.any(axis=axis)) for axis in (0, 1)]
     return int(np.prod([np.ptp(side) + 1 if side.size else 0 for side in sides]))
 
@@ -72,25 +73,25 @@ def main() -> None:
     reader = load(SHIPPED_MODEL, exports_dir=options.exports_dir)
     predictor, checker = reader.bundle.predictor(), reader.quality_checker
     assert checker is not None, f"{options.exports_dir}: no film_check"
-    moved, own = [], []
-    films = larger_films(options.manual_dir, options.count)
-    for film in tqdm(films, total=options.count, disable=None, leave=False):
-        sound = age_of(predictor, checker, film)
-        own.append(levels_of(film))
+    moved, counted = [], []
+    radiographs = larger_films(options.manual_dir, options.count)
+    for radiograph in tqdm(radiographs, total=options.count, disable=None, leave=False):
+        sound = age_of(predictor, checker, radiograph)
+        counted.append(levels_of(radiograph))
         for levels in LEVELS:
-            for low, high in ((0, 255), np.percentile(film, [0.5, 99.5])):
-                few = with_levels(film, levels, low, high)
+            for low, high in ((0, 255), np.percentile(radiograph, [0.5, 99.5])):
+                few = with_levels(radiograph, levels, low, high)
                 moved.append((levels_of(few), age_of(predictor, checker, few) - sound))
-    print_levels(np.array(moved), min(own))
+    print_levels(np.array(moved), min(counted))
     kept = [
-        (resizing.trim_margins(film).size, black_edges(film), film.size)
-        for film in larger_films(options.manual_dir, options.margins)
+        (resizing.trim_margins(radiograph).size, black_edges(radiograph), radiograph.size)
+        for radiograph in larger_films(options.manual_dir, options.margins)
     ]
     print_margins(np.array(kept, float))
 
 
 def print_levels(moved: np.ndarray, least: int) -> None:
-    """Prints by counted levels how far ages move, [N, 2] levels and months."""
+    """Prints the changes of ages [N, 2] (levels and months) by the number of levels."""
     print(f"fewest levels of a radiograph as it is: {least}")
     print("| levels | n | median months | 90th percentile | largest | above 12 months |")
     for low, end in itertools.pairwise(GROUPS):
@@ -105,7 +106,7 @@ def print_levels(moved: np.ndarray, least: int) -> None:
 
 
 def print_margins(kept: np.ndarray) -> None:
-    """Prints what is cut, [N, 3] pixels without margins, without black edges and of the film."""
+    """Prints the cropped shares from pixels [N, 3]: without margins, without black edges, all."""
     beyond = 1 - kept[:, 0] / np.maximum(kept[:, 1], kept[:, 0])
     print("| cut off beyond black edges, more than | films |")
     for cut in CUTS:

@@ -1,12 +1,12 @@
-"""Whether a recipe that is killed again and again ends with the weights of an undisturbed one.
+"""Compares the weights of a recipe that is killed and resumed with an uninterrupted one.
 
 python benchmarks/kill_and_resume.py
 
-Runs the recipe quick_phantoms on TensorFlow from a pack once without a disturbance, and once for
-each of ten seeded times that it is killed at (SIGKILL): one before the first resume point, one
+The recipe quick_phantoms runs on TensorFlow from a pack once without an interruption, and once for
+each of ten seeded times at which it is killed (SIGKILL): one before the first resume point, one
 while a resume point is being written, the others up to half a second after a step of a stage, since
-most of so short a run is spent before its first step. Then the same command is given again. Prints
-the largest difference of a weight.
+a large part of such a short run precedes the first step. The same command then resumes it. The
+script prints the largest difference of a weight.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def start(folder: Path, pack: Path) -> subprocess.Popen:
 
 
 def kill_when(process: subprocess.Popen, is_time) -> bool:
-    """Kills the process as soon as a condition holds; says whether it was still running."""
+    """Kills the process as soon as a condition holds; returns whether it was still running."""
     while process.poll() is None:
         if is_time():
             process.send_signal(signal.SIGKILL)
@@ -67,7 +67,7 @@ def kill_when(process: subprocess.Popen, is_time) -> bool:
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    """Returns all weights of the networks that the stages kept."""
+    """Returns all weights of the networks of the stages."""
     from bone_age_tf.models.build import load_network
 
     return [
@@ -126,7 +126,7 @@ def _pack(place: Path) -> Path:
 
 
 def _moment(number: int, folder: Path, random: np.random.Generator) -> tuple[str, Callable]:
-    """Returns what a kill waits for, in words and as a condition."""
+    """Returns the moment of a kill as a text and as a condition."""
     if number == 0:
         begun = folder / STAGES[0] / "stage_begun.json"
         return "before the first resume point", begun.exists

@@ -1,7 +1,7 @@
 """A SavedModel behind TensorFlow Serving's gRPC and REST interfaces, on the loopback address.
 
-For tests and measurements where the server's own binary is not at hand: official messages and
-stubs, Python between them. No substitute for the server.
+For tests and measurements without the server's binary: the official messages and stubs, with an
+implementation in Python. It does not replace the server.
 
     python benchmarks/loopback_server.py --folder exports/compact/1 --name compact
 """
@@ -35,8 +35,8 @@ class Model:
 
     Args:
         folder: `<model>/<version>`.
-        name: on the server.
-        label: of the version.
+        name: name of the model on the server.
+        label: label of the version, or None.
     """
 
     def __init__(self, folder: Path, name: str, label: str | None = None):
@@ -59,11 +59,12 @@ class Model:
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers Predict of the official service.
+    """Implements Predict of the official service.
 
     Args:
-        model: what answers.
-        before: called with each request; may raise through its context, for tests.
+        model: the model.
+        before: function that is called with each request; may raise through its context, for
+            tests.
     """
 
     def __init__(self, model: Model, before: Callable | None = None):
@@ -142,7 +143,7 @@ def _rest_handler(model: Model, before: Callable | None):
             }
 
         def log_message(self, *_):
-            """Says nothing."""
+            """Writes no log."""
 
     return Handler
 
@@ -164,12 +165,12 @@ def start(
     """Serves a model from threads of this process.
 
     Args:
-        model: what answers.
-        before_grpc: called with each request and its context.
-        before_rest: called with each body; may return a status and an answer of its own.
+        model: the model.
+        before_grpc: function that is called with each request and its context.
+        before_rest: function that is called with each body; may return a status and a response.
 
     Returns:
-        The ports of gRPC and REST, and what stops both.
+        The ports of gRPC and REST, and a function that stops both.
     """
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=options)

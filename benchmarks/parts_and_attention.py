@@ -1,4 +1,4 @@
-"""Do part selection and attention earn their names? On phantoms, and on annotated radiographs.
+"""Evaluates part selection and attention on phantoms and on annotated radiographs.
 
 python benchmarks/parts_and_attention.py parts
 python benchmarks/parts_and_attention.py attention --boxes=../shared/ossification_roi \
@@ -6,17 +6,16 @@ python benchmarks/parts_and_attention.py attention --boxes=../shared/ossificatio
 python benchmarks/parts_and_attention.py table
 
 `parts` trains PRSNet, PRSNet without relation or selection, and its backbone with global pooling,
-each on the same phantoms for as many steps, and looks at which parts are selected: a box is at an
-ossification region when the centre of the one lies in the other: its own in the true box of one of
-the 17, or the centre of one of those in it. Each half is printed too. The arms `told` get crops of
-true boxes, 32 px, and no whole image: what a choice of parts could bring. `told` has all 17 in
-their order, `told_unordered` in none, `told_six` six of them at random in no order.
-`told_prsnet` is PRSNet, whole image and all, but for the choice: it gets six true boxes in their
-order. `attention`
-trains attention_vgg and measures the share of its attention that falls into those boxes. Both stand
-beside chance: all anchors alike, and the share of the image that the boxes cover. The phantoms are
-hands of any size at any age: where the size tells the age, no network needs to look at the bones.
-What is known of each run is kept in `--work_dir`; a second start goes on.
+on the same phantoms for the same number of steps, and evaluates the selected parts. A box is at an
+ossification region if its centre lies in the true box of one of the 17 regions, or if the centre of
+a region lies in it; both conditions are also printed separately. The arms `told` receive crops
+(32 px) of true boxes without the whole image, to measure the possible effect of parts: `told` all
+17 in order, `told_unordered` without order, `told_six` six random ones without order. `told_prsnet`
+is PRSNet with the whole image and six true boxes in order instead of its selection. `attention`
+trains attention_vgg and measures the share of its attention in those boxes. Both are compared with
+chance: all anchors, and the share of the image that the boxes cover. The phantoms are hands of any
+size at any age, since networks need not use the bones if the size depends on the age. Results are
+stored in `--work_dir`, and a second start continues.
 """
 
 import argparse
@@ -60,9 +59,9 @@ TOLD = {
     "told_six": (6, False),
     "told_prsnet": (6, True),
 }
-"""How many true regions an arm is given, and whether in their order."""
+"""Number of true regions that an arm receives, and whether they are in order."""
 OF_PRSNET = ("wrist", "radius", "ulna", "PIP3", "MCP3", "DIP3")
-"""The regions that `told_prsnet` is given."""
+"""Regions that `told_prsnet` receives."""
 
 
 def prepared(options: argparse.Namespace, model: str, dataset: str, **settings):
@@ -126,7 +125,7 @@ def anchors(network: keras.Model) -> np.ndarray:
 
 
 def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
-    """Trains one arm; returns its error and, where it selects, what it selects."""
+    """Trains an arm; returns its error and, if it selects parts, figures of the selection."""
     settings = ARMS[arm] | {"image_size_px": options.size_px, "base_filters": options.filters}
     config, builder, parts = prepared(options, "prsnet", options.phantoms, **settings)
     network, speed = fit_steps(config, builder, parts, seed, options.steps)
@@ -153,7 +152,7 @@ def measure_parts(options: argparse.Namespace, arm: str, seed: int) -> dict[str,
 
 
 def measure_told(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
-    """Trains the backbone on crops about the true regions; returns its error."""
+    """Trains the backbone on crops of the true regions; returns its error."""
     count, ordered = TOLD[arm]
     settings = {"image_size_px": options.size_px, "base_filters": options.filters}
     config, builder, _ = prepared(options, "prsnet", options.phantoms, **settings)
@@ -199,14 +198,15 @@ def measure_told(options: argparse.Namespace, arm: str, seed: int) -> dict[str, 
 
 
 def some_regions(inputs: dict, wanted, count: int):
-    """Returns an example with so many of its regions, in no order."""
+    """Returns an example with a number of random regions in random order."""
     return inputs | {"regions": tf.random.shuffle(inputs["regions"])[:count]}, wanted
 
 
 def told_network(config, count: int, ordered: bool) -> keras.Model:
-    """Returns PRSNet's backbone on crops of given regions.
+    """Builds PRSNet's backbone on crops of given regions.
 
-    In their order they are read side by side; else each beside its place, and pooled.
+    In order, the features of the crops are concatenated; otherwise each is joined with its location
+    and they are pooled.
     """
     image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
     sex = keras.Input((1,), name=schema.SEX)
@@ -235,7 +235,7 @@ def told_network(config, count: int, ordered: bool) -> keras.Model:
 
 
 def told_prsnet(config) -> keras.Model:
-    """Returns PRSNet without its choice: it reads the parts in given boxes."""
+    """Builds PRSNet without its selection: it uses the parts in given boxes."""
     image = keras.Input((config.image_size_px, config.image_size_px, 1), name=schema.IMAGE)
     sex = keras.Input((1,), name=schema.SEX)
     regions = keras.Input((config.parts, 4), name="regions")
@@ -253,7 +253,7 @@ def told_prsnet(config) -> keras.Model:
 
 
 def about(regions: list[np.ndarray]) -> np.ndarray:
-    """Returns squares [N, 17, 4] about the regions, 1.6 times their longer side."""
+    """Returns squares [N, 17, 4] around the regions, with 1.6 times their longer side."""
     boxes = np.stack(regions).astype(np.float32)
     centres = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = 0.8 * (boxes[..., 2:] - boxes[..., :2]).max(axis=2, keepdims=True)
@@ -261,7 +261,7 @@ def about(regions: list[np.ndarray]) -> np.ndarray:
 
 
 def annotated(options: argparse.Namespace, builder, size_px: int):
-    """Returns inputs and region boxes of the annotated radiographs that the training set holds."""
+    """Returns inputs and region boxes of the annotated radiographs in the training set."""
     read = {path.stem: read_annotation(path) for path in sorted(options.boxes.glob("*.xml"))}
     boxes = {name: np.concatenate(list(found.values())) for name, found in read.items() if found}
     images, sexes, regions = [], [], []
@@ -297,7 +297,7 @@ def mass_in_regions(attention: np.ndarray, regions: list[np.ndarray]) -> tuple[f
 
 
 def measure_attention(options: argparse.Namespace, kind: str, seed: int) -> dict[str, float]:
-    """Trains attention_vgg on phantoms or on real images; returns where it looks."""
+    """Trains attention_vgg on phantoms or radiographs; returns its attention to the regions."""
     settings = {"base_filters": options.filters}
     if kind == "phantoms":
         settings["image_size_px"] = options.size_px
@@ -318,7 +318,7 @@ def measure_attention(options: argparse.Namespace, kind: str, seed: int) -> dict
 
 
 def main() -> None:
-    """Runs what is asked for."""
+    """Runs the selected experiments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Phantoms beside annotated radiographs: where the regions lie, how large they are, which ages.
+"""Compares phantoms with annotated radiographs: location and size of the regions, and ages.
 
 python benchmarks/phantom_proportions.py --boxes=../shared/ossification_roi \
     --labels=../shared/rsna_bone_age_299px/boneage-training-dataset.csv

@@ -1,15 +1,15 @@
-"""What the hand phantoms teach: speed, learnability, transfer to real radiographs, saved labels.
+"""Experiments with hand phantoms: speed, learnability, transfer to radiographs, saved labels.
 
 python benchmarks/phantoms.py speed
 python benchmarks/phantoms.py learnable shift
 python benchmarks/phantoms.py transfer labels --manual_dir=../shared/rsna_bone_age_299px
 python benchmarks/phantoms.py table
 
-Each experiment runs over several seeds; a seed sets the phantoms, the network and the order. What
-is measured goes to a file in `--work_dir` as soon as it is known, beside the phantoms and networks;
-a run that is started again goes on there. `table` prints mean, lowest and highest over the seeds.
-Two processes of one thread each (`--threads 1 --seeds 0 2`, `--threads 1 --seeds 1`) share two
-cores better than one of two.
+Each experiment runs with several seeds, which determine the phantoms, the network and the order.
+Results are written to a file in `--work_dir` immediately, beside the phantoms and networks, and a
+second start continues there. `table` prints mean, minimum and maximum over the seeds. Two processes
+with one thread each (`--threads 1 --seeds 0 2`, `--threads 1 --seeds 1`) use two cores better than
+one process with two threads.
 """
 
 import argparse
@@ -35,14 +35,14 @@ from seeds import measure_all, print_table
 from small_network import VIEWS, Arrays, look_at, mae, predict, small_network, some, train
 
 ALIKE = {"variety": 0.3}
-"""Films much alike, as in the default dataset: what is asked is whether the bones can be read."""
+"""Similar radiographs, as in the default dataset, to test whether the bones can be read."""
 VARIANTS = {
     "all": ALIKE,
     "ossification off": ALIKE | {"ossification": False},
     "size random": ALIKE | {"random_size": True},
 }
 AS_REAL = {"age_distribution": "rsna_like"}
-"""Films as different as real ones, and ages spread as in the real set."""
+"""Radiographs as varied as real ones, with the age distribution of the real dataset."""
 LABELS = (250, 500, 1000)
 SHIFT_MONTHS = 12.0
 CALIBRATION_IMAGES = 100
@@ -51,7 +51,7 @@ GROWN_GIRLS_MONTHS = 168.0
 
 
 def phantoms(options: argparse.Namespace, seed: int, split: str, **knobs) -> Arrays:
-    """Makes phantoms, or reads those made before."""
+    """Makes phantoms, or reads existing ones."""
     counts = {"train": options.images, "validation": 0, "test": TEST_PHANTOMS}
     settings = PhantomSettings(image_size_px=options.size_px, seed=1000 + seed, **counts, **knobs)
     name = "-".join([split, str(seed), str(counts[split]), *(f"{k}={v}" for k, v in knobs.items())])
@@ -70,7 +70,7 @@ def phantoms(options: argparse.Namespace, seed: int, split: str, **knobs) -> Arr
 
 
 def real(options: argparse.Namespace) -> tuple[Arrays, Arrays]:
-    """Returns the RSNA training images, cut by id into 90 % and 10 %."""
+    """Returns the RSNA training images, divided by id into 90 % and 10 %."""
     builder = prepare_dataset("rsna_bone_age", options.data_dir, options.manual_dir)
     parts = []
     for held_out in (False, True):
@@ -86,7 +86,7 @@ def real(options: argparse.Namespace) -> tuple[Arrays, Arrays]:
 
 
 def phantom_network(options: argparse.Namespace, seed: int, knobs: dict, steps: int, turn: float):
-    """Returns a network trained on phantoms alone, trained now or before."""
+    """Returns a network trained on phantoms only, which is trained unless it exists."""
     keras.utils.set_random_seed(seed)
     network = small_network(options.size_px)
     kind = "-".join(f"{name}={value}" for name, value in knobs.items())
@@ -101,7 +101,7 @@ def phantom_network(options: argparse.Namespace, seed: int, knobs: dict, steps: 
 
 
 def measure_speed(options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Images a second of one core at 96, 128 and 256 px."""
+    """Measures the images per second of a core at 96, 128 and 256 px."""
     cv2.setNumThreads(1)
     found = {}
     for size_px in (96, 128, 256):
@@ -115,7 +115,7 @@ def measure_speed(options: argparse.Namespace, seed: int) -> dict[str, float]:
 
 
 def measure_learnable(options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """MAE on held-out phantoms of each variant, each trained on its own kind."""
+    """Measures the MAE on held-out phantoms of each variant, with a network for each variant."""
     found = {}
     for variant, knobs in VARIANTS.items():
         test = phantoms(options, seed, "test", **knobs)
@@ -130,11 +130,11 @@ def measure_learnable(options: argparse.Namespace, seed: int) -> dict[str, float
 
 
 def measure_shift(options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Bias of a network trained at shift 0 on a population that matures 12 months earlier."""
+    """Measures the bias of a network trained at shift 0 on a population 12 months ahead."""
     network = phantom_network(options, seed, ALIKE, options.steps, turn=0.0)
     found = {}
     for shift in (0.0, SHIFT_MONTHS):
-        # Young enough that the shifted bones are still within the trained ages.
+        # Young enough for the shifted bones to be within the trained ages.
         ages = {"min_age_months": 12.0, "max_age_months": 180.0}
         knobs = ALIKE | ages | {"maturity_shift_months": shift}
         test = phantoms(options, seed, "test", **knobs)
@@ -143,7 +143,7 @@ def measure_shift(options: argparse.Namespace, seed: int) -> dict[str, float]:
 
 
 def measure_transfer(options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Phantom networks on real radiographs, before and after a line fitted to 100 of them."""
+    """Measures phantom networks on radiographs, before and after a line fitted to 100 of them."""
     train_part, held_out = real(options)
     network = phantom_network(options, seed, AS_REAL, options.transfer_steps, turn=10.0)
     months = predict(network, held_out, VIEWS)
@@ -160,7 +160,7 @@ def measure_transfer(options: argparse.Namespace, seed: int) -> dict[str, float]
 
 
 def measure_labels(options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Fine-tuned phantom networks against random weights, same images, steps and recipe."""
+    """Compares fine-tuned phantom networks with random weights on the same images and steps."""
     train_part, held_out = real(options)
     order = np.random.default_rng(seed).permutation(len(train_part[2]))
     found = {}
@@ -191,7 +191,7 @@ EXPERIMENTS = {
 
 
 def main() -> None:
-    """Runs what is asked for."""
+    """Runs the selected experiments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

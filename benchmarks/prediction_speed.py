@@ -1,11 +1,11 @@
-"""How fast films are read: one, cold, and many, decoding included; and what takes the time.
+"""Measures the speed of prediction for one radiograph and for many, including decoding.
 
 python benchmarks/prediction_speed.py
 python benchmarks/prediction_speed.py --model=NAME --variant=float16
 
-Draws phantoms of 700 px, writes each many times over as PNG files and predicts one of them, then
-all, each in a process of its own, as a user does. Then, in this process and on one thread, the
-median time of each step with one film.
+Phantoms of 700 px are drawn and written repeatedly as PNG files. One of them is predicted, then
+all, each time in a separate process, as by a user. Then the median time of each step for one
+radiograph is measured in this process with one thread.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIDE_PX, DRAWN, REPEATS = 700, 8, 30
 
 
 def write_films(folder: Path, count: int) -> None:
-    """Writes so many PNG files, of `DRAWN` phantoms."""
+    """Writes a number of PNG files of `DRAWN` phantoms."""
     for place in range(DRAWN):
         random = np.random.default_rng(place)
         image = take_radiograph(24.0 + 24 * place, place % 2, random, SIDE_PX, variety=0.3).image
@@ -36,7 +36,7 @@ def write_films(folder: Path, count: int) -> None:
 
 
 def seconds(options: argparse.Namespace, films: Path) -> float:
-    """Returns how long the command takes."""
+    """Returns the duration of the command."""
     command = [sys.executable, "run.py", "--mode=predict", "--sex=female", f"--input={films}"]
     command += [f"--variant={options.variant}"] if options.variant else []
     command += [f"--model={options.model}"] if options.model else []
@@ -57,7 +57,7 @@ def median_ms(step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Prints the measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

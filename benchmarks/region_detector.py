@@ -1,11 +1,11 @@
-"""Are the regions of ossification found? The exported detector on hands it has not learned from.
+"""Measures the exported region detector on held-out hands.
 
 python benchmarks/region_detector.py --boxes=../shared/ossification_roi \
     --manual_dir=../shared/rsna_bone_age_299px
 
-Drawn hands of the test split, and those annotated radiographs that the training holds out by the
-hash of the id; without --boxes the drawn ones alone. Columns: mAP@.5 and the average precision of
-each kind of region (a box may match any region of its kind), and the mean distance of the centres.
+The hands are drawn hands of the test split and, with --boxes, the annotated radiographs that the
+training holds out by the hash of the id. Columns: mAP@.5 and the average precision of each group of
+regions (a box may match any region of its group), and the mean distance of the centres.
 """
 
 import argparse
@@ -30,19 +30,19 @@ MOST_CENTRE_ERROR = 0.04
 
 
 def measured(detector: RegionDetector, hands: RegionImages) -> DetectionFigures:
-    """Measures what the detector finds, one hand after another."""
+    """Measures the detector on each hand."""
     found = [detector.find(image.astype(np.float32)) for image in hands.images]
     boxes, scores = (np.stack([getattr(one, of) for one in found]) for of in ("boxes", "scores"))
     return measure_detection(boxes, scores, hands.boxes)
 
 
 def check(good: bool, text: str) -> None:
-    """Prints whether a figure holds."""
+    """Prints a figure and whether it reaches its limit."""
     print(f"{'ok  ' if good else 'MISS'}  {text}")
 
 
 def main() -> None:
-    """Measures the newest exported detector and prints a table and what was to be reached."""
+    """Measures the newest exported detector and prints a table and the limits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

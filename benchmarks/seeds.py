@@ -1,4 +1,4 @@
-"""Measurements over several seeds: one file each, so that a second start goes on."""
+"""Measurements with several seeds; results are stored, so that a second start continues."""
 
 import json
 import re
@@ -15,9 +15,9 @@ def measure_all(
     """Runs each measurement with each seed, unless its result is in the folder.
 
     Args:
-        measurements: by name; each takes a seed and returns figures by what they are.
-        seeds: one run each.
-        folder: takes `NAME-SEED.json` as soon as it is known.
+        measurements: functions by name, each from a seed to figures by name.
+        seeds: the seeds.
+        folder: folder of the results, `NAME-SEED.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -32,7 +32,7 @@ def measure_all(
 
 
 def results(folder: Path) -> dict[str, dict[int, dict]]:
-    """Returns what is known: figures by measurement and seed."""
+    """Returns the stored figures by measurement and seed."""
     found: dict[str, dict[int, dict]] = {}
     for path in sorted(folder.glob("*.json")):
         name, _, seed = path.stem.rpartition("-")
@@ -41,7 +41,7 @@ def results(folder: Path) -> dict[str, dict[int, dict]]:
 
 
 def print_table(folder: Path) -> None:
-    """Prints mean, lowest and highest over the seeds of each measurement."""
+    """Prints mean, minimum and maximum over the seeds of each measurement."""
     for name, by_seed in results(folder).items():
         head = f"{name}, seeds {', '.join(map(str, by_seed))}"
         print(f"\n{head:50}{'mean':>10}{'lowest':>10}{'highest':>10}")

@@ -1,17 +1,17 @@
-"""What a site's own cases bring, and what a few of them can spoil.
+"""Effect of a site calibration from different numbers of cases, on average and in the worst case.
 
 python benchmarks/site_calibration.py --workdir=runs/NAME --manual_dir=DIR
 python benchmarks/site_calibration.py --workdir=runs/PHANTOMS --dataset=hand_phantom/shifted \
     --max_age_months=180
 
-Reads the held-out images of a run's dataset, or of another one, with the run's network. From these
-cases it draws sites of 5 to 100 cases many times over, makes each site's calibration as
-`--mode=calibrate` does, and measures on all other cases: the mean error (bias) and the mean
-absolute error (MAE) without and with it. Four kinds of sites: readers as in the data, readers who
-say 12 months more, and ones who say so for the boys or the girls alone. Phantoms of `shifted` are
-12 months more mature than their labels as they are; `--max_age_months` leaves out ages at which
-little is left to grow, and no shift to be seen. The last column is the worst that any one
-calibration did to the MAE.
+The held-out images of a run's dataset, or of another dataset, are predicted with the run's network.
+Sites of 5 to 100 of these cases are drawn many times. The calibration of each site is fitted as in
+`--mode=calibrate`, and the mean error (bias) and the mean absolute error (MAE) of all other cases
+are measured without and with it. There are four kinds of sites: readers as in the data, readers
+whose ages are 12 months higher, and readers whose ages are higher for boys or for girls only.
+Phantoms of `shifted` are 12 months more mature than their labels; `--max_age_months` excludes ages
+at which growth is nearly complete, so that a shift is not visible. The last column is the largest
+increase of the MAE by a calibration.
 """
 
 import argparse
@@ -40,56 +40,60 @@ SHIFTS = {
     "12 months more, boys": (0.0, 12.0),
     "12 months more, girls": (12.0, 0.0),
 }
-"""Months that the site's readers add, of female and male."""
+"""Months that the site's readers add, for female and male."""
 
 
 def held_out(options: argparse.Namespace) -> Predictions:
-    """Returns what the run's network says of the images up to an age."""
+    """Returns the predictions of the run's network for images up to an age."""
     config = configs.read_config(options.workdir / "config.json")
     dataset = options.dataset or json.loads((options.workdir / "run.json").read_text())["dataset"]
     builder = prepare_dataset(dataset, options.data_dir, options.manual_dir)
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )
-    found = predictions_of(Run(options.workdir, config, builder, parts, 0, Path("exports")))
-    kept = np.flatnonzero(found.age_months <= options.max_age_months)
+    predictions = predictions_of(Run(options.workdir, config, builder, parts, 0, Path("exports")))
+    kept = np.flatnonzero(predictions.age_months <= options.max_age_months)
     if len(kept) <= max(CASES):
         raise SystemExit(
             f"{len(kept)} cases up to --max_age_months={options.max_age_months:g}; sites of "
             f"{max(CASES)} need more: give a higher age"
         )
     return Predictions(
-        [found.image_id[place] for place in kept],
-        found.sex[kept],
-        found.age_months[kept],
-        found.predicted_months[kept],
+        [predictions.image_id[place] for place in kept],
+        predictions.sex[kept],
+        predictions.age_months[kept],
+        predictions.predicted_months[kept],
     )
 
 
-def measure(found: Predictions, ages: np.ndarray, count: int, repeats: int) -> np.ndarray:
+def measure(predictions: Predictions, ages: np.ndarray, count: int, repeats: int) -> np.ndarray:
     """Returns [repeats, 4]: bias before and after, MAE before and after, of the other cases.
 
     Args:
-        found: predictions.
-        ages: [N] that the site's readers say.
-        count: cases of a site.
-        repeats: sites.
+        predictions: predictions of all cases.
+        ages: [N] ages that the site's readers determine.
+        count: number of cases of a site.
+        repeats: number of sites.
     """
     random = np.random.default_rng(0)
-    scatter = float(np.sqrt(np.mean((found.predicted_months - found.age_months) ** 2)))
+    scatter = float(np.sqrt(np.mean((predictions.predicted_months - predictions.age_months) ** 2)))
     rows = []
     for _ in range(repeats):
         order = random.permutation(len(ages))
         own, others = order[:count], order[count:]
-        made = fit_site_calibration(found.predicted_months[own], ages[own], found.sex[own], scatter)
-        before = found.predicted_months[others] - ages[others]
-        after = made.apply(found.predicted_months[others], found.sex[others]) - ages[others]
+        made = fit_site_calibration(
+            predictions.predicted_months[own], ages[own], predictions.sex[own], scatter
+        )
+        before = predictions.predicted_months[others] - ages[others]
+        after = (
+            made.apply(predictions.predicted_months[others], predictions.sex[others]) - ages[others]
+        )
         rows.append([before.mean(), after.mean(), np.abs(before).mean(), np.abs(after).mean()])
     return np.array(rows)
 
 
 def main() -> None:
-    """Measures and prints a line for each kind and size of site."""
+    """Prints a row for each kind and size of site."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -105,15 +109,17 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=1000)
     options = parser.parse_args()
-    found = held_out(options)
-    print(f"n = {len(found.sex)}, {options.repeats} sites each; biases are means over sites\n")
+    predictions = held_out(options)
+    print(
+        f"n = {len(predictions.sex)}, {options.repeats} sites each; biases are means over sites\n"
+    )
     print("| readers | cases | abs(bias) before | after | MAE before | after | worst change |")
     print("|---|---|---|---|---|---|---|")
     for readers, shift in SHIFTS.items():
-        ages = found.age_months + np.array(shift)[found.sex]
+        ages = predictions.age_months + np.array(shift)[predictions.sex]
         ages = np.clip(ages, schema.MIN_AGE_MONTHS, schema.MAX_AGE_MONTHS)
         for count in CASES:
-            rows = measure(found, ages, count, options.repeats)
+            rows = measure(predictions, ages, count, options.repeats)
             biases = np.abs(rows[:, :2]).mean(axis=0)
             errors = rows[:, 2:].mean(axis=0)
             worst = (rows[:, 3] - rows[:, 2]).max()

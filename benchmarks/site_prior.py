@@ -1,12 +1,12 @@
-"""What a site's calibration gains and can lose, by simulation; the prior was chosen with it.
+"""Simulates the effect of site calibrations, by which the prior was chosen.
 
 python benchmarks/site_prior.py
 
-Draws sites whose readers differ from the model by an offset or by a line, with errors of single
-cases that scatter by 6 to 40 months (t distribution with 6 degrees of freedom; a model expects 12),
-makes each site's calibration from 5 to 200 cases as `--mode=calibrate` does, and measures on 2,000
-other cases of the site. A cell holds the mean change of the mean absolute error and the worst of
-all sites, in months: below 0 the calibration has helped.
+Sites are drawn whose readers differ from the model by an offset or by a line, with a scatter of
+single cases of 6 to 40 months (t distribution with 6 degrees of freedom; the expected scatter is
+12). The calibration of each site is fitted to 5 to 200 cases as in `--mode=calibrate`, and measured
+on 2,000 other cases of the site. A cell contains the mean and the largest change of the mean
+absolute error over all sites, in months; below 0 the calibration reduces the error.
 """
 
 import argparse
@@ -26,14 +26,14 @@ READERS = {
     "15 months": (15.0, 0.0),
     "8 % of the distance from 120 months": (0.0, 0.08),
 }
-"""By how much readers differ from the model: offset in months at 120 months, and slope."""
+"""Differences between readers and model: offset in months at 120 months, and slope."""
 OTHERS = 2000
 
 
 def change_of_error(
     offset: float, slope: float, scatter: float, cases: int, random: np.random.Generator
 ) -> float:
-    """Returns how a site's calibration changes the mean absolute error of its other cases."""
+    """Returns the change of the mean absolute error of a site's other cases by its calibration."""
     count = cases + OTHERS
     predicted = np.clip(random.normal(125, 42, count), 6, 228)
     sex = random.integers(0, 2, count)

@@ -1,4 +1,4 @@
-"""A small network for phantoms and radiographs in memory: how it sees, learns and answers."""
+"""A small network for phantoms and radiographs in memory: input, training and prediction."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from bone_age_tf.training.losses import DistributionLoss
 BIN_MONTHS = 2.0
 BONES_WEIGHT = 3.0
 VIEWS = ((0.0, 1.0), (-8.0, 1.0), (8.0, 1.0), (0.0, 0.9), (0.0, 1.08))
-"""Turns in degrees and zooms over which predictions of real images are averaged."""
+"""Rotations in degrees and zooms over which predictions of real images are averaged."""
 
 BONES = 30
 
@@ -25,13 +25,13 @@ its epiphysis is, how far it has fused."""
 
 
 def look_at(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Makes drawn and real films alike, whatever their exposure.
+    """Normalises drawn and real radiographs, independently of their exposure.
 
     Args:
         images: N of [S, S, 1], 0 to 255.
 
     Returns:
-        [N, S, S, 2] uint8: each image between its percentiles, and how each pixel stands out from
+        [N, S, S, 2] uint8: each image between its percentiles, and the contrast of each pixel to
         its neighbourhood.
     """
     stretch, found = PercentileStretch(), []
@@ -46,18 +46,18 @@ def look_at(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def some(data: Arrays, rows: np.ndarray) -> Arrays:
-    """Returns some rows."""
+    """Returns the arrays at the given rows."""
     images, sexes, ages, bones = data
     return images[rows], sexes[rows], ages[rows], None if bones is None else bones[rows]
 
 
 def small_network(size_px: int):
-    """Returns an image and a sex to a bone age and to bones: seven convolutions, 0.8 M parameters.
+    """Builds a model from an image and a sex to a bone age and to the maturity of bones.
 
-    The age is the mean of a distribution, as in the project's models: a plain regression of the age
-    learns more slowly from cues as small as a closing growth plate. `bones` is how mature each bone
-    is, which only phantoms know. Learning it beside the age draws the network to the bones; nothing
-    reads it afterwards.
+    It has seven convolutions and 0.8 M parameters. The age is the mean of a distribution, as in the
+    project's models: a regression of the age learns more slowly from structures as small as a
+    closing growth plate. `bones` is the maturity of each bone, which is only known for phantoms. It
+    is an auxiliary output that directs the network to the bones, and is not used afterwards.
     """
     image = keras.Input((size_px, size_px, 2), name="image")
     sex = keras.Input((1,), name="sex")
@@ -85,7 +85,7 @@ def small_network(size_px: int):
 
 
 def move(image: np.ndarray, degrees: float, zoom: float, shift=(0.0, 0.0)) -> np.ndarray:
-    """Turns and zooms an image [S, S, C] about its middle, then shifts it by parts of its size."""
+    """Rotates and zooms an image [S, S, C] about its centre, then shifts it by fractions."""
     size = image.shape[0]
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), degrees, zoom)
     matrix[:, 2] += np.multiply(shift, size)
@@ -93,7 +93,7 @@ def move(image: np.ndarray, degrees: float, zoom: float, shift=(0.0, 0.0)) -> np
 
 
 def moved_batches(data: Arrays, seed: int, turn: float):
-    """Yields batches of 32 without end; with a turn, each image is turned, shifted and zoomed."""
+    """Yields infinite batches of 32; with a `turn`, images are rotated, shifted and zoomed."""
     images, sexes, ages, bones = data
     bones = np.zeros((len(ages), 3 * BONES), np.float32) if bones is None else bones
     random = np.random.default_rng(seed)
@@ -116,7 +116,7 @@ def moved_batches(data: Arrays, seed: int, turn: float):
 
 
 def train(network, data: Arrays, steps: int, rate: float, seed: int, turn: float) -> None:
-    """Trains with AdamW, warm-up and a cosine; images turn up to `turn` degrees."""
+    """Trains with AdamW, warm-up and a cosine schedule; rotations are up to `turn` degrees."""
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 20, steps, warmup_target=rate, warmup_steps=steps // 20
     )

@@ -1,11 +1,11 @@
-"""Does a bone age stay when the same radiograph comes turned, cropped, darker or inverted?
+"""Stress test: changes of the predicted bone age under transformations of the radiograph.
 
 python benchmarks/stress.py --input=cases.csv
 
-Runs an export on each image of a table (columns image,sex,age_months) as it is and under 33
-transformations (`bone_age_tf.evaluation.stress`), and prints for each how the error changes, how
-many cases move by more than 12 months and how many are refused. Films are checked first, as in
-prediction, where the exports hold a film check; `--noquality_check` reads them as they are.
+An export predicts each image of a table (columns image,sex,age_months) without and with 33
+transformations (`bone_age_tf.evaluation.stress`). For each transformation the script prints the
+change of the error, the share of cases that change by more than 12 months, and the rejections. The
+quality check runs first, as in prediction; `--noquality_check` switches it off.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bone_age_tf.reader import Reader, load
 
 
 def answers(reader: Reader, cases: list[Case]) -> dict[str, np.ndarray]:
-    """Returns ages [N] in months by transformation, NaN where refused; "" for none."""
+    """Returns ages [N] in months by transformation, NaN if rejected; "" for the original images."""
     found = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
     for index, case in enumerate(tqdm(cases, unit="image", disable=None)):
         image = reading.read_radiograph(case.path)
@@ -34,7 +34,7 @@ def answers(reader: Reader, cases: list[Case]) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

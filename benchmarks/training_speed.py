@@ -1,14 +1,14 @@
-"""How fast the recipes' networks train here, by framework and number format.
+"""Measures the training speed of the recipes' networks by framework and number format.
 
 python benchmarks/training_speed.py                   (TensorFlow, and what else is installed)
 python benchmarks/training_speed.py --models=resnet18 --sizes=160 --frameworks tensorflow pytorch
 
-Prints images a second and their ratio to TensorFlow in float32, each setting in a process of its
-own, all in one run. `keras_norms` is TensorFlow with Keras' own batch normalization, which the
-project's training replaces by the fused operation. `jax` and `torch` are Keras on that backend,
-`pytorch` is the same graph written in PyTorch alone; pip install torch by hand for these two. The
-last lines are the input pipeline's share of a step: processor time to draw a batch over the time of
-the fastest step, for a prepared dataset through tf.data and for a pack.
+The script prints images per second and their ratio to TensorFlow in float32. Each setting runs in a
+separate process. `keras_norms` is TensorFlow with Keras' batch normalization, which the project's
+training replaces by the fused operation. `jax` and `torch` are Keras with that backend; `pytorch`
+is the same graph in PyTorch without Keras; install torch separately for these two. The last lines
+give the input pipeline's share of a step: processor time of a batch divided by the time of the
+fastest step, for a prepared dataset with tf.data and for a pack.
 """
 
 import argparse
@@ -26,13 +26,13 @@ FRAMEWORKS = {
     "torch": "torch",
     "pytorch": "torch",
 }
-"""By name, the package that must be installed."""
+"""Package that each framework requires, by name of the framework."""
 PRECISIONS = ("float32", "mixed_bfloat16")
 WARM_STEPS = 2
 
 
 def measure_keras(name: str, size_px: int, batch: int, steps: int, precision: str) -> float:
-    """Returns images a second of the project's own training step."""
+    """Returns the images per second of the project's training step."""
     import keras
     import numpy as np
 
@@ -66,7 +66,7 @@ def measure_keras(name: str, size_px: int, batch: int, steps: int, precision: st
 
 
 def measure_pytorch(name: str, size_px: int, batch: int, steps: int, precision: str) -> float:
-    """Returns images a second of the same graph in PyTorch: channels last, AdamW, autocast."""
+    """Returns the images per second of the graph in PyTorch: channels last, AdamW, autocast."""
     import torch
 
     from plain_pytorch import NETWORKS
@@ -97,7 +97,7 @@ def measure_pytorch(name: str, size_px: int, batch: int, steps: int, precision: 
 
 
 def measure_input(size_px: int, batch: int, steps: int) -> dict[str, float]:
-    """Returns seconds to draw a batch, by kind of data, once the images are in memory."""
+    """Returns the seconds for a batch by kind of data, with the images in memory."""
     import tempfile
     from pathlib import Path
 
@@ -128,8 +128,8 @@ def measure_input(size_px: int, batch: int, steps: int) -> dict[str, float]:
     return seconds
 
 
-def ask(framework: str, **arguments) -> str:
-    """Runs one measurement in a process of its own and returns what it printed last."""
+def measure_in_process(framework: str, **arguments) -> str:
+    """Runs a measurement in a separate process and returns the last printed value."""
     backend = framework if framework in ("jax", "torch") else "tensorflow"
     environment = os.environ | {
         "KERAS_BACKEND": backend,
@@ -145,7 +145,7 @@ def ask(framework: str, **arguments) -> str:
 
 
 def main() -> None:
-    """Measures every setting and prints the table."""
+    """Measures all settings and prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -181,12 +181,12 @@ def main() -> None:
 
 
 def print_speeds(options: argparse.Namespace, model: str, size_px: int) -> None:
-    """Prints the rows of one network at one size, and its input pipeline's share."""
+    """Prints the rows of a network at a size, and the input pipeline's share."""
     speeds: dict[tuple[str, str], float] = {}
     for framework in options.frameworks:
         for precision in PRECISIONS:
             speed = float(
-                ask(
+                measure_in_process(
                     framework,
                     model=model,
                     size_px=size_px,
@@ -202,7 +202,7 @@ def print_speeds(options: argparse.Namespace, model: str, size_px: int) -> None:
                 flush=True,
             )
     fastest = max(speeds.values())
-    drawing = json.loads(ask("input", size_px=size_px, batch=options.batch))
+    drawing = json.loads(measure_in_process("input", size_px=size_px, batch=options.batch))
     for kind, seconds in drawing.items():
         share = seconds * fastest / options.batch
         print(f"{model:20}{size_px:5}  input from a {kind}: {share:.1%} of the fastest step")

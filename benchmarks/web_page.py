@@ -1,11 +1,11 @@
-"""How much the on-device page loads, and how soon it answers, in headless Chromium.
+"""Measures the size and the speed of the web page in headless Chromium.
 
 python benchmarks/web_page.py --input=FOLDER
 
-Without `--input` the images are drawn hands of 768 px. Prints what the first load takes over the
-wire, the time from the opening of the page in a new profile to its first answer, the times of the
-next answers (a file given to its answer shown), beside the same work in Python, and of the map that
-shows where it matters. Needs Chromium, Node.js with npm, and the packages playwright and brotli.
+Without `--input` the images are drawn hands of 768 px. The script prints the transferred size of
+the first load, the time from opening the page in a new profile to its first result, the times of
+the next results (from a file to its result) and of the map, and the time of the same work in
+Python. It needs Chromium, Node.js with npm, and the packages playwright and brotli.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 DRAWN, DRAWN_PX = 20, 768
 MEGABYTE = 1e6
 
-# Drops a file, says the sex and waits until the card has its answer; returns milliseconds.
+# Drops a file, selects the sex and waits until the card has its result; returns milliseconds.
 READ = """
 async ({ name, content }) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -49,7 +49,7 @@ async ({ name, content }) => {
   return [performance.now() - start, card.querySelector(".answer") !== null];
 }
 """
-# Notes when the first card has its answer, in milliseconds from the start of the navigation.
+# Records when the first card has its result, in milliseconds from the start of the navigation.
 WATCH = """
 new MutationObserver(() => {
   if (document.querySelector("#cards .copy:not([hidden])")) window.answered ??= performance.now();
@@ -79,7 +79,7 @@ def draw_hands(folder: Path) -> list[Path]:
 
 
 def sent_over_the_wire(browser: Browser, url: str) -> dict[str, float]:
-    """Returns the bytes of a first load, of the models and of the rest."""
+    """Returns the transferred bytes of a first load: of the models and of other files."""
     context = browser.new_context(service_workers="block")  # it would ask for some files again
     page = context.new_page()
     sizes = {"page": 0.0, "models": 0.0}
@@ -100,7 +100,7 @@ def sent_over_the_wire(browser: Browser, url: str) -> dict[str, float]:
 
 
 def first_answer(browser: Browser, url: str, path: Path) -> float:
-    """Returns seconds from the opening of the page in a new profile to an answer."""
+    """Returns the seconds from opening the page in a new profile to a result."""
     context = browser.new_context()
     context.add_init_script(WATCH)
     page = context.new_page()
@@ -115,7 +115,7 @@ def first_answer(browser: Browser, url: str, path: Path) -> float:
 
 
 def next_answers(browser: Browser, url: str, paths: list[Path]) -> tuple[list[float], float, int]:
-    """Returns milliseconds of each file, of a map, and how many films were read."""
+    """Returns the milliseconds of each file and of a map, and the number of predictions."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(url)
@@ -130,7 +130,7 @@ def next_answers(browser: Browser, url: str, paths: list[Path]) -> tuple[list[fl
 
 
 def in_python(reader: Reader, paths: list[Path]) -> list[float]:
-    """Returns milliseconds of the same work without a browser."""
+    """Returns the milliseconds of the same work without a browser."""
     times = []
     for path in paths:
         start = time.perf_counter()
