@@ -74,7 +74,7 @@ with torch.inference_mode():
         model(image)
         print(time.perf_counter() - start, flush=True)
 """
-"""ResNet50 in PyTorch with the layers of Keras; prints the seconds of a call for each input line."""
+"""ResNet50 in PyTorch with the layers of Keras; prints the time of a call for each input line."""
 
 
 def check(name: str, good: bool, text: str) -> bool:

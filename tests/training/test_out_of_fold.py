@@ -13,11 +13,11 @@ def asked(monkeypatch):
         trained.append([int(image[0, 0]) for image in images])
         return float(np.mean(age_months))
 
-    def ask(mean, config, images, sex):
+    def predict(mean, config, images, sex):
         return mean + 1000.0 * sex
 
     monkeypatch.setattr(out_of_fold, "_trained", train)
-    monkeypatch.setattr(out_of_fold, "_ask", ask)
+    monkeypatch.setattr(out_of_fold, "_predict", predict)
     return trained
 
 
