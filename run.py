@@ -1,4 +1,4 @@
-"""The front door: `python run.py --help`."""
+"""Runs the command line interface in a clone: `python run.py --help`."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""The settings of a model as types, so that mypy and an editor know every key.
+"""Types of the settings of a model, for mypy and editors.
 
-At run time a config is an `ml_collections.ConfigDict`; `config.base_config` holds the defaults and
-says what each setting means. Settings of single models stand at the end; a new model reads its own
-as `config["name"]`, or declares them here.
+At run time a config is an `ml_collections.ConfigDict`; `config.base_config` contains the defaults
+and the meaning of each setting. Settings of single models are at the end; a new model reads its
+settings as `config["name"]`, or declares them here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ import ml_collections
 if TYPE_CHECKING:
 
     class _Settings:
-        """What `ml_collections.ConfigDict` can do, as far as it is used here."""
+        """The methods of `ml_collections.ConfigDict` that are used here."""
 
         def __getitem__(self, key: str) -> Any: ...
         def __setitem__(self, key: str, value: Any) -> None: ...
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         def copy_and_resolve_references(self) -> "Config": ...
 
     class Augmentation(_Settings):
-        """Settings of what changes images in the training graph."""
+        """Settings of the augmentation."""
 
         policy: str
         flip: bool

@@ -1,10 +1,10 @@
-"""Names for what Keras passes around, which has no type of its own in Python's sense."""
+"""Names of types for tensors and shapes, for which Keras has no static types."""
 
 from typing import Any, TypeAlias
 
 Tensor: TypeAlias = Any
-"""A tensor: symbolic while a model is built, else the backend's; or, for inputs, an array."""
+"""A tensor: symbolic while a model is built, otherwise of the backend; for inputs also an array."""
 Tensors: TypeAlias = Any
 """Several tensors: a list, a tuple or a dict of them."""
 Shape: TypeAlias = Any
-"""A shape of a tensor, or shapes of several; None for a size that is not known."""
+"""The shape of a tensor, or shapes of several; None for an unknown size."""

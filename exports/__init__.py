@@ -1,1 +1,1 @@
-"""Data alone: the exported models that the package ships, and the sources of its page."""
+"""Data files: the exported models that come with the package, and the sources of the web page."""

@@ -1,1 +1,1 @@
-"""Trainings of several stages, one readable file each; each offers `RECIPE`."""
+"""Recipes: trainings in several stages, each in a file that defines `RECIPE`."""

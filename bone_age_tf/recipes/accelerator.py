@@ -1,8 +1,7 @@
 r"""Trains a stage of a recipe on a rented accelerator, within a given time.
 
-The machine may be bare: Linux, a GPU, Python with JAX, neither TensorFlow nor Keras, no network.
-Here, with TensorFlow and a network, collect what it needs; there, train; here again, take the
-result over:
+The machine needs Linux, a GPU and Python with JAX, but neither TensorFlow, Keras nor a network. The
+first two commands and the last two run on your machine, the third on the rented one:
 
     python run.py --mode=pack --recipe=boxed --manual_dir=DIR --output=rent/boxed.npz --part_mb=30
     python bone_age_tf/recipes/accelerator.py collect rent --python=3.12
@@ -11,8 +10,9 @@ result over:
     python bone_age_tf/recipes/accelerator.py join result --workdir=runs/rented
     python run.py --mode=evaluate --workdir=runs/rented --manual_dir=DIR
 
-The number of epochs is what fits into the time, measured at the start, and the learning rate falls
-to its end with them. Until Keras is found this file imports the standard library only.
+The number of epochs is determined from the time and the speed, which is measured at the start; the
+learning rate schedule ends with them. Until Keras is available, this file only imports the standard
+library.
 """
 
 import argparse
@@ -38,7 +38,7 @@ PACKAGES = (
     "ml-dtypes", "namex", "numpy", "optree", "packaging", "pillow", "pygments", "pyyaml", "rich",
     "tqdm", "typing-extensions",
 )  # fmt: skip
-"""What training from a pack needs beside JAX. The machine's own packages go first."""
+"""Packages for training from a pack, except JAX. The machine's own packages take precedence."""
 PLATFORMS = (
     "manylinux_2_17_x86_64", "manylinux_2_24_x86_64", "manylinux_2_27_x86_64",
     "manylinux_2_28_x86_64", "manylinux2014_x86_64",
@@ -49,11 +49,11 @@ KEPT = (
     "config.json", "run.json", "log.csv", "measured.json",
     "checkpoints/best.keras", "checkpoints/best.json", "checkpoints/finished.json",
 )  # fmt: skip
-"""Files of the run that come back."""
+"""Files of the run that are part of the result."""
 _TIMED_STEPS, _TIMED_SECONDS = 20, 5.0
-"""The measurement of a speed ends after so many steps or seconds, whichever come first."""
+"""Maximum number of steps and maximum seconds of a measurement of the speed."""
 _SHARE = 0.9
-"""Share of the time left that epochs may fill; the rest is for what the measurement did not see."""
+"""Share of the remaining time for epochs; the rest is a reserve."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +101,7 @@ def collect_wheels(folder: Path, python: str) -> int:
 
 
 def join_result(folder: Path, workdir: Path) -> int:
-    """Unpacks what `train_stage` left as the folder of a run."""
+    """Unpacks the result of `train_stage` as the folder of a run."""
     from bone_age_tf.files import read_parts
 
     with tarfile.open(fileobj=io.BytesIO(read_parts(folder / RESULT))) as archive:
@@ -111,7 +111,7 @@ def join_result(folder: Path, workdir: Path) -> int:
 
 
 def train_stage(options: argparse.Namespace, start: float) -> int:
-    """Trains one stage for as many epochs as fit and writes the result in parts."""
+    """Trains a stage for as many epochs as fit, and writes the result in parts."""
     os.environ["KERAS_BACKEND"] = options.backend
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     options.output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     from bone_age_tf.training import fit as fitting
     from bone_age_tf.training.precision import set_precision
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(f"{time.monotonic() - start:6.1f} s  {text}", flush=True)
 
     _keep_compiled(options.output / "compiled")
@@ -136,14 +136,14 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     config = recipe.config(stage, options.init, overrides)
     precision = set_precision(options.precision, config)
     data = PackedData(read_pack(options.pack))
-    say(f"Keras {keras.__version__} on {options.backend}, {precision}; {len(data.pack)} images")
+    log(f"Keras {keras.__version__} on {options.backend}, {precision}; {len(data.pack)} images")
     deadline = start + options.seconds
     speed = measure_speed(config, data, stage.seed)
-    say(f"measured: {speed}")
+    log(f"measured: {speed}")
     left = _SHARE * (deadline - time.monotonic())
     with config.unlocked():
         config.epochs = max(1, min(options.most_epochs, int(left / speed.epoch_seconds)))
-    say(f"{config.epochs} epochs of about {speed.epoch_seconds:.1f} s")
+    log(f"{config.epochs} epochs of about {speed.epoch_seconds:.1f} s")
     workdir = options.output / "run"
     record = {"dataset": recipe.dataset, "seed": stage.seed, "manual_dir": None}
     record |= {"skip_bad_rows": False}
@@ -153,16 +153,16 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
     try:
         fitting.fit(config, data, workdir, stage.seed, stop_at=deadline)
     except OutOfTimeError as error:
-        say(str(error))
+        log(str(error))
         if not best.exists():
-            say("no epoch was finished: give more --seconds")
+            log("no epoch was finished: give more --seconds")
             return 1
     figures = validation_figures(best, config, data)
     figures |= {"seconds": time.monotonic() - start, "images_per_second": speed.images_per_second}
     replace_file(workdir / "measured.json", (json.dumps(figures, indent=2) + "\n").encode())
     files = write_result(workdir, options.output)
     overall = figures["overall"]
-    say(
+    log(
         f"validation, n = {figures['n']}: MAE {overall['mae_months']['value']:.2f} months, bias "
         f"{overall['bias_months']['value']:+.2f}; {', '.join(path.name for path in files)}"
     )
@@ -171,11 +171,11 @@ def train_stage(options: argparse.Namespace, start: float) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """How fast a stage trains.
+    """Training speed of a stage.
 
     Attributes:
-        epoch_seconds: an epoch with its validation and its files, over the stage's image sizes.
-        images_per_second: of training, by image size in pixels.
+        epoch_seconds: duration of an epoch with validation and files, over all image sizes.
+        images_per_second: training images per second, by image size in pixels.
     """
 
     epoch_seconds: float
@@ -189,7 +189,7 @@ class Speed:
 
 
 def measure_speed(config: Any, data: Any, seed: int) -> Speed:
-    """Times some steps at each image size of a stage, and the validation, once compiled."""
+    """Times steps at each image size of a stage, and the validation, without compilation."""
     from bone_age_tf.training import fit as fitting
 
     steps = max(1, len(data.training_ids(config)) // config.batch_size)
@@ -207,7 +207,7 @@ def measure_speed(config: Any, data: Any, seed: int) -> Speed:
     # Files before the evaluation: it donates the weights, and after `fit` these are the arrays of
     # their averages too, which could not be saved any more (JAX).
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:  # what each epoch writes
+    with tempfile.TemporaryDirectory() as folder:  # the files of each epoch
         for name in ("best.keras", "last.keras"):
             model.network.save(Path(folder) / name)
         model.save_weights(Path(folder) / "point.weights.h5")
@@ -220,7 +220,7 @@ def measure_speed(config: Any, data: Any, seed: int) -> Speed:
 
 
 def _seconds_a_step(model: Any, batches: Any) -> float:
-    """Times some steps; the first, for which images are decoded and the step compiled, not."""
+    """Returns the seconds of a step, without the first, which includes decoding and compilation."""
     import keras
 
     ends: list[float] = []
@@ -236,7 +236,7 @@ def _seconds_a_step(model: Any, batches: Any) -> float:
 
 
 def validation_figures(best: Path, config: Any, data: Any) -> dict[str, Any]:
-    """Measures the best network on the validation part, as `evaluation.metrics.evaluate` does."""
+    """Measures the best network on the validation part with `evaluation.metrics.evaluate`."""
     import numpy as np
 
     from bone_age_tf import schema
@@ -271,7 +271,7 @@ def write_result(workdir: Path, output: Path, part_bytes: int = PART_BYTES) -> l
 
 
 def _unpack_wheels(wheels: Path, site: Path) -> None:
-    """Unpacks wheels behind the machine's own packages; a wheel is a zip of what is installed."""
+    """Unpacks wheels (zip files) to a folder that is searched after the machine's packages."""
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
@@ -282,7 +282,7 @@ def _unpack_wheels(wheels: Path, site: Path) -> None:
 
 
 def _keep_compiled(folder: Path) -> None:
-    """Makes JAX keep what it compiles, so that the training does not compile the steps again."""
+    """Enables JAX's compilation cache, so that the training does not compile the steps again."""
     if os.environ["KERAS_BACKEND"] == "jax":
         import jax
 

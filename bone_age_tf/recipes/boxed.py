@@ -1,22 +1,22 @@
-"""The weights that the project ships: EfficientNet-Lite0 on real radiographs at 256 px.
+"""The shipped weights: EfficientNet-Lite0 on radiographs at 256 px.
 
 Command: python run.py --mode=recipe --recipe=boxed --precision=float32 --manual_dir=DIR
-Data: 90 % of the RSNA 2017 training images, cut by id, at their own aspect ratio.
-Start: the weights of version 1, which learned from stretched images of 100 px and are kept in the
+Data: 90 % of the RSNA 2017 training images, divided by id, at their own aspect ratio.
+Start: the weights of version 1, which was trained on stretched images of 100 px and is kept in the
 history: git show d583110:exports/efficientnet_lite0/1/model.keras > runs/version_1.keras
 
 Score: 7.2 months (6.9 to 7.6) on the held-out training ids, n = 1,130 (`--mode=evaluate` of the
 last stage), after 43 and 95 minutes on two cores beside other work.
 
-The first stage sees images of 192 px in two epochs of three, which cost half as much as those of
-256 px; the second sees 256 px alone.
+The first stage uses images of 192 px in two of three epochs, which cost half as much as those of
+256 px; the second stage only uses 256 px.
 """
 
 from bone_age_tf.recipes.recipe import Recipe, Stage
 
-# Users' films fill their frame more, and less, than the training images do: hands come larger and
-# smaller, narrower and wider. What else changes the images is milder, since the network still
-# learns more from them than it can hold.
+# In users' radiographs hands fill more or less of the image than in the training images: they are
+# larger, smaller, narrower and wider. The other augmentation is weaker, since the network still
+# underfits.
 _OTHER_FRAMES = {
     "age_loss_weight": 0.05,
     "epochs": 4,

@@ -1,4 +1,4 @@
-"""Recipes by their names."""
+"""Loads recipes by name."""
 
 import importlib
 
@@ -11,7 +11,7 @@ def load_recipe(name: str) -> Recipe:
     """Returns a recipe by its name.
 
     Raises:
-        ConfigError: there is no such recipe; the message lists those that there are.
+        ConfigError: there is no such recipe; the message lists the existing recipes.
     """
     require_known("recipe", name, RECIPES)
     return importlib.import_module(f"bone_age_tf.recipes.{name}").RECIPE

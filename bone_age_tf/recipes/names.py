@@ -1,4 +1,4 @@
-"""The names of the recipes. Standard library only, for the command line."""
+"""Names of the recipes. Standard library only, for the command line."""
 
 from typing import Final
 
@@ -6,4 +6,4 @@ RECIPES: Final = {
     "boxed": "the weights that the project ships, from real radiographs",
     "quick_phantoms": "three short stages on drawn hands; shows and tests what recipes do",
 }
-"""Recipe name, which is its module's too, to what it trains."""
+"""Purpose of each recipe by name, which is also the name of its module."""

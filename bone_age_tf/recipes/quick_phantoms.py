@@ -1,7 +1,7 @@
 """Three short stages on drawn hands: two trainings from the same weights, and their mean.
 
 Command: python run.py --mode=recipe --recipe=quick_phantoms
-Shows what recipes do and is killed in the tests; its network is not good for anything.
+It demonstrates recipes and is used by the tests; its network is not useful.
 """
 
 from bone_age_tf.recipes.recipe import Recipe, Stage

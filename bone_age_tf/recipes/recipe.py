@@ -1,4 +1,4 @@
-"""What a recipe is: stages of a training, each an ordinary run that begins from earlier ones."""
+"""Recipes: stages of a training, each an ordinary run with initial weights from earlier stages."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from bone_age_tf.settings import Config
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One training.
+    """A training stage.
 
     Attributes:
-        name: of the stage, and of its folder in the recipe's folder.
-        settings: what differs from the model's config for the dataset, by dotted key.
-        init: first weights, `random`, `imagenet` or a file; for a stage that follows none.
-        after: names of earlier stages; the mean of their weights begins this one.
-        seed: of every random choice.
+        name: name of the stage, and of its folder in the recipe's folder.
+        settings: settings that differ from the model's config for the dataset, by dotted key.
+        init: initial weights, `random`, `imagenet` or a file, for a stage without earlier stages.
+        after: names of earlier stages, the mean of whose weights are the initial weights.
+        seed: seed of every random choice.
     """
 
     name: str
@@ -29,15 +29,15 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A training of several stages, the last of which has the result.
+    """A training in several stages, the last of which has the result.
 
     Attributes:
-        name: of the recipe.
+        name: name of the recipe.
         model: a key of `models.catalog.MODELS`.
-        dataset: as `--dataset` takes it, such as `rsna_bone_age/px512`.
-        stages: in their order.
-        pack_px: longer side of the images in a pack for this recipe; 0 keeps theirs.
-        pack_quality: of the JPEGs in it; 0 for PNG.
+        dataset: a dataset as in `--dataset`, such as `rsna_bone_age/px512`.
+        stages: stages in their order.
+        pack_px: longer side of the images in a pack for this recipe in pixels; 0 keeps the sizes.
+        pack_quality: JPEG quality in a pack; 0 for PNG.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Recipe:
     pack_quality: int = 0
 
     def __post_init__(self) -> None:
-        """Checks that stages have names of their own and follow earlier ones."""
+        """Checks that the names of stages are unique and that stages follow earlier ones."""
         known: set[str] = set()
         for stage in self.stages:
             unknown = set(stage.after) - known
@@ -63,9 +63,9 @@ class Recipe:
         """Returns the resolved config of a stage.
 
         Args:
-            stage: one of this recipe.
-            init: its first weights, as `config.init` takes them.
-            overrides: further settings of the user's, as on the command line.
+            stage: a stage of this recipe.
+            init: its initial weights, as in `config.init`.
+            overrides: the user's settings, as on the command line.
 
         Raises:
             ConfigError: a setting does not exist or has another type.

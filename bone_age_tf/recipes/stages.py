@@ -1,4 +1,4 @@
-"""Runs the stages of a recipe, each to its end, and knows those that are done by their content.
+"""Runs the stages of a recipe, and recognises finished stages by their content.
 
 Pure Keras: the same with every backend.
 """
@@ -28,22 +28,22 @@ from bone_age_tf.training.source import TrainingData
 BEGUN_FILE, DONE_FILE, REPORT_FILE = "stage_begun.json", "stage.json", "report.md"
 BEST = Path("checkpoints") / "best.keras"
 _TABLES = ("leave_out", "trust")
-"""Settings that name a file; its content counts, not its place."""
+"""Settings that name a file, whose content identifies a stage."""
 _OF_EXPORTS = ("calibration_images", "familiarity_images", "parity_images")
-"""Settings that the weights do not depend on."""
+"""Settings that do not affect the weights."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StageRun:
-    """How the stages of a recipe are run.
+    """A run of the stages of a recipe.
 
     Attributes:
         recipe: the recipe.
         data: its images.
-        workdir: the recipe's folder; each stage has a folder of its own in it.
-        run_record: what `run.json` of each stage holds beside the seed, so that the stage is an
+        workdir: the recipe's folder, which contains a folder for each stage.
+        run_record: contents of `run.json` of each stage except the seed, so that each stage is an
             ordinary run.
-        overrides: settings of the user's for all stages.
+        overrides: the user's settings for all stages.
         precision: the number format, for the record.
         stop_at: `time.monotonic()` at which to interrupt the training; None for never.
     """
@@ -64,8 +64,8 @@ class StageRun:
         """Trains every stage that is not done yet; returns the folder of the last one.
 
         Raises:
-            ConfigError: a folder holds a stage that was trained otherwise, or first weights are
-                missing.
+            ConfigError: a folder contains a stage with other settings or data, or initial weights
+                are missing.
             training.OutOfTimeError: `stop_at` was reached.
         """
         for number, stage in enumerate(self.recipe.stages, start=1):
@@ -108,7 +108,7 @@ class StageRun:
         replace_file(self.workdir / REPORT_FILE, ("\n".join(lines) + "\n").encode())
 
     def _init(self, stage: Stage) -> list[str | Path]:
-        """Returns where the first weights of a stage are."""
+        """Returns the sources of the initial weights of a stage."""
         if stage.after:
             return [self.workdir / name / BEST for name in stage.after]
         if stage.init in (RANDOM, IMAGENET):
@@ -121,7 +121,7 @@ class StageRun:
         return [Path(stage.init)]
 
     def _key(self, stage: Stage, config: Config, init: Sequence[str | Path]) -> str:
-        """Returns a digest of all that decides the result, wherever the files are."""
+        """Returns a digest of everything that affects the result, except locations of files."""
         settings = configs.flat(config)
         for name in _OF_EXPORTS:
             settings.pop(name)
@@ -139,10 +139,11 @@ class StageRun:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _is_done(self, stage: Stage, key: str) -> bool:
-        """Says whether a stage is done.
+        """Returns whether a stage is done.
 
         Raises:
-            ConfigError: its folder holds one that was trained otherwise, or whose weights changed.
+            ConfigError: its folder contains a stage with other settings or data, or with changed
+                weights.
         """
         folder = self.folder(stage)
         for name in (DONE_FILE, BEGUN_FILE):
@@ -199,9 +200,9 @@ def labels_digest(image_ids: Sequence[str], sex: Any, age_months: Any) -> str:
     """Returns a digest of labels that does not depend on their order.
 
     Args:
-        image_ids: N ids.
-        sex: [N] codes.
-        age_months: [N].
+        image_ids: ids of the N images.
+        sex: [N] codes of `schema.SEX_NAMES`.
+        age_months: [N] labels in months.
     """
     rows = zip(image_ids, sex, age_months, strict=True)
     lines = sorted(f"{image_id}\t{int(code)}\t{float(age):.3f}" for image_id, code, age in rows)

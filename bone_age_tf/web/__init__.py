@@ -1,1 +1,1 @@
-"""The page that reads radiographs in the browser; imports neither TensorFlow nor Keras."""
+"""The web page that reads radiographs in the browser; imports neither TensorFlow nor Keras."""

@@ -1,4 +1,4 @@
-"""The page as one folder of static files: its sources, LiteRT.js and an exported model."""
+"""Builds the web page as a folder of static files: sources, LiteRT.js and an exported model."""
 
 import hashlib
 import importlib.metadata
@@ -29,11 +29,13 @@ _LICENSE = SOURCES.parents[1] / "LICENSE"
 _MODELS = "models"
 
 MOST_PIXELS = 64_000_000
-"""A film of 40 cm scanned at 50 um; what is larger takes more memory than a browser tab has."""
+"""Maximum number of pixels, a film of 40 cm scanned at 50 um; larger images exceed the memory of a
+browser tab."""
 MOST_FILE_BYTES = 200_000_000
 
 THREADS_FROM_BYTES = 16_000_000
-"""A smaller model answers within a fifth of a second in one thread, whose runtime starts sooner."""
+"""Minimum size of a model for the runtime with threads; smaller models predict within a fifth of a
+second with one thread, whose runtime starts faster."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class Page:
     """A built page.
 
     Attributes:
-        folder: where it lies.
-        version: hash of all that it consists of.
-        first_load_bytes: what a browser fetches before its first answer, without the models, in the
-            smallest form there is.
-        models_bytes: the same of the models.
+        folder: folder of the page.
+        version: hash of all its files.
+        first_load_bytes: transferred bytes before the first result, without the models, in the
+            smallest encoding.
+        models_bytes: transferred bytes of the models.
     """
 
     folder: Path
@@ -61,18 +63,18 @@ def build_page(
     quality_check: bool = True,
     compress: bool = True,
 ) -> Page:
-    """Builds the page; an earlier one in the same place is replaced as a whole.
+    """Builds the page; an earlier page in the same folder is replaced as a whole.
 
     Args:
         bundle: the model's export.
-        output: folder of the page; folders above it are made.
-        variant: which of the export's files; None for the most exact.
-        quality_check: whether the page rejects and corrects radiographs, where there is a network
-            for it.
-        compress: whether each file is written compressed too.
+        output: folder of the page; parent folders are created.
+        variant: variant of the export's files; None for the most exact.
+        quality_check: whether the page rejects and corrects radiographs, if there is a network for
+            the quality check.
+        compress: whether compressed versions of the files are written, too.
 
     Raises:
-        PageError: the sources or npm are missing, or the output is something else than a page.
+        PageError: the sources or npm are missing, or the output folder contains something else.
         ModelError: the export cannot be used.
         OSError: the folder cannot be written.
     """
@@ -80,7 +82,7 @@ def build_page(
         raise PageError(f"{SOURCES}: the page's sources are not there; install bone-age-tf again")
     _check_output(output)
     variant = bundle.variant(variant)
-    bundle.predictor(variant)  # raises an error where it cannot be used
+    bundle.predictor(variant)  # raises an error if it cannot be used
     check = catalog.find_network(schema.FILM_CHECK, bundle.exports_dir) if quality_check else None
     if check is not None:
         QualityChecker.load(check)  # likewise
@@ -131,7 +133,7 @@ def _license() -> str:
 
 
 def _copy_model(source: Path, variant: str, page: Path) -> dict:
-    """Copies one file of an export with its metadata; returns what the page must know of it."""
+    """Copies a file of an export with its metadata; returns its settings for the page."""
     metadata = json.loads((source / schema.METADATA_FILE).read_text("utf-8"))
     name, file = source.parent.name, metadata["files"][variant]
     folder = page / _MODELS / name
@@ -142,7 +144,7 @@ def _copy_model(source: Path, variant: str, page: Path) -> dict:
 
 
 def _settings(variant: str, quality_check: bool) -> dict:
-    """What the page's code needs to do the same as the Python code."""
+    """Returns the settings with which the page's code does the same as the Python code."""
     return {
         "signature": schema.SERVING_SIGNATURE,
         "variant": variant,
@@ -199,8 +201,8 @@ def _files(folder: Path) -> list[str]:
 
 
 def _write_files_list(folder: Path, version: str) -> None:
-    """Writes what the service worker keeps: at once, and when a browser first asks for it."""
-    # The page itself under its folder's address: some servers redirect index.html.
+    """Writes the lists of files that the service worker caches at once and on first use."""
+    # The page is listed by the address of its folder, since some servers redirect index.html.
     unlisted = ("index.html", "sw.js", "LICENSE.txt")
     known = [path for path in _files(folder) if path not in unlisted]
     heavy = (f"{_RUNTIME}/wasm/", f"{_MODELS}/")
@@ -211,10 +213,10 @@ def _write_files_list(folder: Path, version: str) -> None:
 
 
 def _first_load(sizes: dict[str, int]) -> tuple[int, int]:
-    """Returns what a browser loads first, without the models, and the models.
+    """Returns the transferred bytes of a first load, without the models and of the models.
 
     Args:
-        sizes: bytes sent by path; compressed files, which are counted by their originals, too.
+        sizes: transferred bytes by path; includes compressed files, which are not counted.
     """
     counted = {path: size for path, size in sizes.items() if not path.endswith((".br", ".gz"))}
     models = sum(size for path, size in counted.items() if path.startswith(f"{_MODELS}/"))
@@ -233,7 +235,7 @@ def _write_json(path: Path, content: dict) -> None:
 
 
 def _compress(folder: Path, output: Path) -> None:
-    """Compresses a page's files, or takes what an earlier page in its place has of the same."""
+    """Compresses a page's files, or copies the compressed files of an earlier page."""
     paths = [folder / path for path in _files(folder)]
     earlier = {}
     for path in paths:
@@ -245,5 +247,5 @@ def _compress(folder: Path, output: Path) -> None:
 
 def _move_into_place(folder: Path, output: Path) -> None:
     if output.exists():
-        os.replace(output, folder.with_name("earlier"))  # goes with the temporary folder
+        os.replace(output, folder.with_name("earlier"))  # deleted with the temporary folder
     os.replace(folder, output)

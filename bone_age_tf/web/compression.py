@@ -1,4 +1,4 @@
-"""Files compressed beforehand, so that a server need not do it for each visitor."""
+"""Compresses files in advance, so that the server need not compress them for each request."""
 
 import gzip
 from collections.abc import Iterable
@@ -12,22 +12,23 @@ except ImportError:
 
 SUFFIXES = (".html", ".css", ".js", ".json", ".svg", ".webmanifest", ".wasm", ".tflite")
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
-"""Content-Encoding to the ending of the compressed file, the smaller first."""
+"""File name extension of the compressed file by Content-Encoding, the smaller encoding first."""
 
 _LEAST_BYTES = 512
 _WORTHWHILE = 0.95
-"""A compressed file larger than this share of the original is not kept."""
+"""Maximum size of a compressed file, as a share of the original, for it to be kept."""
 _QUALITY = 9
-"""Of brotli; 11 makes the WASM files 13 % smaller and takes fourteen times as long."""
+"""Quality of brotli; 11 makes the WASM files 13 % smaller and takes fourteen times as long."""
 _THREADS = 2
 
 
 def compress_files(paths: Iterable[Path], earlier: dict[Path, Path]) -> None:
-    """Writes `NAME.br`, where the package brotli is there, and `NAME.gz` beside each file.
+    """Writes `NAME.br` (if brotli is installed) and `NAME.gz` beside each file.
 
     Args:
-        paths: files; those of another kind than `SUFFIXES` and small ones are left alone.
-        earlier: for some of them a file of the same content that may have been compressed already.
+        paths: files; files with other extensions than `SUFFIXES` and small files are skipped.
+        earlier: for some files, an earlier file with the same content, which may have been
+            compressed.
     """
     chosen = [path for path in paths if path.suffix in SUFFIXES]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -54,6 +55,6 @@ def _compress(path: Path, earlier: Path | None) -> None:
 
 
 def sent_bytes(path: Path) -> int:
-    """Returns how many bytes of a file go over the wire to a browser that takes all encodings."""
+    """Returns the transferred bytes of a file for a browser that accepts all encodings."""
     others = (path.with_name(path.name + ending) for ending in ENCODINGS.values())
     return min(each.stat().st_size for each in (path, *others) if each.is_file())

@@ -1,4 +1,4 @@
-"""LiteRT.js from the npm registry: installed as the lock file says, copied for the page."""
+"""Installs LiteRT.js from npm according to the lock file, and copies it to the page."""
 
 import json
 import os
@@ -12,18 +12,18 @@ from bone_age_tf.errors import PageError
 _CORE, _WASM_UTILS = "@litertjs/core", "@litertjs/wasm-utils"
 
 RUNTIMES = ("litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm_threaded_internal")
-"""Of these a browser loads one: with relaxed SIMD, without it, or with it and threads."""
+"""Runtimes, of which a browser loads one: with relaxed SIMD, without it, or with it and threads."""
 
 _INSTALL_SECONDS = 300
 _SOURCE_MAP = re.compile(r"\n//# sourceMappingURL=\S+\s*$")
 
 
 def install(sources: Path, with_tests: bool = False) -> Path:
-    """Installs what the lock file names, unless it is there.
+    """Installs the packages in the lock file, unless they are installed.
 
     Args:
         sources: folder with package.json and package-lock.json.
-        with_tests: whether what only tests need is installed too.
+        with_tests: whether packages that only tests need are installed, too.
 
     Returns:
         The folder node_modules.
@@ -67,9 +67,9 @@ def install(sources: Path, with_tests: bool = False) -> Path:
 
 
 def _writable(sources: Path) -> Path:
-    """Returns a folder with the lock file in which npm can write: the sources, or a cache.
+    """Returns a writable folder with the lock file: the sources, or a cache.
 
-    An installed package is left as it was installed.
+    The files of an installed package are not changed.
     """
     if "site-packages" not in sources.parts and os.access(sources, os.W_OK):
         return sources
@@ -89,17 +89,17 @@ def _installed(modules: Path, name: str) -> str | None:
 
 
 def copy_runtime(modules: Path, folder: Path) -> None:
-    """Copies LiteRT.js to where the page asks for it.
+    """Copies LiteRT.js to the page.
 
-    The one import that names a package is made to name a file, so that no import map, and no hole
-    for it in the content security policy, is needed.
+    The only import of a package is replaced by an import of a file, so that the page needs no
+    import map and no exception for it in the content security policy.
 
     Args:
-        modules: node_modules, with the packages installed.
-        folder: where to; made.
+        modules: folder node_modules with the installed packages.
+        folder: target folder, which is created.
 
     Raises:
-        PageError: the package is not as this version of it should be.
+        PageError: the contents of the package are not as expected.
     """
     (folder / "wasm").mkdir(parents=True)
     text = (modules / _CORE / "dist" / "index.js").read_text("utf-8")

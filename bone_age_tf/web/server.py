@@ -1,4 +1,4 @@
-"""The page's folder over HTTP on this machine, with the headers that it needs."""
+"""Serves the page over HTTP on this machine, with the necessary headers."""
 
 import os
 from functools import partial
@@ -18,18 +18,18 @@ POLICY = (
     "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing from elsewhere and nothing inline; WebAssembly may be compiled."""
+"""Content security policy: no other origins and no inline code; WebAssembly may be compiled."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
-    # Threads in WebAssembly need a page that shares its process with no other site's.
+    # Threads in WebAssembly require cross-origin isolation.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # Browsers ask whether it has changed; the service worker keeps it for use offline.
+    # Browsers revalidate files; the service worker caches them for offline use.
     "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",
 }
@@ -49,14 +49,14 @@ TYPES = {
 
 
 def make_server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """Returns a server of a folder on this machine alone; `serve_forever` starts it.
+    """Returns a server of a folder, only reachable from this machine; `serve_forever` starts it.
 
     Args:
-        folder: of the page.
-        port: 0 for one that is free, which `server_port` then tells.
+        folder: folder of the page.
+        port: 0 for a free port, which is then in `server_port`.
 
     Raises:
-        PageError: the port is taken or not allowed.
+        PageError: the port is in use or not allowed.
     """
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder.resolve())))
@@ -65,7 +65,7 @@ def make_server(folder: Path, port: int) -> ThreadingHTTPServer:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Serves a folder with the page's headers, compressed where a browser takes that."""
+    """Serves a folder with the page's headers, compressed if the browser accepts it."""
 
     protocol_version = "HTTP/1.1"
     extensions_map = TYPES | {"": "application/octet-stream"}
@@ -73,10 +73,10 @@ class _Handler(SimpleHTTPRequestHandler):
     _status = HTTPStatus.OK
 
     def log_message(self, *_: Any) -> None:
-        """Keeps no log: a visitor's requests are private."""
+        """Writes no log, since a visitor's requests are private."""
 
     def translate_path(self, path: str) -> str:
-        """Returns the file of a request, or one that does not exist outside the folder."""
+        """Returns the file of a request, or a nonexistent file for paths outside of the folder."""
         folder = Path(self.directory)
         name = unquote(urlsplit(path).path).lstrip("/")
         self._encoding = ""
@@ -85,7 +85,7 @@ class _Handler(SimpleHTTPRequestHandler):
             found = found / "index.html" if found.is_dir() else found
             if not (found.is_relative_to(folder) and found.is_file()):
                 return str(folder / "no such file")
-        except (OSError, ValueError):  # a name too long, or with a NUL
+        except (OSError, ValueError):  # the name is too long or contains NUL
             return str(folder / "no such file")
         for encoding, ending in ENCODINGS.items():
             compressed = found.with_name(found.name + ending)
@@ -95,13 +95,13 @@ class _Handler(SimpleHTTPRequestHandler):
         return str(found)
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
-        """Returns the type of a file, of a compressed one that of what it holds."""
+        """Returns the type of a file; for a compressed file, the type of its content."""
         name = str(path)
         ending = ENCODINGS.get(self._encoding, "")
         return super().guess_type(name.removesuffix(ending) if ending else name)
 
     def send_response(self, code: int, message: str | None = None) -> None:
-        """Begins a response, and remembers its status for the headers."""
+        """Begins a response, and stores its status for the headers."""
         self._status = HTTPStatus(code)
         super().send_response(code, message)
 

@@ -1,6 +1,6 @@
-"""One child's hand: what makes it this child's, and where its bones and soft tissue lie.
+"""Anatomy of a child's hand: individual properties, and location of bones and soft tissue.
 
-Millimetres are those of an adult hand; how large the hand is on the film is `film_scale`'s matter.
+Millimetres are those of an adult hand; `film_scale` gives the size of the hand on the film.
 """
 
 import dataclasses
@@ -122,7 +122,7 @@ FRAMING_EXPONENT: Final = 0.35
 
 @dataclasses.dataclass(frozen=True)
 class Child:
-    """What one child keeps at every age. Sampled with `sample_child`.
+    """Properties of a child that do not depend on age. Sampled with `sample_child`.
 
     Attributes:
         sex: `schema.FEMALE` or `schema.MALE`.
@@ -182,7 +182,7 @@ def sample_child(sex: int, rng: np.random.Generator, variety: float = 1.0) -> Ch
     Args:
         sex: `schema.FEMALE` or `schema.MALE`.
         rng: source of everything random.
-        variety: 1 for postures and looks as different as real ones, 0 for one of each.
+        variety: 1 for postures and appearances as varied as real ones, 0 for no variation.
     """
     centres = tuple(timetable(sex))
     lateness = np.clip(rng.standard_normal(len(centres)), -2.5, 2.5)

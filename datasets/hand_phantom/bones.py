@@ -25,11 +25,10 @@ CARPAL_WALL_LEVEL: Final = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class Tissue:
-    """How one child's bones look. Levels are relative to compact bone seen edge-on.
+    """Appearance of a child's bones. Levels are relative to compact bone seen edge-on.
 
-    The ranges that `sample_tissue` draws from are wide on purpose: what a network learns from many
-    looks holds for one more, that of real bones (domain randomisation, Tobin et al. 2017,
-    arXiv 1703.06907).
+    `sample_tissue` draws from wide ranges, so that a network that is trained on many appearances
+    generalises to real bones (domain randomisation, Tobin et al. 2017, arXiv 1703.06907).
 
     Attributes:
         medulla: level of a shaft's cavity between its two walls.
@@ -51,7 +50,7 @@ class Tissue:
 
 
 def sample_tissue(rng: np.random.Generator, variety: float = 1.0) -> Tissue:
-    """Returns the look of one child's bones, between the usual one and, with variety 1, any."""
+    """Returns the appearance of a child's bones, for variety 0 the usual one."""
     drawn = {
         "medulla": rng.uniform(0.25, 0.7),
         "spongiosa": rng.uniform(0.4, 0.85),

@@ -35,8 +35,8 @@ def make_example(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Makes one example; it depends on nothing but the arguments.
 
-    A setting moves only what it is about: the same position shows the same child on the same film
-    under any distribution of ages, shift or noise.
+    A setting only affects what it describes: the same position shows the same child on the same
+    film for any distribution of ages, shift or noise.
 
     Args:
         settings: the settings.

@@ -1,4 +1,4 @@
-"""The film: where the hand lies on it, how it was exposed, and all on it that is not the hand."""
+"""The film: position of the hand, exposure, and everything on it except the hand."""
 
 import dataclasses
 import math
@@ -77,7 +77,7 @@ class Marker:
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """How one film was taken. Sampled with `sample_film`.
+    """Properties of a film. Sampled with `sample_film`.
 
     Attributes:
         right_hand: whether it shows a right hand, thumb on the left.
@@ -158,11 +158,11 @@ def _sample_marker(rng: np.random.Generator) -> Marker:
 
 
 def sample_film(rng: np.random.Generator, variety: float = 1.0) -> Film:
-    """Returns a film. Everything is drawn whether it is used or not: one seed, one film.
+    """Returns a film. All properties are always drawn, so that a seed determines the film.
 
     Args:
         rng: source of everything random.
-        variety: 1 for films as different as real ones, 0 for one kind of film.
+        variety: 1 for films as varied as real ones, 0 for no variation.
     """
     kinds = rng.random(6)
     kinds[:5] /= max(variety, 1e-9)
@@ -208,11 +208,11 @@ PLAIN: Final[Mapping[str, Any]] = MappingProxyType(
         "trabeculae": 0.03,
     }
 )  # fmt: skip
-"""What a film without variety has."""
+"""The film without variety."""
 
 
 def towards_plain(film: Film, variety: float) -> Film:
-    """Returns the film with only a share of what sets it apart from a plain one."""
+    """Returns the film with its differences from a plain film scaled by the variety."""
     nearer: dict[str, Any] = {
         name: plain + variety * (getattr(film, name) - plain) for name, plain in PLAIN.items()
     }

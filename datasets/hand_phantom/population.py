@@ -1,4 +1,4 @@
-"""A population of phantoms: the settings of a dataset, and who is on each of its films."""
+"""A population of phantoms: the settings of a dataset, and the subject of each film."""
 
 import dataclasses
 import functools
@@ -42,7 +42,7 @@ PICTURE: Final = 1
 
 @dataclasses.dataclass(frozen=True)
 class PhantomSettings:
-    """Everything that decides what a dataset holds; equal settings give equal datasets.
+    """All settings of a dataset; equal settings give equal datasets.
 
     Attributes:
         train: number of training examples.
@@ -65,7 +65,8 @@ class PhantomSettings:
         seed: seed of everything random, 0 or more.
 
     Raises:
-        ValueError: a value is not allowed; the message names the field, the value and what is.
+        ValueError: a value is not allowed; the message names the field, the value and the allowed
+            values.
     """
 
     train: int = 1200
@@ -172,7 +173,7 @@ def sex_at(settings: PhantomSettings, index: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Who is on a film: the sex and ages, in months.
+    """The subject of a film: sex and ages in months.
 
     Attributes:
         sex: `schema.FEMALE` or `schema.MALE`.
@@ -192,7 +193,7 @@ class Subject:
 
 
 def draw_subject(settings: PhantomSettings, split: str, index: int) -> Subject:
-    """Draws who is on the film at a position; it depends on nothing but the arguments.
+    """Draws the subject of the film at a position; depends only on the arguments.
 
     Raises:
         ValueError: no such split.

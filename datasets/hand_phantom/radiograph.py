@@ -128,7 +128,7 @@ def _forearm(matrix: np.ndarray, size_px: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Radiograph:
-    """One picture and all that is true of it.
+    """A radiograph with its ground truth.
 
     Attributes:
         image: [S, S] uint8; bone is bright unless the film is inverted.
@@ -168,7 +168,7 @@ def take_radiograph(
             `age_months`.
         hand_size_age_months: age that sets size and build of the hand, when it is not
             `age_months`.
-        variety: how different films, postures and looks are: 1 as real ones, 0 not at all.
+        variety: variation of films, postures and appearances: 1 as real ones, 0 none.
     """
     child = sample_child(sex, rng, variety)
     film = sample_film(rng, variety)

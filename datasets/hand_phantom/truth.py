@@ -1,4 +1,4 @@
-"""What is true of a drawn hand: how mature each bone is, and where things lie on the film.
+"""Ground truth of a drawn hand: maturity of each bone, and locations on the film.
 
 Positions on the film are fractions of the image, (0, 0) its upper left corner and (1, 1) its lower
 right one.

@@ -19,8 +19,8 @@ class Builder(builders.TableBuilder):
     """Radiographs with sex and age, named by a CSV table in the manual directory.
 
     Attributes:
-        notes: what the last preparation had to say: counts, images without a row, skipped rows.
-            Also printed, and kept in `info.metadata["notes"]`.
+        notes: notes about the last preparation: counts, images without a row, skipped rows. Also
+            printed, and stored in `info.metadata["notes"]`.
     """
 
     # TFDS looks for these under the top-level package, which an editable install does not have.
@@ -45,7 +45,7 @@ several. Its first line names the columns:
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        """Checks every row and image, then hands out the generators of splits that have rows.
+        """Checks every row and image, then returns the generators of the splits with rows.
 
         Raises:
             FileNotFoundError: there is no table; holds the instructions.

@@ -33,15 +33,15 @@ def parse_id(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class SplitFiles:
-    """What a split is made of.
+    """Files of a split.
 
     Attributes:
-        split: its name.
-        images: alternatives of folders, or of archives of that name and `.zip`; in each, all that
-            exist are read together.
-        tables: names of the table, the first that exists is read.
-        columns: its columns.
-        published: how many images RSNA published.
+        split: name of the split.
+        images: alternative lists of folders, or of archives with that name and `.zip`; all existing
+            ones of a list are read together.
+        tables: names of the table; the first existing one is read.
+        columns: columns of the table.
+        published: number of images that RSNA published.
     """
 
     split: str
@@ -81,7 +81,7 @@ SPLITS = (
 )
 """Counts: Halabi et al., Radiology 290 (2019) 498-503, doi:10.1148/radiol.2018180736."""
 
-# What RSNA's own archives become when unpacked, searched after the folder itself.
+# Folders in RSNA's unpacked archives, searched after the folder itself.
 _PARTS = ("Bone Age Training Set", "Bone Age Validation Set", "Bone Age Test Set")
 
 
@@ -90,9 +90,9 @@ class Images:
     """Image files by the name that tables use, which is the file's name without its ending.
 
     Attributes:
-        place: what they were found in, for messages; empty when nothing was found.
+        place: location of the files, for messages; empty if there are none.
         sources: the files.
-        repeated: how many further files have a name already taken.
+        repeated: number of further files with the same names.
     """
 
     place: str
@@ -100,12 +100,12 @@ class Images:
     repeated: int
 
     def similar(self, name: str) -> str | None:
-        """Returns the name of an image that may be meant, None where none is similar."""
+        """Returns the most similar name of an image, None if no name is similar."""
         return file_names.similar_name(name, self.sources)
 
 
 class ManualFolder:
-    """A folder with the files as downloaded; a context that closes the archives it opened."""
+    """A folder with the downloaded files; as a context manager it closes opened archives."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -119,7 +119,7 @@ class ManualFolder:
         self._opened.close()
 
     def find_images(self, files: SplitFiles) -> Images:
-        """Finds the images of a split: the first alternative of which there is any.
+        """Returns the images of a split, from the first alternative with any images.
 
         Raises:
             ValueError: an archive cannot be opened; the message names it.
@@ -140,7 +140,7 @@ class ManualFolder:
         return Images("", {}, 0)
 
     def read_table(self, files: SplitFiles) -> rows.Table | None:
-        """Reads the table of a split, None where there is none.
+        """Reads the table of a split; None if there is none.
 
         Raises:
             ValueError: the table cannot be read; the message names it.
@@ -174,7 +174,7 @@ class ManualFolder:
             yield from (path for path in _children(folder, f"{name}.zip") if path.is_file())
 
     def _places(self, name: str) -> list[Path]:
-        """Returns the one folder with images of this name or, without one, the archive."""
+        """Returns the folder with images of this name or, without it, the archive."""
         for folder in self._folders():
             for path in _children(folder, name):
                 if path.is_dir() and self._list_images(path):
@@ -213,7 +213,7 @@ def read_xlsx(data: bytes, name: str) -> rows.Table:
     Raises:
         DataError: not such a file, or see `rows.make_table`; the message names the file.
     """
-    import openpyxl  # only for the test split's table, since importing it takes time
+    import openpyxl  # imported only for the table of the test split, since the import takes time
     from openpyxl.utils.exceptions import InvalidFileException
 
     try:
@@ -235,7 +235,7 @@ def _cell_text(cell: object) -> str:
 
 
 def _children(folder: Path, name: str) -> list[Path]:
-    """Returns what has this name in a folder, in any case."""
+    """Returns the entries of a folder with this name, in upper or lower case."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.lower() == name.lower())

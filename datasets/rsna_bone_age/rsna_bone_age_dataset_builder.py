@@ -16,8 +16,8 @@ class Builder(builders.TableBuilder):
     """Hand radiographs with sex and bone age, from files that the user downloads.
 
     Attributes:
-        notes: what the last preparation had to say: partial copies, splits left out, images
-            without a row, skipped rows. Also printed, and kept in `info.metadata["notes"]`.
+        notes: notes about the last preparation: partial copies, missing splits, images without a
+            row, skipped rows. Also printed, and stored in `info.metadata["notes"]`.
     """
 
     # TFDS looks for these under the top-level package, which an editable install does not have.
@@ -58,7 +58,7 @@ Kaggle has the training images and table, and the test images without their ages
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        """Checks every row and image of every split, then hands out the generators.
+        """Checks every row and image of every split, then returns the generators.
 
         Raises:
             FileNotFoundError: files of the training split are missing; holds the instructions.
@@ -90,7 +90,7 @@ Kaggle has the training images and table, and the test images without their ages
     def _check_cells(
         self, folder: layout.ManualFolder, files: layout.SplitFiles
     ) -> tuple[list[rows.Row], list[rows.Problem]] | None:
-        """Returns a split's good rows and problems, or None where its files are absent."""
+        """Returns a split's valid rows and problems, or None if its files are missing."""
         images, table = folder.find_images(files), folder.read_table(files)
         if not images.sources or table is None:
             self._leave_out(folder, files, images, table)
@@ -119,7 +119,7 @@ Kaggle has the training images and table, and the test images without their ages
         images: layout.Images,
         table: rows.Table | None,
     ) -> None:
-        """Says why a split is left out; raises FileNotFoundError for the training split."""
+        """Adds a note about a missing split; raises FileNotFoundError for the training split."""
         names = " or ".join(" and ".join(f"{name}[.zip]" for name in n) for n in files.images)
         missing = []
         if not images.sources:
