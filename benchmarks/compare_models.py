@@ -60,8 +60,8 @@ def flops(model: keras.Model, size_px: int) -> float:
     graph = convert_variables_to_constants_v2(concrete).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
-    found = tf.compat.v1.profiler.profile(graph, options=options)
-    return float(found.total_float_ops)
+    total = tf.compat.v1.profiler.profile(graph, options=options)
+    return float(total.total_float_ops)
 
 
 def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:

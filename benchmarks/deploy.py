@@ -125,10 +125,10 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
     with config.unlocked():
         config.image_size_px = SIZE_PX
     keras.utils.set_random_seed(0)
-    films = draw_films([36.0, 84.0, 132.0, 180.0, 216.0], SIZE_PX)
+    files = draw_films([36.0, 84.0, 132.0, 180.0, 216.0], SIZE_PX)
     cases = [
-        parity.Case(film, reading.read_radiograph(film)[..., None], place % 2, 100.0)
-        for place, film in enumerate(films)
+        parity.Case(file, reading.read_radiograph(file)[..., None], place % 2, 100.0)
+        for place, file in enumerate(files)
     ]
     check_network = load_film_check(HERE.parent / "exports")
     return publish.publish(
@@ -139,7 +139,7 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
         {},
         folder,
         film_check=check_network,
-        films=films[:4],
+        files=files[:4],
         formats=formats,
     )[0]
 
@@ -249,7 +249,7 @@ def measure_server(rounds: int, requests: int, clients: int) -> None:
     from bone_age_tf.prepare import draw_films
     from bone_age_tf.serving.connection import Address, connect
 
-    films = draw_films([36.0, 84.0, 132.0, 180.0], SIZE_PX)
+    files = draw_films([36.0, 84.0, 132.0, 180.0], SIZE_PX)
     image = np.random.default_rng(0).uniform(0, 255, (1, SIZE_PX, SIZE_PX, 1)).astype(np.float32)
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_resnet50(Path(temporary), ("float32",))
@@ -265,9 +265,9 @@ def measure_server(rounds: int, requests: int, clients: int) -> None:
                         tensors(image=tf.constant(image), sex=sex)
                     ),
                     "bytes, the SavedModel": lambda: _ignore(
-                        from_bytes(image_bytes=tf.constant(films[:1]), sex=sex)
+                        from_bytes(image_bytes=tf.constant(files[:1]), sex=sex)
                     ),
-                    "bytes over gRPC": lambda: _ignore(server.predict(films[0], [0])),
+                    "bytes over gRPC": lambda: _ignore(server.predict(files[0], [0])),
                 },
                 rounds,
             )
@@ -279,23 +279,23 @@ def measure_server(rounds: int, requests: int, clients: int) -> None:
             more = float(np.median(found["bytes over gRPC"]) / base - 1)
             text = f"{more:+.1%} over the model alone (at most {OVERHEAD:+.0%})"
             check("from bytes to answer over gRPC", more <= OVERHEAD, text)
-            measure_load(server, films, requests, clients)
+            measure_load(server, files, requests, clients)
 
 
-def measure_load(server, films: list[bytes], requests: int, clients: int) -> None:
+def measure_load(server, files: list[bytes], requests: int, clients: int) -> None:
     """Measures requests of many clients; one in ten files is damaged, in one of four ways."""
-    broken = [films[0][: len(films[0]) // 2], b"", b"no image", films[1][:40]]
+    broken = [files[0][: len(files[0]) // 2], b"", b"no image", files[1][:40]]
 
-    def ask(place: int) -> tuple[str, bool]:
+    def send_request(place: int) -> tuple[str, bool]:
         is_broken = place % 10 == 0
-        data = broken[place // 10 % 4] if is_broken else films[place % len(films)]
-        answer = server.predict(data, [place % 2])
-        status = answer[reasons.STATUS][0].decode()
+        data = broken[place // 10 % 4] if is_broken else files[place % len(files)]
+        response = server.predict(data, [place % 2])
+        status = response[reasons.STATUS][0].decode()
         return status, is_broken
 
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        found = list(pool.map(ask, range(requests)))
+        found = list(pool.map(send_request, range(requests)))
     seconds = time.perf_counter() - start
     counts = collections.Counter(found)
     wrong = counts[reasons.ERROR, False] + sum(

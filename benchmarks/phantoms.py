@@ -32,7 +32,7 @@ from bone_age_tf.data import pipeline
 from bone_age_tf.images import graph_reading
 from bone_age_tf.prepare import prepare_dataset
 from seeds import measure_all, print_table
-from small_network import VIEWS, Arrays, look_at, mae, predict, small_network, some, train
+from small_network import VIEWS, Arrays, at_rows, look_at, mae, predict, small_network, train
 
 ALIKE = {"variety": 0.3}
 """Similar radiographs, as in the default dataset, to test whether the bones can be read."""
@@ -124,7 +124,7 @@ def measure_learnable(options: argparse.Namespace, seed: int) -> dict[str, float
         found[f"MAE, {variant}"] = mae(months, test)
         if variant == "all":
             grown = np.flatnonzero((test[1][:, 0] == 0) & (test[2] >= GROWN_GIRLS_MONTHS))
-            found["MAE, all, girls from 14 years"] = mae(months[grown], some(test, grown))
+            found["MAE, all, girls from 14 years"] = mae(months[grown], at_rows(test, grown))
     found["MAE, constant"] = float(np.abs(test[2] - np.median(test[2])).mean())
     return found
 
@@ -148,7 +148,7 @@ def measure_transfer(options: argparse.Namespace, seed: int) -> dict[str, float]
     network = phantom_network(options, seed, AS_REAL, options.transfer_steps, turn=10.0)
     months = predict(network, held_out, VIEWS)
     chosen = np.random.default_rng(seed).permutation(len(train_part[2]))[:CALIBRATION_IMAGES]
-    few = some(train_part, chosen)
+    few = at_rows(train_part, chosen)
     slope, offset = np.polyfit(predict(network, few, VIEWS), few[2], 1)
     return {
         "Pearson r": float(np.corrcoef(months, held_out[2])[0, 1]),
@@ -165,7 +165,7 @@ def measure_labels(options: argparse.Namespace, seed: int) -> dict[str, float]:
     order = np.random.default_rng(seed).permutation(len(train_part[2]))
     found = {}
     for count in LABELS:
-        few = some(train_part, order[:count])
+        few = at_rows(train_part, order[:count])
         steps = options.label_steps
         for start in ("random", "phantoms"):
             keras.utils.set_random_seed(seed)
@@ -209,8 +209,8 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     parser.add_argument("--work_dir", type=Path, default=Path("runs/phantom_benchmark"))
     options = parser.parse_args()
-    asked = [name for name in options.experiments if name != "table"]
-    for name in asked:
+    selected = [name for name in options.experiments if name != "table"]
+    for name in selected:
         needs_real = name in ("transfer", "labels") and not options.data_dir.exists()
         if needs_real and not (options.manual_dir and options.manual_dir.is_dir()):
             parser.error(f"{name} needs --manual_dir, the folder of the RSNA files")
@@ -219,7 +219,7 @@ def main() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
         tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     folder = options.work_dir / "results"
-    measurements = {name: functools.partial(EXPERIMENTS[name], options) for name in asked}
+    measurements = {name: functools.partial(EXPERIMENTS[name], options) for name in selected}
     measure_all(measurements, options.seeds, folder)
     print_table(folder)
 

@@ -35,12 +35,12 @@ def write_films(folder: Path, count: int) -> None:
             Image.fromarray(image).save(folder / f"{copy:04}.png")
 
 
-def seconds(options: argparse.Namespace, films: Path) -> float:
+def seconds(options: argparse.Namespace, paths: Path) -> float:
     """Returns the duration of the command."""
-    command = [sys.executable, "run.py", "--mode=predict", "--sex=female", f"--input={films}"]
+    command = [sys.executable, "run.py", "--mode=predict", "--sex=female", f"--input={paths}"]
     command += [f"--variant={options.variant}"] if options.variant else []
     command += [f"--model={options.model}"] if options.model else []
-    command += [f"--exports_dir={options.exports_dir}", f"--output={films.parent}/table.csv"]
+    command += [f"--exports_dir={options.exports_dir}", f"--output={paths.parent}/table.csv"]
     start = time.perf_counter()
     subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, check=False)
     return time.perf_counter() - start

@@ -31,8 +31,10 @@ MOST_CENTRE_ERROR = 0.04
 
 def measured(detector: RegionDetector, hands: RegionImages) -> DetectionFigures:
     """Measures the detector on each hand."""
-    found = [detector.find(image.astype(np.float32)) for image in hands.images]
-    boxes, scores = (np.stack([getattr(one, of) for one in found]) for of in ("boxes", "scores"))
+    detections = [detector.find(image.astype(np.float32)) for image in hands.images]
+    boxes, scores = (
+        np.stack([getattr(one, of) for one in detections]) for of in ("boxes", "scores")
+    )
     return measure_detection(boxes, scores, hands.boxes)
 
 
@@ -67,20 +69,22 @@ def main() -> None:
     if options.boxes:
         builder = prepare_dataset("rsna_bone_age/px512", options.data_dir, options.manual_dir)
         hands = region_boxes.read_annotated(builder, options.boxes, SIZE_PX)
-        out = region_boxes.held_out(hands.image_id)
-        hands = hands.chosen(np.array([name in out for name in hands.image_id]))
-        figures[builder.info.full_name] = films = measured(detector, hands)
+        holdout_ids = region_boxes.held_out(hands.image_id)
+        hands = hands.chosen(np.array([name in holdout_ids for name in hands.image_id]))
+        figures[builder.info.full_name] = radiographs = measured(detector, hands)
     print(figures_text(figures))
     check(drawn.map_50 >= LEAST_ON_PHANTOMS, f"mAP@.5 of {name} >= {LEAST_ON_PHANTOMS}")
     if options.boxes:
-        check(films.map_50 >= LEAST_ON_FILMS, f"mAP@.5 of radiographs >= {LEAST_ON_FILMS}")
-        least = min({**films.by_group, **films.by_region}.items(), key=lambda item: item[1])
+        check(radiographs.map_50 >= LEAST_ON_FILMS, f"mAP@.5 of radiographs >= {LEAST_ON_FILMS}")
+        least = min(
+            {**radiographs.by_group, **radiographs.by_region}.items(), key=lambda item: item[1]
+        )
         check(
             least[1] > LEAST_OF_A_KIND,
             f"the least of a region, {least[0]} with {least[1]:.3f}, > {LEAST_OF_A_KIND}",
         )
         check(
-            films.centre_error <= MOST_CENTRE_ERROR,
+            radiographs.centre_error <= MOST_CENTRE_ERROR,
             f"centre error of radiographs <= {100 * MOST_CENTRE_ERROR:.0f} % of the width",
         )
 

@@ -25,19 +25,19 @@ def measure_all(
             path = folder / f"{re.sub('[ /]', '-', name)}-{seed}.json"
             if not path.exists():
                 start = time.perf_counter()
-                found = measure(seed)
-                path.write_text(json.dumps(found, indent=1) + "\n")
+                figures = measure(seed)
+                path.write_text(json.dumps(figures, indent=1) + "\n")
                 seconds = time.perf_counter() - start
-                print(f"{name}, seed {seed}, {seconds:.0f} s: {found}", flush=True)
+                print(f"{name}, seed {seed}, {seconds:.0f} s: {figures}", flush=True)
 
 
 def results(folder: Path) -> dict[str, dict[int, dict]]:
     """Returns the stored figures by measurement and seed."""
-    found: dict[str, dict[int, dict]] = {}
+    figures: dict[str, dict[int, dict]] = {}
     for path in sorted(folder.glob("*.json")):
         name, _, seed = path.stem.rpartition("-")
-        found.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
-    return found
+        figures.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
+    return figures
 
 
 def print_table(folder: Path) -> None:
@@ -46,5 +46,5 @@ def print_table(folder: Path) -> None:
         head = f"{name}, seeds {', '.join(map(str, by_seed))}"
         print(f"\n{head:50}{'mean':>10}{'lowest':>10}{'highest':>10}")
         for figure in next(iter(by_seed.values())):
-            values = [found[figure] for found in by_seed.values()]
+            values = [figures[figure] for figures in by_seed.values()]
             print(f"  {figure:48}{np.mean(values):10.3g}{min(values):10.3g}{max(values):10.3g}")

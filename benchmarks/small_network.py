@@ -45,7 +45,7 @@ def look_at(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(found)
 
 
-def some(data: Arrays, rows: np.ndarray) -> Arrays:
+def at_rows(data: Arrays, rows: np.ndarray) -> Arrays:
     """Returns the arrays at the given rows."""
     images, sexes, ages, bones = data
     return images[rows], sexes[rows], ages[rows], None if bones is None else bones[rows]

@@ -23,14 +23,14 @@ from bone_age_tf.reader import Reader, load
 
 def answers(reader: Reader, cases: list[Case]) -> dict[str, np.ndarray]:
     """Returns ages [N] in months by transformation, NaN if rejected; "" for the original images."""
-    found = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
+    by_transformation = {name: np.full(len(cases), np.nan) for name in ("", *STRESS)}
     for index, case in enumerate(tqdm(cases, unit="image", disable=None)):
         image = reading.read_radiograph(case.path)
-        for name, months in found.items():
-            film = STRESS[name][1](image) if name else image
-            age = reader.read(Radiograph(film), case.sex).age_months
+        for name, months in by_transformation.items():
+            transformed = STRESS[name][1](image) if name else image
+            age = reader.read(Radiograph(transformed), case.sex).age_months
             months[index] = np.nan if age is None else age
-    return found
+    return by_transformation
 
 
 def main() -> None:
@@ -55,10 +55,10 @@ def main() -> None:
         exports_dir=options.exports_dir,
         quality_check=not options.noquality_check,
     )
-    found = answers(reader, cases)
+    by_transformation = answers(reader, cases)
     ages = np.array([case.age_months for case in cases])
     results = {
-        name: compare_answers(family, found[""], found[name], ages)
+        name: compare_answers(family, by_transformation[""], by_transformation[name], ages)
         for name, (family, _) in STRESS.items()
     }
     checked = "not checked" if reader.quality_checker is None else "checked"

@@ -199,7 +199,7 @@ class Bundle:
         path = self.folder / schema.KERAS_FILE
         if not path.exists():
             raise ModelError(
-                f"{path}: no such file, so that nothing can be looked into; export the run again "
+                f"{path}: no such file, which this command needs; export the run again "
                 f"with: {program()} --mode=export --model={self.name}"
             )
         return path

@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        how = "; the same command with the same --workdir continues" if resumes else ""
-        print(f"\nstopped{how}", file=sys.stderr)
+        hint = "; the same command with the same --workdir continues" if resumes else ""
+        print(f"\nstopped{hint}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
         if not _is_users(error):

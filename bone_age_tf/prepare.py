@@ -134,7 +134,7 @@ def _home(dataset: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: 
         raise ConfigError(
             f"--dataset={dataset} is made from your files: name their folder with "
             "--manual_dir=FOLDER (datasets/"
-            f"{dataset}/README.md says what it must hold)"
+            f"{dataset}/README.md describes its contents)"
         )
     sources = ", ".join(json.loads(path.read_text())["manual_dir"] for path in known)
     raise ConfigError(f"--dataset={dataset} was prepared from {sources}: choose with --manual_dir")

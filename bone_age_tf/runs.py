@@ -340,13 +340,13 @@ def familiarity(current: Run) -> Familiarity:
     """Fits the distance of unfamiliar images to features of training and held-out images."""
     network = build_features_model(current.network())
     most = current.config.familiarity_images
-    found = [
+    features = [
         prediction.predict_features(
             network, current.config, current.builder, current.parts[name], most
         )
         for name in ("train", "validation")
     ]
-    return fit_familiarity(*found)
+    return fit_familiarity(*features)
 
 
 def interval_table(current: Run) -> IntervalTable | None:

@@ -32,7 +32,7 @@ def define_flags(values: flags.FlagValues) -> None:
         values,
         "accept_doubts",
         False,
-        "Use a table in spite of what speaks against it, such as ages that look like years.",
+        "Use a table despite doubts, such as ages that look like years.",
     )
 
 

@@ -157,8 +157,8 @@ def read_and_report(
         table.to_csv(output)
     except KeyboardInterrupt:
         kept = f"{journal.kept} of {len(cases)} images are read"
-        how = "the same command with --resume continues" if journal.kept else "nothing is kept"
-        print(f"\nstopped; {kept}; {how}", file=sys.stderr)
+        hint = "the same command with --resume continues" if journal.kept else "nothing is kept"
+        print(f"\nstopped; {kept}; {hint}", file=sys.stderr)
         return EXIT_INTERRUPTED
     journal.close()
     return _print_summary(table, [f"Read by {model}", *lines], output)
@@ -222,7 +222,9 @@ def _counts(table: "ResultTable") -> list[str]:
     counts = f"{predicted} predicted, {table.failed} failed, {table.rejected} rejected"
     lines = [f"{len(table)} images: {counts}"]
     others = [result for result in table if not result.by_sex]
-    lines += [f"  {one.source}: {one.status}: {one.note}" for one in others[:_FAILURES_SHOWN]]
+    lines += [
+        f"  {result.source}: {result.status}: {result.note}" for result in others[:_FAILURES_SHOWN]
+    ]
     if len(others) > _FAILURES_SHOWN:
         lines.append(f"  and {len(others) - _FAILURES_SHOWN} more, in the table")
     if table.without_sex:

@@ -184,13 +184,13 @@ def limits_of_agreement(error_months: np.ndarray) -> tuple[float, float] | None:
 def _check_ids(ids: list[str]) -> None:
     if not ids:
         raise ValueError("no predictions: there must be at least one case")
-    seen: set[str] = set()
+    known_ids: set[str] = set()
     for image_id in ids:
         if not isinstance(image_id, str):
             raise ValueError(f"image_id {image_id!r} is not text; decode bytes first")
-        if image_id in seen:
+        if image_id in known_ids:
             raise ValueError(f"image_id {image_id!r} is repeated; each case counts once")
-        seen.add(image_id)
+        known_ids.add(image_id)
 
 
 def _column(name: str, values: Any, ids: list[str]) -> np.ndarray:

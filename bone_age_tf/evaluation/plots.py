@@ -161,8 +161,8 @@ def _points(axes: "Axes", predictions: Predictions, x: np.ndarray, y: np.ndarray
 
 
 def _year_ticks(axes: "Axes", x: bool, y: bool) -> None:
-    for axis, wanted in ((axes.xaxis, x), (axes.yaxis, y)):
-        if wanted:
+    for axis, shows_ages in ((axes.xaxis, x), (axes.yaxis, y)):
+        if shows_ages:
             axis.set_major_locator(MaxNLocator(nbins=11, steps=_YEAR_STEPS))
 
 

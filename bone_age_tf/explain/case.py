@@ -80,9 +80,9 @@ def choose_cases(sex: np.ndarray, age_months: np.ndarray, count: int = 8) -> lis
         for code in (schema.FEMALE, schema.MALE)
     )
     # Half of each, and more of one where the other has too few.
-    wanted = min(len(females), max(count // 2, count - len(males)))
+    female_count = min(len(females), max(count // 2, count - len(males)))
     chosen: list[int] = []
-    for by_age, number in ((females, wanted), (males, count - wanted)):
+    for by_age, number in ((females, female_count), (males, count - female_count)):
         places = np.linspace(0, len(by_age) - 1, min(number, len(by_age))).round().astype(int)
         chosen += [int(by_age[place]) for place in places]
     return chosen

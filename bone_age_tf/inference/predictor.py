@@ -141,7 +141,7 @@ class Predictor:
         outputs = self._runner(image=pixels, sex=np.full((1, 1), sex, np.float32))
         for name, values in outputs.items():
             if not np.isfinite(values).all():
-                raise PredictionError(f"the model's answer for {name} is not a finite number")
+                raise PredictionError(f"the model's prediction for {name} is not a finite number")
         age = float(outputs[schema.AGE_MONTHS].item())
         interval = outputs.get(schema.INTERVAL_90)
         if self.calibration is not None:

@@ -51,10 +51,10 @@ class PartRelation(kl.Layer):
         attention = ops.softmax(ops.cast(scores, "float32"), axis=-1)
         context = ops.matmul(ops.cast(attention, self.compute_dtype), answers)
         context = ops.matmul(context, self.values) * self.strength
-        found = ops.reshape(places + context, shape)
+        in_context = ops.reshape(places + context, shape)
         received = ops.mean(attention, axis=1)[:, : shape[1] * shape[2]]
         received = received / ops.sum(received, axis=1, keepdims=True)
-        return found, ops.reshape(received, (-1, shape[1], shape[2]))
+        return in_context, ops.reshape(received, (-1, shape[1], shape[2]))
 
     def _flat(self, x: Tensor) -> Tensor:
         shape = ops.shape(x)

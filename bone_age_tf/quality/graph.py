@@ -77,14 +77,14 @@ def look_at_files(
     headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
     pixels, decoded = _decode_files(files, headers)
 
-    def look(case: Any) -> Tensor:
-        film = _decoded_image(pixels, case)
+    def check_case(case: Any) -> Tensor:
+        image = _decoded_image(pixels, case)
         if film_check is None:
-            return _outcome(tf.constant(0), graph_reading.resize(film, size_px, resize))
-        return _check_image(film, size_px, resize, film_check)
+            return _outcome(tf.constant(0), graph_reading.resize(image, size_px, resize))
+        return _check_image(image, size_px, resize, film_check)
 
     looks = tf.map_fn(
-        look,
+        check_case,
         headers | decoded,
         parallel_iterations=_AT_ONCE,
         fn_output_signature=_OUTCOME | {"image": tf.TensorSpec([size_px, size_px, 1], tf.float32)},
@@ -213,7 +213,9 @@ def _check_image(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCh
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     network = film_check.network
     small = graph_reading.resize(image, network.input_shape[1])
-    outputs = {name: one[0] for name, one in network(small[tf.newaxis], training=False).items()}
+    outputs = {
+        name: values[0] for name, values in network(small[tf.newaxis], training=False).items()
+    }
     poses = outputs[schema.FILM_POSE]
     turns = poses[:4] + poses[4:]
     turn = tf.argmax(turns, output_type=tf.int32)

@@ -59,13 +59,13 @@ def make_quality_samples(
     kinds = random.choice(len(schema.FILM_KINDS), count, p=[SHARES[k] for k in schema.FILM_KINDS])
     images, poses, inverted = [], [], []
     for kind in kinds:
-        film = _FILMS[schema.FILM_KINDS[kind]](hands, random)
+        image = _FILMS[schema.FILM_KINDS[kind]](hands, random)
         if kind != schema.FILM_KINDS.index("other"):
-            film = exposed(film, random)
+            image = exposed(image, random)
         pose = 0 if random.random() < _UPRIGHT_SHARE else int(random.integers(8))
         dark = random.random() < _INVERTED_SHARE
-        film = posed(255.0 - film if dark else film, pose)
-        images.append(_clipped(resizing.resize(film, size_px, "pad")))
+        image = posed(255.0 - image if dark else image, pose)
+        images.append(_clipped(resizing.resize(image, size_px, "pad")))
         poses.append(pose if kind == 0 else -1)
         inverted.append(float(dark) if kind < 3 else -1.0)
     return QualitySamples(
@@ -126,8 +126,8 @@ def _blank(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     shape = _shape(random)
     slope = random.uniform(-60, 60, 2)
     y, x = np.mgrid[: shape[0], : shape[1]] / _WORK_PX
-    film = random.uniform(0, 255) + slope[0] * y + slope[1] * x
-    return _clipped(film + random.normal(0, random.uniform(0, 12), shape))
+    image = random.uniform(0, 255) + slope[0] * y + slope[1] * x
+    return _clipped(image + random.normal(0, random.uniform(0, 12), shape))
 
 
 def _clouds(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -136,39 +136,39 @@ def _clouds(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     fy, fx = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
     frequency = np.maximum(np.hypot(fy, fx), 1 / max(shape))
     wave = np.fft.fft2(random.normal(size=shape)) / frequency ** random.uniform(0, 2.5)
-    film = np.fft.ifft2(wave).real
-    film = (film - film.mean()) / (film.std() + 1e-9)
-    return _clipped(random.uniform(60, 190) + random.uniform(20, 70) * film)
+    image = np.fft.ifft2(wave).real
+    image = (image - image.mean()) / (image.std() + 1e-9)
+    return _clipped(random.uniform(60, 190) + random.uniform(20, 70) * image)
 
 
 def _shapes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Draws ellipses, boxes and lines, sharp or blurred like organs on a radiograph."""
     height, width = shape = _shape(random)
-    film = np.full(shape, random.uniform(0, 120), np.float32)
+    image = np.full(shape, random.uniform(0, 120), np.float32)
     for _ in range(random.integers(1, 9)):
         grey = float(random.uniform(0, 255))
         centre = int(random.uniform(0, width)), int(random.uniform(0, height))
         size = tuple(int(s) for s in random.uniform(4, 60, 2))
         kind = random.integers(3)
         if kind == 0:
-            cv2.ellipse(film, centre, size, random.uniform(0, 180), 0, 360, (grey,), -1)
+            cv2.ellipse(image, centre, size, random.uniform(0, 180), 0, 360, (grey,), -1)
         elif kind == 1:
             end = centre[0] + size[0], centre[1] + size[1]
-            cv2.rectangle(film, centre, end, (grey,), -1)
+            cv2.rectangle(image, centre, end, (grey,), -1)
         else:
             end = int(random.uniform(0, width)), int(random.uniform(0, height))
-            cv2.line(film, centre, end, (grey,), int(random.integers(1, 14)))
-    return _clipped(cv2.GaussianBlur(film, (0, 0), random.uniform(0.3, 6)))
+            cv2.line(image, centre, end, (grey,), int(random.integers(1, 14)))
+    return _clipped(cv2.GaussianBlur(image, (0, 0), random.uniform(0.3, 6)))
 
 
 def _long_bones(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Draws one to three long bones with bright cortices in soft tissue, as of an arm or a leg."""
     height, width = shape = _shape(random)
-    film = np.zeros(shape, np.float32)
+    image = np.zeros(shape, np.float32)
     middle = random.uniform(0.35, 0.65) * width
     lean = random.uniform(-0.3, 0.3)
     cv2.line(
-        film,
+        image,
         (int(middle - lean * height / 2), 0),
         (int(middle + lean * height / 2), height),
         (float(random.uniform(40, 90)),),
@@ -178,9 +178,9 @@ def _long_bones(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
         at = middle + random.uniform(-0.12, 0.12) * width
         ends = (int(at - lean * height / 2), 0), (int(at + lean * height / 2), height)
         thick = int(random.uniform(0.07, 0.18) * width)
-        cv2.line(film, *ends, (float(random.uniform(150, 255)),), thick)
-        cv2.line(film, *ends, (float(random.uniform(90, 150)),), max(1, thick - 5))
-    return _clipped(cv2.GaussianBlur(film, (0, 0), random.uniform(0.8, 2.5)))
+        cv2.line(image, *ends, (float(random.uniform(150, 255)),), thick)
+        cv2.line(image, *ends, (float(random.uniform(90, 150)),), max(1, thick - 5))
+    return _clipped(cv2.GaussianBlur(image, (0, 0), random.uniform(0.8, 2.5)))
 
 
 def _text(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -201,12 +201,12 @@ def _stripes(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     shape = _shape(random)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     angle, length = random.uniform(0, np.pi), random.uniform(3, 60)
-    film = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / length)
+    image = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / length)
     if random.random() < 0.5:
-        film = film * np.sin((y * np.cos(angle) - x * np.sin(angle)) * 2 * np.pi / length)
+        image = image * np.sin((y * np.cos(angle) - x * np.sin(angle)) * 2 * np.pi / length)
     if random.random() < 0.5:
-        film = np.sign(film)
-    return _clipped(random.uniform(60, 190) + random.uniform(20, 120) * film)
+        image = np.sign(image)
+    return _clipped(random.uniform(60, 190) + random.uniform(20, 120) * image)
 
 
 def _leaves(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -215,26 +215,26 @@ def _leaves(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     The dead leaves model; Lee et al. 2001, International Journal of Computer Vision 41:35.
     """
     height, width = shape = _shape(random)
-    film = np.full(shape, random.uniform(0, 255), np.float32)
+    image = np.full(shape, random.uniform(0, 255), np.float32)
     for _ in range(int(random.integers(20, 200))):
         radius = int(3 / max(0.04, random.random()) ** 0.8)
         centre = int(random.uniform(0, width)), int(random.uniform(0, height))
         long = max(1, round(radius * random.uniform(0.4, 1.0)))
         turn = random.uniform(0, 180)
         cv2.ellipse(
-            film, centre, (radius, long), turn, 0, 360, (float(random.uniform(0, 255)),), -1
+            image, centre, (radius, long), turn, 0, 360, (float(random.uniform(0, 255)),), -1
         )
     texture = cv2.GaussianBlur(random.normal(0, 1, shape), (0, 0), random.uniform(0.4, 3))
-    return _clipped(film + random.uniform(0, 60) * texture.astype(np.float32))
+    return _clipped(image + random.uniform(0, 60) * texture.astype(np.float32))
 
 
 def _shuffled(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Draws the pieces of a hand in random order, so that only the texture is that of a hand."""
-    film = _hand(hands, random)
+    image = _hand(hands, random)
     pieces = int(random.integers(3, 7))
-    height, width = film.shape[0] // pieces, film.shape[1] // pieces
+    height, width = image.shape[0] // pieces, image.shape[1] // pieces
     cut = [
-        film[y * height : (y + 1) * height, x * width : (x + 1) * width]
+        image[y * height : (y + 1) * height, x * width : (x + 1) * width]
         for y in range(pieces)
         for x in range(pieces)
     ]
@@ -248,14 +248,14 @@ def _shuffled(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _piece(hands: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Draws a small enlarged piece of a hand, too small for the hand to be recognised."""
-    film = _hand(hands, random)
+    image = _hand(hands, random)
     share = random.uniform(0.15, 0.35)
-    height, width = (max(8, round(share * side)) for side in film.shape)
+    height, width = (max(8, round(share * side)) for side in image.shape)
     top, left = (
         int(random.integers(0, side - part + 1))
-        for side, part in zip(film.shape, (height, width), strict=True)
+        for side, part in zip(image.shape, (height, width), strict=True)
     )
-    return cv2.resize(film[top : top + height, left : left + width], film.shape[::-1])
+    return cv2.resize(image[top : top + height, left : left + width], image.shape[::-1])
 
 
 _NON_HANDS: Final = (
@@ -280,14 +280,14 @@ def _shape(random: np.random.Generator) -> tuple[int, int]:
     )
 
 
-def exposed(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def exposed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Applies a random tone curve, contrast, blur and noise, and sometimes a bright marker.
 
     Args:
-        film: [H, W], 0 to 255.
+        image: [H, W], 0 to 255.
         random: source of every random choice.
     """
-    grey: np.ndarray = film / 255.0
+    grey: np.ndarray = image / 255.0
     if random.random() < 0.7:
         bend = np.exp(random.uniform(-0.9, 0.9))
         grey = grey / (grey + bend * (1 - grey) + 1e-6)
@@ -303,5 +303,5 @@ def exposed(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return _clipped(255.0 * grey)
 
 
-def _clipped(film: np.ndarray) -> np.ndarray:
-    return np.clip(film, 0, 255).astype(np.float32)
+def _clipped(image: np.ndarray) -> np.ndarray:
+    return np.clip(image, 0, 255).astype(np.float32)

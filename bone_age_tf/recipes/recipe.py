@@ -70,9 +70,9 @@ class Recipe:
         Raises:
             ConfigError: a setting does not exist or has another type.
         """
-        own = [
+        stage_settings = [
             (key, value if isinstance(value, str) else repr(value))
             for key, value in stage.settings.items()
         ]
-        settings = [("init", init), *own, *overrides]
+        settings = [("init", init), *stage_settings, *overrides]
         return load_config(self.model, self.dataset.partition("/")[0], settings)

@@ -42,9 +42,9 @@ class RegionImages:
     def __len__(self) -> int:
         return len(self.image_id)
 
-    def chosen(self, wanted: np.ndarray) -> "RegionImages":
+    def chosen(self, selection: np.ndarray) -> "RegionImages":
         """Returns the images at indices [K] or in a mask [N]."""
-        places = np.arange(len(self))[wanted]
+        places = np.arange(len(self))[selection]
         ids = [self.image_id[place] for place in places]
         return RegionImages(ids, self.images[places], self.boxes[places])
 

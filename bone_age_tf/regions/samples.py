@@ -44,10 +44,10 @@ def make_region_samples(
         in_pixels = matrix.copy()
         # OpenCV puts pixel centres at whole numbers; the boxes put them at half a pixel.
         in_pixels[:, 2] = size_px * matrix[:, 2] + 0.5 * matrix[:, :2].sum(axis=1) - 0.5
-        film = exposed(moved(image, in_pixels, edge), random)
+        sample = exposed(moved(image, in_pixels, edge), random)
         if random.random() < 0.25:
-            film = 255.0 * np.power(film / 255.0, np.exp(random.uniform(-0.6, 0.6)))
-        images.append(film)
+            sample = 255.0 * np.power(sample / 255.0, np.exp(random.uniform(-0.6, 0.6)))
+        images.append(sample)
         boxes.append(clipped_boxes(moved_boxes(hands.boxes[place], matrix)))
     return np.stack(images)[..., None].astype(np.float32), np.stack(boxes).astype(np.float32)
 

@@ -188,10 +188,10 @@ def _settings(variant: str, quality_check: bool) -> dict:
 
 
 def _hash(folder: Path, settings: dict) -> str:
-    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in _files(folder):
-        found.update(path.encode() + b"\0" + (folder / path).read_bytes())
-    return found.hexdigest()[:16]
+        digest.update(path.encode() + b"\0" + (folder / path).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _files(folder: Path) -> list[str]:

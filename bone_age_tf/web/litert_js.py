@@ -35,8 +35,8 @@ def install(sources: Path, with_tests: bool = False) -> Path:
     sources = _writable(sources)
     modules = sources / "node_modules"
     package = json.loads((sources / "package.json").read_text("utf-8"))
-    wanted = package["dependencies"] | (package["devDependencies"] if with_tests else {})
-    missing = [f"{name} {version}" for name, version in wanted.items()]
+    packages = package["dependencies"] | (package["devDependencies"] if with_tests else {})
+    missing = [f"{name} {version}" for name, version in packages.items()]
     missing = [each for each in missing if _installed(modules, each.split()[0]) != each.split()[1]]
     if not missing:
         return modules

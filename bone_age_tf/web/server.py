@@ -81,18 +81,18 @@ class _Handler(SimpleHTTPRequestHandler):
         name = unquote(urlsplit(path).path).lstrip("/")
         self._encoding = ""
         try:
-            found = (folder / name).resolve()
-            found = found / "index.html" if found.is_dir() else found
-            if not (found.is_relative_to(folder) and found.is_file()):
+            path_on_disk = (folder / name).resolve()
+            path_on_disk = path_on_disk / "index.html" if path_on_disk.is_dir() else path_on_disk
+            if not (path_on_disk.is_relative_to(folder) and path_on_disk.is_file()):
                 return str(folder / "no such file")
         except (OSError, ValueError):  # the name is too long or contains NUL
             return str(folder / "no such file")
         for encoding, ending in ENCODINGS.items():
-            compressed = found.with_name(found.name + ending)
+            compressed = path_on_disk.with_name(path_on_disk.name + ending)
             if encoding in self._accepted() and compressed.is_file():
                 self._encoding = encoding
                 return str(compressed)
-        return str(found)
+        return str(path_on_disk)
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
         """Returns the type of a file; for a compressed file, the type of its content."""

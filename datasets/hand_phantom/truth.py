@@ -142,9 +142,9 @@ def region_boxes(hand: Hand, matrix: np.ndarray) -> np.ndarray:
     """
     known = landmarks(hand, matrix).astype(np.float64)
     # In the hand's own millimetres, then along each axis of the film, which may be stretched.
-    own = landmarks(hand, np.eye(2, 3)).astype(np.float64)
-    heads = own[list(METACARPOPHALANGEAL)].mean(axis=0)
-    length = np.linalg.norm(heads - own[LANDMARKS.index("radius")])
+    in_hand_mm = landmarks(hand, np.eye(2, 3)).astype(np.float64)
+    heads = in_hand_mm[list(METACARPOPHALANGEAL)].mean(axis=0)
+    length = np.linalg.norm(heads - in_hand_mm[LANDMARKS.index("radius")])
     length_on_film = length * np.linalg.norm(matrix[:, :2], axis=1)
     wrist = _to_fractions(hand.carpus[None], matrix)[0]
     boxes = []

@@ -125,18 +125,18 @@ class ManualFolder:
             ValueError: an archive cannot be opened; the message names it.
         """
         for names in files.images:
-            found = [
+            images = [
                 (place, self._list_images(place)) for name in names for place in self._places(name)
             ]
-            found = [(place, sources) for place, sources in found if sources]
-            if not found:
+            images = [(place, sources) for place, sources in images if sources]
+            if not images:
                 continue
             by_name: dict[str, rows.Source] = {}
-            for _, sources in found:
+            for _, sources in images:
                 for path, source in sources:
                     by_name.setdefault(path.stem, source)
-            places = " and ".join(self._name(place) for place, _ in found)
-            return Images(places, by_name, sum(len(s) for _, s in found) - len(by_name))
+            places = " and ".join(self._name(place) for place, _ in images)
+            return Images(places, by_name, sum(len(s) for _, s in images) - len(by_name))
         return Images("", {}, 0)
 
     def read_table(self, files: SplitFiles) -> rows.Table | None:

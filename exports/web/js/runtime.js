@@ -76,7 +76,7 @@ export class Model {
       for (const [name, tensor] of Object.entries(outputs)) {
         const data = await tensor.data();
         if (!data.every(Number.isFinite)) {
-          throw new Error(`the model's answer for ${name} is not a finite number`);
+          throw new Error(`the model's prediction for ${name} is not a finite number`);
         }
         found[name] = { data, shape: Array.from(tensor.type.layout.dimensions) };
       }
