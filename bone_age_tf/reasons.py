@@ -10,6 +10,7 @@ from typing import Final
 OK: Final = "ok"
 REJECTED: Final = "rejected"
 ERROR: Final = "error"
+"""Statuses of a SavedModel. Tables of results call `ERROR` `failed`, see `inference.result`."""
 
 STATUS: Final = "status"
 REASON: Final = "reason"
