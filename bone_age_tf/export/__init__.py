@@ -1,1 +1,1 @@
-"""SavedModel and LiteRT files, and the parity between them."""
+"""Exports models as SavedModel, LiteRT and ONNX files, and compares them with Keras."""

@@ -1,4 +1,4 @@
-"""What a SavedModel says beside the numbers: status, reason, and no number where there is none."""
+"""Status and reason outputs of a SavedModel; numbers of files without a prediction become NaN."""
 
 from collections.abc import Mapping
 
@@ -27,16 +27,16 @@ from bone_age_tf.reasons import (
 def with_status(
     films: Mapping[str, tf.Tensor], sex: tf.Tensor, outputs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Adds status and reason to what the model says, and takes back what it should not have said.
+    """Adds status and reason to the model's outputs, and removes the numbers of rejected files.
 
     Args:
-        films: of `film_graph.look_at_files`.
-        sex: [B, 1] as it was sent.
-        outputs: of the model by name, the batch first.
+        films: result of `quality.graph.look_at_files`.
+        sex: [B, 1], the sex in the request.
+        outputs: outputs of the model by name, with the batch as the first axis.
 
     Returns:
-        The outputs by name, NaN where there is no answer (0 or an empty text where the type has no
-        NaN), and `status` [B] string, `reason` [B] string and `reason_code` [B] int32.
+        The outputs by name, NaN for files without a prediction (0 or an empty text for types
+        without NaN), and `status` [B] string, `reason` [B] string and `reason_code` [B] int32.
     """
     reason = films["reason"]
     reason = tf.where(tf.reduce_all(is_sex(sex), axis=1), reason, int(Reason.SEX))
@@ -58,13 +58,13 @@ def with_status(
 
 
 def is_sex(sex: tf.Tensor) -> tf.Tensor:
-    """Says whether each value is the code of a sex."""
+    """Returns whether each value is the code of a sex."""
     codes = [float(code) for code in range(len(schema.SEX_NAMES))]
     return tf.reduce_any(tf.equal(sex[..., tf.newaxis], codes), axis=-1)
 
 
 def _all_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Says of each case whether all numbers are."""
+    """Returns for each case whether all its numbers are finite."""
     finite = [
         tf.reduce_all(tf.reshape(tf.math.is_finite(value), [tf.shape(value)[0], -1]), axis=1)
         for value in outputs.values()
@@ -74,7 +74,7 @@ def _all_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
 
 
 def _only(kept: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    """Returns the values of the cases that are kept, NaN, 0 or no text for the others."""
+    """Returns the values of the kept cases; NaN, 0 or an empty text for the others."""
     shape = tf.concat([tf.shape(kept), tf.ones([value.shape.rank - 1], tf.int32)], axis=0)
     nothing = "" if value.dtype == tf.string else float("nan") if value.dtype.is_floating else 0
     none = tf.constant(nothing, value.dtype)
@@ -84,7 +84,7 @@ def _only(kept: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
 def _texts(
     reason: tf.Tensor, films: Mapping[str, tf.Tensor], distance: tf.Tensor | None
 ) -> tf.Tensor:
-    """Returns the reasons in the words of local prediction."""
+    """Returns the reasons as the same texts as in local prediction."""
     always = tf.constant([TEXTS.get(code, "") for code in range(max(Reason) + 1)])  # type: ignore[call-overload]
     texts = tf.gather(always, reason)
     size = [tf.as_string(films["width"]), " x ", tf.as_string(films["height"])]
@@ -109,6 +109,6 @@ def _texts(
 
 
 def _joined(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns both corrections of each case, separated where it has both."""
+    """Joins two corrections of each case, with a separator if it has both."""
     both = (tf.strings.length(first) > 0) & (tf.strings.length(second) > 0)
     return tf.strings.join([first, tf.where(both, SEPARATOR, ""), second])

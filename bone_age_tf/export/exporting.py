@@ -1,4 +1,4 @@
-"""From a run to its exports: which cases calibrate and compare, what metadata says."""
+"""Exports a run: chooses the cases for calibration and comparison, and collects the metadata."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,10 +32,10 @@ def export(
 ) -> dict:
     """Exports the best checkpoint as a new version and prints the parity of its forms.
 
-    The SavedModel takes the newest film check of the exports along, if there is one.
+    The SavedModel includes the newest quality check of the exports, if there is one.
 
     Raises:
-        ConfigError: the site's calibration was not made with this run's export.
+        ConfigError: the site calibration was not made with this run's export.
     """
     config = current.config
     if calibration is not None:
@@ -86,7 +86,7 @@ def export(
 
 
 def _require_made_with(current: Run, calibration: SiteCalibration) -> None:
-    """Checks that a site's calibration belongs to the network that is exported."""
+    """Checks that a site calibration belongs to the network that is exported."""
     record = current.workdir / "export.json"
     folder = Path(json.loads(record.read_text())["folder"]) if record.exists() else None
     exported = None if folder is None else (folder.parent.name, folder.name)
@@ -108,20 +108,20 @@ def _cases(
 
 
 def _evenly(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
-    """Chooses cases spread over a part as they come."""
+    """Chooses cases that are evenly spread over a part."""
     places = np.linspace(0, len(sex) - 1, count).round().astype(int)
     return [int(place) for place in places]
 
 
 def _for_calibration(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
-    """Chooses half by age and sex, so that none is missing, and half as they come."""
+    """Chooses half of the cases by age and sex, and half evenly spread."""
     chosen = _by_age_and_sex(sex, age_months, count // 2)
     others = np.setdiff1d(np.arange(len(sex)), chosen)
     return chosen + [int(others[place]) for place in _evenly(others, others, count - len(chosen))]
 
 
 def _by_age_and_sex(sex: np.ndarray, age_months: np.ndarray, count: int) -> list[int]:
-    """Chooses as many girls as boys, of all ages alike as far as there are any."""
+    """Chooses equally many girls and boys, with ages as uniform as possible."""
     chosen: list[int] = []
     for code in range(len(schema.SEX_NAMES)):
         left = list(np.flatnonzero(sex == code))
@@ -137,14 +137,13 @@ def _by_age_and_sex(sex: np.ndarray, age_months: np.ndarray, count: int) -> list
 def numbered_cases(
     current: Run, part: str, wanted: list[int], trim: bool = False
 ) -> list[tuple[int, parity.Case]]:
-    """Returns the cases of a part at some places, each with its place.
+    """Returns the cases of a part at some indices, each with its index.
 
     Args:
         current: the run.
         part: a key of its parts.
-        wanted: places.
-        trim: whether the pixels are those of the film without its margins, as a film check
-            hands them on.
+        wanted: the indices.
+        trim: whether margins are cropped, as in the quality check.
     """
     image_fn = pipeline.traced_decoding(current.config.image_size_px, current.config.resize, trim)
     chosen = tf.constant(wanted, tf.int64)

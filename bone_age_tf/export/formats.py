@@ -1,4 +1,4 @@
-"""The names of the LiteRT formats. Standard library only, for the command line."""
+"""Names of the formats of exports. Standard library only, for the command line."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Small networks of one image beside the models that read ages: LiteRT, checked, in place whole."""
+"""Exports networks with one image as the input as LiteRT files, compared with Keras."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ from bone_age_tf.files import only_one_process, write_json
 from bone_age_tf.training.precision import in_float32
 
 PARITY_LIMIT = 1e-3
-"""Of probabilities, and of places as parts of the image."""
+"""Maximum difference of probabilities, and of positions as fractions of the image."""
 
 
 def publish_image_network(
@@ -32,18 +32,19 @@ def publish_image_network(
     exports_dir: Path,
     keep_keras: bool = False,
 ) -> Path:
-    """Exports a network as the next version under its own name.
+    """Exports a network as the next version under its name.
 
     Args:
-        build: makes the network that is exported, in float32; its weights are those of `trained`.
-        trained: in any precision.
-        images: [N, S, S, 1] float32, 0 to 255, on which the file must agree with the network.
-        metadata: what the file's users must know, beside its name, version and files.
-        exports_dir: the version goes to `<exports_dir>/<name>/<version>/`.
-        keep_keras: whether the network itself goes beside, to be part of a SavedModel.
+        build: builds the exported network in float32, with the weights of `trained`.
+        trained: the trained network, in any precision.
+        images: [N, S, S, 1] float32, 0 to 255, on which the file is compared with the network.
+        metadata: metadata in addition to name, version and files.
+        exports_dir: folder of all exports; the files are written to
+            `<exports_dir>/<name>/<version>/`.
+        keep_keras: whether the Keras model is saved, too, as a part of SavedModels.
 
     Raises:
-        ParityError: it does not agree; nothing is published.
+        ParityError: the file's outputs differ from the network's; nothing is published.
     """
     with in_float32():
         plain = build()

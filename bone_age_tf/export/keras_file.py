@@ -1,4 +1,4 @@
-"""The trained network as a `.keras` file of half the size."""
+"""Writes the trained network as a `.keras` file of half the size."""
 
 import zipfile
 from pathlib import Path
@@ -11,18 +11,19 @@ _COMPRESSION = 1
 long."""
 
 _KERNEL_AXES = 2
-"""Fewer axes are biases, scales and moments: few, and of pixels not within half precision."""
+"""Minimum number of axes of weights that are rounded. Biases, scales and moments have fewer axes;
+they are small, and moments of pixels exceed the range of half precision."""
 
 
 def write_keras_file(network: keras.Model, path: Path) -> None:
-    """Writes a network, its kernels rounded to half precision, so that the archive halves.
+    """Writes a network with kernels rounded to half precision, which halves the file.
 
-    Kernels stay float32 arrays, with ten bits of mantissa that are not 0; the network that is given
-    is left as it is. Keras reads the file like any other.
+    Kernels remain float32 arrays with a mantissa of ten bits. The given network is not changed.
+    Keras reads the file like any other.
 
     Args:
-        network: in float32.
-        path: of the new file, `.keras`.
+        network: the network in float32.
+        path: path of the new `.keras` file.
     """
     trained = network.get_weights()
     network.set_weights([_rounded(values) for values in trained])

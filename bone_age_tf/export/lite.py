@@ -1,4 +1,4 @@
-"""LiteRT files of every format but the tuned one (`lite_int8`), with metadata inside."""
+"""LiteRT files of all formats except the tuned format (`lite_int8`), with metadata."""
 
 import contextlib
 import io
@@ -26,12 +26,13 @@ def convert_float32(saved_model: Path) -> bytes:
 
 
 def convert_float16(float32: bytes) -> bytes:
-    """Makes a file with weights of 16 bits.
+    """Converts a file to 16-bit weights.
 
-    Depthwise convolutions hold few weights, and rounding hurts them most: they stay as they are.
+    Depthwise convolutions are not converted: they have few weights and are the most sensitive to
+    rounding.
 
     Args:
-        float32: made by `convert_float32`.
+        float32: a file from `convert_float32`.
     """
     recipes = recipe_manager.RecipeManager()
     for kind in _MOST_WEIGHTS:
@@ -42,12 +43,12 @@ def convert_float16(float32: bytes) -> bytes:
 
 
 def convert_dynamic(float32: bytes) -> bytes:
-    """Makes a file with weights of 8 bits for each channel; each image gives its own ranges.
+    """Converts a file to 8-bit weights per channel, with dynamic ranges of activations.
 
-    Depthwise convolutions hold few weights and have no fast kernel for it: they stay as they are.
+    Depthwise convolutions are not converted: they have few weights and no fast kernel for it.
 
     Args:
-        float32: made by `convert_float32`.
+        float32: a file from `convert_float32`.
     """
     recipes = recipe_manager.RecipeManager()
     for kind in _MOST_WEIGHTS:
@@ -70,7 +71,7 @@ def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
 
 
 def with_metadata(data: bytes, metadata: dict) -> bytes:
-    """Returns a LiteRT file that says itself what it is, as JSON in a metadata buffer."""
+    """Returns a LiteRT file with metadata as JSON in a metadata buffer."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     text = json.dumps(metadata, separators=(",", ":")).encode()
     buffer = schema_py.BufferT()
@@ -87,10 +88,10 @@ def with_metadata(data: bytes, metadata: dict) -> bytes:
 
 
 def read_metadata(data: bytes) -> dict:
-    """Returns what `with_metadata` wrote.
+    """Returns the metadata that `with_metadata` wrote.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the file has no metadata.
     """
     model = schema_py.Model.GetRootAs(data, 0)
     for place in range(model.MetadataLength()):

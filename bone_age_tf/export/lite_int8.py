@@ -1,9 +1,9 @@
-"""Full-integer LiteRT files, tuned until they answer as the float32 file does.
+"""Full-integer LiteRT files, tuned until their predictions agree with the float32 file.
 
-The backbone computes in int8: convolutions with weights for each channel, and what stands between
-them, so that nothing is turned back in between. The percentile stretch and the head stay in float32
-and cost next to nothing, and so inputs and outputs are float32 (or uint8, see `lite`). Rounding
-hurts few layers much: those are found on training images and left in float32, as many as it takes.
+The backbone is computed in int8: convolutions with per-channel weights and the operations between
+them, so that there is no conversion in between. The percentile stretch and the head remain in
+float32 at a negligible cost, and inputs and outputs are float32 (or uint8, see `lite`). A few
+layers are sensitive to rounding. They are determined on training images and remain in float32.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ Case = tuple[np.ndarray, np.ndarray]
 """An image, [1, size_px, size_px, 1] float32, and a sex, [1, 1] float32."""
 
 RANGE_PERCENTILE = 95.0
-"""Of the extremes that the calibration images reach in a tensor. The largest of 200 images would
-set steps too coarse for all the others."""
+"""Percentile, over the calibration images, of the extremes of a tensor, which sets its range. With
+the maximum over 200 images, the quantisation steps would be too coarse for the others."""
 GOOD_MEAN_MONTHS, GOOD_MAX_MONTHS = 0.25, 1.4
-"""Of the difference from float32 on training images: below what is promised, since those that it
-is measured on are others."""
+"""Limits of the difference from float32 on training images in months, below the promised limits,
+which are measured on other images."""
 SHARE_OF_ERROR = 0.05
 """Mean difference from float32, as a share of the network's own error, that needs no tuning."""
 MOST_EASE = 1.8
@@ -40,11 +40,11 @@ MOST_EASE = 1.8
 _TUNING_CASES = 100
 _SENSITIVITY_CASES = 12
 _GROUP = 8
-"""Convolutions whose sensitivity is measured together at first."""
+"""Number of convolutions whose sensitivity is first measured together."""
 _SINGLES = 4
-"""Convolutions that are told apart from their neighbours before whole groups are taken."""
+"""Number of convolutions that are ranked individually before whole groups are used."""
 _MOST_IN_FLOAT = 0.4
-"""Share of the convolutions."""
+"""Maximum share of the convolutions that remain in float32."""
 
 _CONVOLUTIONS = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D)
 _BETWEEN = (
@@ -54,7 +54,7 @@ _BETWEEN = (
     TFLOperationName.PAD,
     TFLOperationName.STRIDED_SLICE,
 )
-"""Take int8 along from one convolution to the next."""
+"""Operations between convolutions that are computed in int8."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,16 @@ class _Operation:
 
 
 def convert_int8(float32: bytes, calibration: Sequence[Case], error_months: float = 0.0) -> bytes:
-    """Makes a file whose backbone computes in int8.
+    """Converts a file to one whose backbone is computed in int8.
 
     Args:
-        float32: made by `lite.convert_float32`, of an image in float32 or uint8.
-        calibration: from training images of all ages and both sexes, never from those that the
-            figures are measured on.
-        error_months: mean absolute error of the network. Beside a large one rounding may move the
-            ages by `SHARE_OF_ERROR` of it, as far as the promised limits allow, without the tuning
-            that takes most of the time.
+        float32: a file from `lite.convert_float32`, with a float32 or uint8 image.
+        calibration: cases from training images of all ages and both sexes, not used for figures.
+        error_months: mean absolute error of the network. A difference of `SHARE_OF_ERROR` of it is
+            accepted within the promised limits, without the tuning, which takes most of the time.
 
     Raises:
-        ExportError: no calibration images, or no convolution.
+        ExportError: there are no calibration images, or no convolutions.
     """
     if not calibration:
         raise ExportError("int8 needs images to calibrate on; set --config.calibration_images=200")
@@ -115,9 +113,9 @@ def convert_int8(float32: bytes, calibration: Sequence[Case], error_months: floa
 
 
 def _difference(data: bytes, tuning: Sequence[Case], expected: np.ndarray) -> tuple[float, float]:
-    """Returns how far a file is from float32: its mean in months, and how much that is too far.
+    """Returns the mean difference of a file from float32 in months, and its ratio to the limits.
 
-    The second is a share of what is good, at most 1 where mean and maximum are.
+    The ratio is at most 1 if mean and maximum are within the limits.
     """
     difference = np.abs(months_of(data, tuning) - expected)
     share = max(difference.mean() / GOOD_MEAN_MONTHS, difference.max() / GOOD_MAX_MONTHS)
@@ -125,7 +123,7 @@ def _difference(data: bytes, tuning: Sequence[Case], expected: np.ndarray) -> tu
 
 
 def _counts(convolutions: int) -> list[int]:
-    """Returns how many convolutions are left in float32 by turns."""
+    """Returns the numbers of convolutions that are tried in float32."""
     most = max(1, int(_MOST_IN_FLOAT * convolutions))
     counts = [1, 2, 4, 8, 16, 32, 48]
     return [count for count in counts if count < most] + [most]
@@ -137,11 +135,11 @@ def _most_sensitive_first(
     tuning: Sequence[Case],
     expected: np.ndarray,
 ) -> Iterator[_Operation]:
-    """Yields convolutions, that which moves the age most when it alone is in int8 first.
+    """Yields convolutions in descending order of the change of the age with int8 for each alone.
 
-    Neighbours are measured together, and only the group that moves the age most is halved: the
-    first `_SINGLES` convolutions of a deep network are found with a fraction of the measurements
-    that all of them would take. After these, groups are yielded as they are.
+    Neighbours are measured together, and only the group with the largest change is halved, so that
+    the first `_SINGLES` convolutions of a deep network need a fraction of all measurements. After
+    these, groups are yielded without further division.
     """
     few = slice(None, None, max(1, len(tuning) // _SENSITIVITY_CASES))
 
@@ -164,7 +162,7 @@ def _most_sensitive_first(
 
 
 def _backbone(float32: bytes) -> list[_Operation]:
-    """Returns the convolutions, and what of `_BETWEEN` stands between them."""
+    """Returns the convolutions, and the operations of `_BETWEEN` between them."""
     model = tfl_flatbuffer_utils.read_model(float32)
     graph = model.subgraphs[0]
     kinds = {code: kind for kind, code in tfl_flatbuffer_utils.TFL_OP_NAME_TO_CODE.items()}
@@ -184,15 +182,15 @@ def _backbone(float32: bytes) -> list[_Operation]:
 
 
 def _is_computed(tensor: Any, model: Any) -> bool:
-    """Says whether a tensor is computed, and no constant of the file."""
+    """Returns whether a tensor is computed, as opposed to a constant in the file."""
     return model.buffers[tensor.buffer].data is None
 
 
 def activation_ranges(float32: bytes, calibration: Sequence[Case]) -> dict[str, dict]:
-    """Returns the ranges of every float32 tensor that is computed, as the quantizer takes them.
+    """Returns the ranges of all computed float32 tensors in the quantizer's format.
 
-    The quantizer's own calibration keeps a moving average of the extremes, which cuts half of the
-    images off, and takes minutes; so the tensors are read from one interpreter.
+    The quantizer's calibration uses a moving average of the extremes, which clips half of the
+    images, and takes minutes. The tensors are therefore read from an interpreter.
     """
     model = tfl_flatbuffer_utils.read_model(float32)
     graph = model.subgraphs[0]
@@ -243,7 +241,7 @@ def _quantize(float32: bytes, chosen: Sequence[_Operation], ranges: dict) -> byt
 
 
 def months_of(data: bytes, cases: Sequence[Case]) -> np.ndarray:
-    """Returns the ages that a LiteRT file gives, [N] months."""
+    """Returns the ages [N] in months that a LiteRT file predicts."""
     runner = Interpreter(model_content=data, num_threads=2).get_signature_runner(
         schema.SERVING_SIGNATURE
     )
@@ -251,7 +249,7 @@ def months_of(data: bytes, cases: Sequence[Case]) -> np.ndarray:
 
 
 def ask(runner: Any, case: Case) -> dict[str, np.ndarray]:
-    """Returns what a LiteRT file answers; the image as its file takes it, float32 or uint8."""
+    """Returns the outputs of a LiteRT file for a case, with a float32 or uint8 image."""
     image, sex = case
     dtype = np.dtype(runner.get_input_details()[schema.IMAGE]["dtype"])
     if dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""ONNX files, for those who need them: an optional extra (`pip install -e '.[onnx]'`)."""
+"""ONNX files; they need the extra `onnx` (`pip install -e '.[onnx]'`)."""
 
 import importlib
 import json
@@ -51,7 +51,7 @@ def write_onnx(model: keras.Model, metadata: dict, path: Path) -> None:
 
 
 def months_of_onnx(path: Path, images: np.ndarray, sexes: np.ndarray) -> np.ndarray:
-    """Returns the ages that ONNX Runtime finds, [N] months.
+    """Returns the ages [N] in months that ONNX Runtime predicts.
 
     Raises:
         ValueError: the extra is not installed.
@@ -63,7 +63,7 @@ def months_of_onnx(path: Path, images: np.ndarray, sexes: np.ndarray) -> np.ndar
 
 
 def _name_outputs(graph: Any, names: list[str]) -> None:
-    """Gives the outputs the model's names, which tf2onnx replaces by places in their order."""
+    """Restores the model's names of outputs, which tf2onnx replaces by numbers."""
     for output, name in zip(list(graph.output), names, strict=True):
         old, output.name = output.name, name
         for node in graph.node:

@@ -1,6 +1,6 @@
-"""A map over its film as a PNG file, made inside a TensorFlow graph.
+"""Draws a map over its radiograph as a PNG file, inside a TensorFlow graph.
 
-For the `explain` signature of a SavedModel: a client that can show a picture needs nothing else.
+The `explain` signature of a SavedModel returns it, so that a client only needs to show a picture.
 """
 
 import numpy as np
@@ -9,20 +9,20 @@ import tensorflow as tf
 from bone_age_tf.evaluation.colours import palette
 
 PICTURE_PX = 512
-"""Shorter than a film, larger than what the network sees."""
+"""Side of the pictures in pixels, between those of the network's input and of a radiograph."""
 
 
 def overlay_png(image: tf.Tensor, maps: tf.Tensor, side_px: int = PICTURE_PX) -> tf.Tensor:
-    """Lays maps over images and encodes them.
+    """Draws maps over images and encodes them.
 
     Args:
-        image: [B, S, S, 1] float32, 0 to 255, the square that the network takes.
+        image: [B, S, S, 1] float32, 0 to 255, the network's input.
         maps: [B, h, w] float32, 0 to 1, `schema.MAP`; enlarged bilinear between the centres of
             their places.
-        side_px: side of the pictures.
+        side_px: side of the pictures in pixels.
 
     Returns:
-        [B] string, PNG files of three colours; `bone_age_tf.evaluation.colours` says which.
+        [B] string, RGB PNG files; see `bone_age_tf.evaluation.colours` for the colours.
     """
     size = [side_px, side_px]
     grey = tf.clip_by_value(tf.image.resize(image, size), 0.0, 255.0)

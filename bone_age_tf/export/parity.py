@@ -1,4 +1,4 @@
-"""How far each exported file is from the Keras model, in months, on real values."""
+"""Measures the difference of each exported file from the Keras model, in months, on real values."""
 
 import dataclasses
 import subprocess
@@ -21,16 +21,17 @@ from bone_age_tf.progress import shown
 from bone_age_tf.reasons import MARGINS_CROPPED, REASON, REASON_CODE, TEXTS, Reason
 
 FLOAT_LIMIT_MONTHS = 0.5
-"""A float export that is further off than this anywhere is broken and is not published."""
+"""Maximum difference in months of a float export; with a larger one it is not published."""
 INTEGER_MEAN_LIMIT_MONTHS = 0.5
 INTEGER_MAX_LIMIT_MONTHS = 3.0
-"""A file with weights of 8 bits that is further off is published with a warning."""
+"""Limits of the mean and maximum difference in months of a file with 8-bit weights; a file beyond
+them is published with a warning."""
 MAP_LIMIT = 0.1
-"""A map with a place, 0 to 1, that is further off is broken, and nothing is published."""
+"""Maximum difference of a map (0 to 1); with a larger one nothing is published."""
 _MAPS = 16
-"""Cases whose maps are compared."""
+"""Number of cases whose maps are compared."""
 _BATCH = 25
-"""Images that Keras and the SavedModel see at a time."""
+"""Batch size of Keras and of the SavedModel."""
 _INTEGER = (DYNAMIC, INT8, UINT8)
 _SINGLE_THREAD_CASES = 40
 _MEMORY = """
@@ -48,18 +49,18 @@ for _ in range(2):
     run(**inputs)
 print((peak() - before) / 1024)
 """
-"""In a process of its own: megabytes that loading a file and asking it takes."""
+"""Script for a separate process: memory in megabytes for loading and running a file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One image as file and as pixels.
+    """An image as a file and as pixels.
 
     Attributes:
         encoded: bytes of a PNG or JPEG file.
         image: [size_px, size_px, 1] float32, 0 to 255.
         sex: 0 female, 1 male.
-        age_months: the label.
+        age_months: the label in months.
     """
 
     encoded: bytes
@@ -69,20 +70,20 @@ class Case:
 
     @property
     def single(self) -> tuple[np.ndarray, np.ndarray]:
-        """The image [1, H, W, 1] and the sex [1, 1], as LiteRT takes them."""
+        """The image [1, H, W, 1] and the sex [1, 1], the inputs of LiteRT."""
         return self.image[None], np.full((1, 1), self.sex, np.float32)
 
 
 def measure_parity(
     network: keras.Model, saved_model: Path, files: dict[str, Path], cases: list[Case]
 ) -> dict:
-    """Runs the same cases through every form of the model.
+    """Predicts the same cases with every form of the model.
 
     Args:
-        network: the Keras model, with the output `map` or without.
-        saved_model: folder with the bytes signature.
-        files: by format.
-        cases: from images that were not trained on.
+        network: the Keras model, with or without the output `map`.
+        saved_model: folder of the SavedModel.
+        files: files by format.
+        cases: held-out cases.
 
     Returns:
         JSON-ready: `n`; and for each form the mean and maximum difference from Keras in months and
@@ -93,8 +94,8 @@ def measure_parity(
         of memory that it takes.
 
     Raises:
-        ParityError: an answer is no number, a float form is off by over `FLOAT_LIMIT_MONTHS`, or a
-            map by over `MAP_LIMIT`.
+        ParityError: a prediction is not finite, a float form differs by more than
+            `FLOAT_LIMIT_MONTHS`, or a map by more than `MAP_LIMIT`.
     """
     images = np.stack([case.image for case in cases])
     sexes = np.array([[case.sex] for case in cases], np.float32)
@@ -133,7 +134,7 @@ def measure_parity(
 
 
 def parity_table(found: dict) -> str:
-    """Returns the measurement as lines of text for a terminal."""
+    """Formats the measurement as a table for the terminal."""
     lines = [
         f"On {found['n']} held-out images; difference from Keras and MAE in months, time of an "
         "image in ms with 1 and 2 threads, size and memory in MB",
@@ -163,7 +164,7 @@ def _cell(row: dict, key: str, width: int, digits: int) -> str:
 
 
 def _memory(path: Path) -> float | None:
-    """Returns megabytes, None where the system does not tell."""
+    """Returns the memory in megabytes, None if the system does not report it."""
     command = [sys.executable, "-c", _MEMORY, str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
     return float(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
@@ -196,7 +197,7 @@ def _keras_outputs(
 ) -> dict[str, np.ndarray]:
     """Returns the outputs of a Keras model by name, first axis N.
 
-    The layers run one by one: to trace them as one graph takes longer than to run them.
+    The layers run one by one, since tracing them as a graph takes longer than running them.
     """
     batches = []
     for first in range(0, len(images), _BATCH):
@@ -209,10 +210,10 @@ def _keras_outputs(
 def _saved_model_months(
     loaded: tf.Module, cases: list[Case], sexes: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Returns the ages of a SavedModel, and how many of them it found from bytes.
+    """Returns the ages of a SavedModel, and the number that were predicted from bytes.
 
-    A film that its film check refuses or turns is asked about by its pixels instead: what is
-    compared is the model, not the check.
+    Images that its quality check rejects or corrects are predicted from pixels instead, since the
+    model is compared and not the check.
     """
     from_bytes, tensors = (
         loaded.signatures[one] for one in (schema.SERVING_SIGNATURE, schema.TENSORS_SIGNATURE)
@@ -236,7 +237,7 @@ def _saved_model_months(
 
 
 def _untouched(answer: dict[str, tf.Tensor]) -> np.ndarray:
-    """Says which films [N] were read as they are, apart from margins that were cut off."""
+    """Returns which images [N] were predicted without corrections other than cropped margins."""
     in_margins = f"{TEXTS[Reason.CORRECTED]} {MARGINS_CROPPED}".encode()
     return (answer[REASON_CODE].numpy() == Reason.NONE) | (answer[REASON].numpy() == in_margins)
 
@@ -244,9 +245,9 @@ def _untouched(answer: dict[str, tf.Tensor]) -> np.ndarray:
 def _maps_of(
     loaded: tf.Module, lite_file: Path | None, cases: list[Case]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns by form which cases [N] have a map, and those maps [K, H, W].
+    """Returns by form which cases [N] have a map, and the maps [K, H, W].
 
-    Those of the SavedModel are of films that its film check left as they are.
+    The maps of the SavedModel are those of images that its quality check did not correct.
     """
     answer = loaded.signatures[schema.EXPLAIN_SIGNATURE](
         **{
@@ -276,9 +277,9 @@ def _map_difference(name: str, maps: np.ndarray, expected: np.ndarray) -> float:
 def _lite_months(
     files: dict[str, Path], cases: Sequence[Case], threads: int
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Returns months and milliseconds an image, by format.
+    """Returns ages in months and milliseconds for an image, by format.
 
-    Takes the files in turn at each case, so that a noisy machine is noisy for all of them.
+    The files alternate for each case, so that other load on the machine affects all of them.
     """
     runners = {
         form: Interpreter(str(path), num_threads=threads).get_signature_runner(

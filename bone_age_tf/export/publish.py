@@ -1,4 +1,4 @@
-"""A new version of an exported model: written elsewhere, checked, moved into place whole."""
+"""Writes a new version of an exported model to a temporary folder, checks it and publishes it."""
 
 import dataclasses
 import os
@@ -60,22 +60,24 @@ def publish(
         network: the trained Keras model.
         config: its resolved config.
         calibration: training images for int8.
-        cases: images that were not trained on, for the parity; with a film check their pixels are
-            those of films without margins.
-        facts: what the metadata says of `data`, `metrics` and `training`.
-        exports_dir: the version goes to `<exports_dir>/<model>/<version>/`.
-        interval: what stretches the model's own interval; the files hold it.
-        site: a site's calibration, which the files then hold too.
-        familiarity: of the model's features, so that the files tell what is unlike a hand.
-        film_check: looks at films inside the SavedModel; None reads them as they are.
-        films: drawn ones, PNG or JPEG, for the warm-up; none writes no warm-up.
-        formats: of `FORMATS`.
+        cases: held-out cases for the comparison; with a quality check, their pixels are without
+            margins.
+        facts: metadata entries `data`, `metrics` and `training`.
+        exports_dir: folder of all exports; the files are written to
+            `<exports_dir>/<model>/<version>/`.
+        interval: conformal interval table, which is included in the files.
+        site: a site calibration that is included in the files, or None.
+        familiarity: distribution of the model's features, for the distance from the training
+            images.
+        film_check: quality check inside the SavedModel, or None.
+        films: PNG or JPEG files of drawn hands for the warm-up; without any there is no warm-up.
+        formats: keys of `FORMATS`.
 
     Returns:
         The version's folder and the parity measured.
 
     Raises:
-        ParityError: a file answers otherwise than the model; nothing is published.
+        ParityError: a file's predictions differ from the model's; nothing is published.
     """
     home = exports_dir / config.model
     home.mkdir(parents=True, exist_ok=True)
@@ -194,6 +196,6 @@ def _metadata(
 
 
 def remove_leftovers(exports_dir: Path, model: str) -> None:
-    """Deletes what an export that was killed left behind."""
+    """Deletes the temporary files of an interrupted export."""
     for path in (exports_dir / model).glob(".writing-*"):
         shutil.rmtree(path, ignore_errors=True)

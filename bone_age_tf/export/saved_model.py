@@ -1,4 +1,4 @@
-"""SavedModel for TF Serving: encoded files or pixels in, months out."""
+"""Writes SavedModels for TensorFlow Serving, from encoded files or pixels to ages in months."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,23 +22,22 @@ def write_saved_model(
     folder: Path,
     film_check: FilmCheck | None = None,
 ) -> dict[str, dict]:
-    """Writes a SavedModel with its signatures, all of any batch size.
+    """Writes a SavedModel with its signatures, all for any batch size.
 
     `serving_default` takes `image_bytes` [B] string, PNG or JPEG files of any sizes, and `sex`
-    [B, 1] float32 (0 female, 1 male); decoding, the look at each film and resizing are in the
-    graph. It answers with the outputs of the model and, for each file, `status`, `reason` and
-    `reason_code`, see `answers.with_status`; one that cannot be read does not fail the others.
-    `explain`, where the model has an output `map`, takes the same and adds that map and
-    `overlay_bytes` [B] string, the map over the film as the model sees it, a PNG file, empty where
-    there is no answer. `tensors` takes `image` [B, size_px, size_px, 1] float32, 0 to 255, already
-    corrected and resized, and `sex`, and answers with all outputs of the model but the map, so that
-    only who asks for a map waits for it.
+    [B, 1] float32 (0 female, 1 male). Decoding, the quality check and resizing are in the graph. It
+    returns the outputs of the model and, for each file, `status`, `reason` and `reason_code`, see
+    `answers.with_status`. A file that cannot be read does not affect the others. `explain`, if the
+    model has an output `map`, takes the same inputs and also returns the map and `overlay_bytes`
+    [B] string, the map over the model's input image as a PNG file, empty without a prediction.
+    `tensors` takes `image` [B, size_px, size_px, 1] float32, 0 to 255, corrected and resized, and
+    `sex`, and returns all outputs of the model except the map, which takes additional time.
 
     Args:
-        model: built with a static image size.
-        config: `image_size_px` and `resize` are used.
-        folder: must not exist yet.
-        film_check: None reads every film as it is.
+        model: the model, built with a static image size.
+        config: config, of which `image_size_px` and `resize` are used.
+        folder: folder of the SavedModel, which must not exist.
+        film_check: the quality check; None neither rejects nor corrects images.
 
     Returns:
         JSON-ready, by signature: `inputs` and `outputs`, each by name with `shape` (-1 for the
@@ -47,8 +46,8 @@ def write_saved_model(
     size_px = config.image_size_px
     sex = tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
 
-    # Traced here, once: each signature is traced twice on its way into the archive, which took most
-    # of the time of an export.
+    # Traced here once: the archive would trace each signature twice, which took most of the time of
+    # an export.
     quick_fn = _traced_once(_without_map(model), size_px)
     whole_fn = _traced_once(model, size_px)
     look_fn = tf.function(
@@ -95,13 +94,13 @@ def write_saved_model(
 def write_single_case_model(
     model: keras.Model, size_px: int, folder: Path, uint8: bool = False
 ) -> None:
-    """Writes the SavedModel that LiteRT files are converted from: pixels in, batch fixed at 1.
+    """Writes the SavedModel from which LiteRT files are converted, with pixels and a batch of 1.
 
     Args:
-        model: built with a static image size.
-        size_px: that size.
-        folder: must not exist yet.
-        uint8: whether it takes the image as uint8 and not as float32.
+        model: the model, built with a static image size.
+        size_px: the image size in pixels.
+        folder: folder of the SavedModel, which must not exist.
+        uint8: whether the image is uint8 instead of float32.
     """
     archive = keras.export.ExportArchive()
     archive.add_endpoint(
@@ -120,7 +119,7 @@ def write_single_case_model(
 def _traced_once(model: keras.Model, size_px: int) -> Callable:
     """Returns a model as a TensorFlow function of `image` and `sex`, of any batch size."""
     return tf.function(
-        # Named outright: Keras may otherwise trace a model in training mode.
+        # `training` is explicit, since Keras may otherwise trace a model in training mode.
         lambda image, sex: model({schema.IMAGE: image, schema.SEX: sex}, training=False),
         autograph=False,
     ).get_concrete_function(
@@ -134,7 +133,7 @@ def _without_map(model: keras.Model) -> keras.Model:
 
 
 def _describe(folder: Path) -> dict[str, dict]:
-    """Reads the signatures that were written, as a server will."""
+    """Reads the signatures of a SavedModel, as a server does."""
     proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     signatures = proto.meta_graphs[0].signature_def
 

@@ -1,7 +1,7 @@
-"""Requests that TensorFlow Serving replays before a new version answers anyone.
+"""Requests that TensorFlow Serving replays before a new version is served.
 
-Without them the first caller waits for what TensorFlow prepares once. The films are drawn: a file
-that travels with a model must hold no patient's.
+Without them the first request waits for TensorFlow's initialisation. The images are drawn, since
+the files of a model must not contain patient data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from bone_age_tf import schema
 from bone_age_tf.serving.messages import predict_request, prediction_log
 
 FILE = "assets.extra/tf_serving_warmup_requests"
-"""Where TensorFlow Serving looks for them, below a version's folder."""
+"""Path of the requests in a version's folder, as TensorFlow Serving expects it."""
 BATCHES = (1, 4)
 
 
@@ -24,11 +24,11 @@ def write_warm_up(
     """Writes requests to each signature, in batches of `BATCHES`, as a TFRecord of PredictionLog.
 
     Args:
-        folder: of the version.
-        model: its name.
-        signatures: of the SavedModel.
-        size_px: side of the images that `tensors` takes.
-        films: PNG or JPEG files, drawn.
+        folder: folder of the version.
+        model: name of the model.
+        signatures: signatures of the SavedModel.
+        size_px: side of the images for `tensors` in pixels.
+        films: PNG or JPEG files of drawn hands.
     """
     path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
