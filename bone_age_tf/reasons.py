@@ -98,15 +98,15 @@ POSE_CORRECTIONS: Final = (
     "rotated 180°, mirrored horizontally",
     "rotated 90° counterclockwise, mirrored horizontally",
 )
-"""How a radiograph in each of `schema.FILM_POSES` is corrected."""
+"""Correction of each of `schema.FILM_POSES`."""
 GREYS_INVERTED: Final = "grey levels inverted"
 MARGINS_CROPPED: Final = "wide margins cropped"
 """Other corrections."""
 SEPARATOR: Final = ", "
-"""Stands between corrections."""
+"""Separator between corrections."""
 
 TRIMMED: Final = " without its margins"
-"""Follows the size of an image that is too small."""
+"""Suffix of the size of an image that is too small."""
 
 OF_KINDS: Final = {
     "hand": Reason.NOT_WHOLE,

@@ -36,7 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
         values, "methods", None, "Which maps, separated by commas, or all. Default: the best three."
     )
     shared_flags.whole_number(
-        values, "count", None, "How many cases. Default: 8 of a run, all of --input.", 1
+        values, "count", None, "Number of cases. Default: 8 for a run, all for --input.", 1
     )
     shared_flags.define_quality_check(values)
 

@@ -66,7 +66,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "timeout_s",
         30.0,
-        "With --server: seconds to wait for a response.",
+        "Seconds to wait for a response, with --server.",
         lower_bound=0.1,
         flag_values=values,
     )

@@ -49,7 +49,7 @@ def define_exported_model(values: flags.FlagValues) -> None:
         values,
         "exports_dir",
         None,
-        f"Where exported models are. Default: {DEFAULT_EXPORTS_DIR}, then those of the package.",
+        f"Folder of exported models. Default: {DEFAULT_EXPORTS_DIR}, then those of the package.",
     )
 
 
@@ -60,7 +60,7 @@ def define_variant(values: flags.FlagValues) -> None:
 
 def define_exports_dir(values: flags.FlagValues) -> None:
     """Defines the folder of exports."""
-    text(values, "exports_dir", DEFAULT_EXPORTS_DIR, "Where exported models are kept.")
+    text(values, "exports_dir", DEFAULT_EXPORTS_DIR, "Folder of exported models.")
 
 
 def define_quality_check(values: flags.FlagValues, meaning: str | None = None) -> None:
@@ -87,7 +87,7 @@ def define_dataset(values: flags.FlagValues, default: str = "hand_phantom, or th
 
 def define_files(values: flags.FlagValues) -> None:
     """Defines the location of a dataset's files."""
-    text(values, "data_dir", "data", "Where prepared datasets are kept.")
+    text(values, "data_dir", "data", "Folder of prepared datasets.")
     text(values, "manual_dir", None, "Folder with your files for the dataset.")
     switch(values, "skip_bad_rows", False, "Leave unusable rows out, listed in skipped.csv.")
 

@@ -51,7 +51,7 @@ class StressResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the change exceeds a limit."""
+        """Whether a limit is exceeded."""
         change = abs(self.mae_after - self.mae_before)
         return not (change <= MAE_LIMIT_MONTHS and self.far_share <= FAR_SHARE_LIMIT)
 

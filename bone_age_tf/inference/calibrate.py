@@ -151,7 +151,7 @@ def _describe(calibration: SiteCalibration, site: SiteCases, after: np.ndarray) 
     if site.sex.size < ENOUGH_CASES:
         most = largest_correction_months(site.sex.size)
         lines.append(
-            f"So few cases move an age by at most {most:.1f} months, so that they do no harm; "
-            f"{ENOUGH_CASES} or more tell a shift"
+            f"With this number of cases, ages change by at most {most:.1f} months; "
+            f"{ENOUGH_CASES} or more cases are needed to detect a shift"
         )
     return "\n".join(lines)

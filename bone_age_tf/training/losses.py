@@ -34,7 +34,7 @@ class DistributionLoss(keras.losses.Loss):
         self.label_sd_months = label_sd_months
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """From ages [B, 1] in months and probabilities [B, ..., K] to [B, ...], in nats."""
+        """Maps ages [B, 1] in months and probabilities [B, ..., K] to [B, ...], in nats."""
         y_true = beside(y_true, y_pred)
         centres = (ops.arange(y_pred.shape[-1], dtype="float32") + 0.5) * self.bin_months
         soft_logits = -0.5 * ops.square((centres - y_true) / self.label_sd_months)
@@ -57,7 +57,7 @@ class BinLoss(keras.losses.Loss):
         self.bin_months = bin_months
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """From ages [B, 1] in months and probabilities [B, ..., K] to [B, ...], in nats."""
+        """Maps ages [B, 1] in months and probabilities [B, ..., K] to [B, ...], in nats."""
         bins = y_pred.shape[-1]
         ages = beside(y_true, y_pred)[..., 0]
         place = ops.clip(ops.ceil(ages / self.bin_months) - 1, 0, bins - 1)

@@ -1,4 +1,4 @@
-"""How mature each ossification centre is at a bone age: presence, size, capping and fusion.
+"""Maturity of each ossification centre at a bone age: presence, size, capping and fusion.
 
 The ages come from `ossification.csv` and `epiphysis_milestones.csv` beside this file, which cite
 their sources.

@@ -89,7 +89,7 @@ def test_unusable_cases_are_left_out_and_named(exports, tmp_path, capsys):
     assert "broken.png: " in said
     assert "1.png: no sex or no age_months" in said
     assert "3.png: sex is 'x'" in said
-    assert "So few cases move an age by at most" in said
+    assert "With this number of cases, ages change by at most" in said
 
 
 def test_doubts_stop_it_and_can_be_accepted(exports, tmp_path, capsys):
