@@ -32,7 +32,7 @@ from bone_age_tf import schema
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.prepared import PreparedData
 from bone_age_tf.evaluation.metrics import Predictions, evaluate
-from bone_age_tf.export import lite, saved_model
+from bone_age_tf.export import lite
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.catalog import MODELS
 from bone_age_tf.prepare import prepare_dataset
@@ -64,12 +64,11 @@ def flops(model: keras.Model, size_px: int) -> float:
     return float(total.total_float_ops)
 
 
-def lite_milliseconds(model: keras.Model, size_px: int, folder: Path) -> float:
+def lite_milliseconds(model: keras.Model, size_px: int) -> float:
     """Returns the median time of one image in LiteRT float32 on one thread."""
     from ai_edge_litert.interpreter import Interpreter
 
-    saved_model.write_single_case_model(model, size_px, folder)
-    interpreter = Interpreter(model_content=lite.convert_float32(folder), num_threads=1)
+    interpreter = Interpreter(model_content=lite.convert_network(model, size_px), num_threads=1)
     runner = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
     random = np.random.default_rng(0)
     image = random.uniform(0, 255, (1, size_px, size_px, 1)).astype(np.float32)
@@ -137,13 +136,12 @@ def measure(options: argparse.Namespace, name: str, seed: int) -> dict:
     metrics = evaluate(predictions, median, seed)
     static = build_model(config, config.image_size_px)
     static.set_weights(network.get_weights())
-    folder = options.work_dir / "lite" / f"{_label(options, name)}-{seed}"
     return {
         "parameters": network.count_params(),
         "gflops": flops(static, config.image_size_px) / 1e9,
         "images_per_second": speed,
         "steps": steps,
-        "lite_ms": lite_milliseconds(static, config.image_size_px, folder),
+        "lite_ms": lite_milliseconds(static, config.image_size_px),
         "n": metrics["n"],
         "mae": metrics["overall"]["mae_months"],
         "constant": metrics["constant_median"]["mae_months"]["value"],

@@ -56,16 +56,11 @@ def publish_image_network(
         only_one_process(home, f"exporting {plain.name}"),
         tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary,
     ):
-        saved, folder = Path(temporary) / "saved_model", Path(temporary) / "version"
-        archive = keras.export.ExportArchive()
-        archive.track(plain)
-        archive.add_endpoint(
-            schema.SERVING_SIGNATURE,
-            lambda image: plain(image, training=False),
-            [tf.TensorSpec([1, size_px, size_px, 1], tf.float32, name=schema.IMAGE)],
+        folder = Path(temporary) / "version"
+        data = lite.convert_float32(
+            lambda image: dict(plain(image, training=False)),
+            tf.TensorSpec([1, size_px, size_px, 1], tf.float32, name=schema.IMAGE),
         )
-        archive.write_out(saved, verbose=False)
-        data = lite.convert_float32(saved)
         _check_parity(plain, data, images)
         folder.mkdir()
         (folder / "model_float32.tflite").write_bytes(data)

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema_py
@@ -14,15 +16,60 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
 from bone_age_tf import schema
+from bone_age_tf.tensors import Tensor
 
 _MOST_WEIGHTS = (TFLOperationName.CONV_2D, TFLOperationName.FULLY_CONNECTED)
 METADATA_ENTRY = schema.METADATA_FILE
 """Name of the metadata buffer in a LiteRT file."""
 
 
-def convert_float32(saved_model: Path) -> bytes:
-    """Converts a SavedModel of `write_single_case_model` with built-in operators only."""
-    return _converter(saved_model).convert()
+def convert_float32(network_fn: Callable[..., dict[str, Tensor]], *inputs: tf.TensorSpec) -> bytes:
+    """Converts a function to a LiteRT file with built-in operators only.
+
+    The function is traced once and no SavedModel is written on the way, which halves the time of a
+    conversion. The converter then writes no signature; it is added here.
+
+    Args:
+        network_fn: takes one tensor for each of `inputs` and returns tensors by name.
+        inputs: named, of static shapes.
+
+    Returns:
+        The file's bytes, with the signature `serving_default`.
+    """
+    traced = tf.function(network_fn, autograph=False).get_concrete_function(*inputs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(converter.convert()))
+    graph = model.subgraphs[0]
+    signature = schema_py.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = schema.SERVING_SIGNATURE, 0
+    signature.inputs = _tensor_maps([spec.name for spec in inputs], graph.inputs)
+    # The outputs of a traced function stand in the order of their names.
+    signature.outputs = _tensor_maps(sorted(traced.structured_outputs), graph.outputs)
+    model.signatureDefs = [signature]
+    return _as_bytes(model)
+
+
+def convert_network(network: keras.Model, size_px: int, uint8: bool = False) -> bytes:
+    """Converts a network that reads ages, for one radiograph at a time.
+
+    Args:
+        network: built with a static image size; inputs `image` and `sex`, outputs by name.
+        size_px: that size.
+        uint8: whether the file takes the image as uint8 and not as float32.
+
+    Returns:
+        The bytes of a LiteRT file that takes `image` [1, size_px, size_px, 1], 0 to 255, and `sex`
+        [1, 1] float32.
+    """
+    dtype = tf.uint8 if uint8 else tf.float32
+    return convert_float32(
+        lambda image, sex: dict(
+            network({schema.IMAGE: tf.cast(image, tf.float32), schema.SEX: sex}, training=False)
+        ),
+        tf.TensorSpec([1, size_px, size_px, 1], dtype, name=schema.IMAGE),
+        tf.TensorSpec([1, 1], tf.float32, name=schema.SEX),
+    )
 
 
 def convert_float16(float32: bytes) -> bytes:
@@ -62,12 +109,22 @@ def _quantize(float32: bytes, recipes: recipe_manager.RecipeManager) -> bytes:
         return bytes(quantizer.Quantizer(float32, recipe).quantize().quantized_model)
 
 
-def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(saved_model), signature_keys=[schema.SERVING_SIGNATURE]
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return converter
+def _tensor_maps(names: Sequence[str], places: Sequence[int]) -> list[Any]:
+    """Returns the names of a signature's tensors, with their places in the graph."""
+    maps = []
+    for name, place in zip(names, places, strict=True):
+        entry = schema_py.TensorMapT()
+        entry.name, entry.tensorIndex = name, place
+        maps.append(entry)
+    return maps
+
+
+def _as_bytes(model: Any) -> bytes:
+    """Serialises a LiteRT model."""
+    for buffer in model.buffers:
+        if buffer.data is not None:  # a list would be written byte by byte, which takes a minute
+            buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def with_metadata(data: bytes, metadata: dict) -> bytes:
@@ -79,12 +136,9 @@ def with_metadata(data: bytes, metadata: dict) -> bytes:
     entry = schema_py.MetadataT()
     entry.name, entry.buffer = METADATA_ENTRY, len(model.buffers)
     model.buffers.append(buffer)
-    for one in model.buffers:
-        if one.data is not None:  # what is no array is written byte by byte, which takes a minute
-            one.data = np.frombuffer(bytes(one.data), np.uint8)
     model.metadata = [*(model.metadata or []), entry]
     model.description = metadata.get("intended_use")
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return _as_bytes(model)
 
 
 def read_metadata(data: bytes) -> dict:

@@ -39,6 +39,9 @@ from bone_age_tf.quality.graph import FilmCheck
 from bone_age_tf.settings import Config
 from bone_age_tf.training.precision import in_float32
 
+_FROM_FLOAT32 = {FLOAT32, FLOAT16, DYNAMIC, INT8}
+"""Formats that are made from the same float32 file."""
+
 
 def publish(
     network: keras.Model,
@@ -129,30 +132,25 @@ def _write_files(
     """Writes a file for each format and returns their paths by format."""
     size_px = metadata["preprocessing"]["size_px"]
     files = {form: folder / file_name(form) for form in formats}
-    with tempfile.TemporaryDirectory() as temporary:
-        pixels = {uint8: Path(temporary) / f"uint8-{uint8}" for uint8 in (False, True)}
-        saved_model.write_single_case_model(static, size_px, pixels[False])
-        float32 = lite.convert_float32(pixels[False])
-        for form, path in shown(files.items(), len(files), "writing files"):
-            if form == ONNX:
-                onnx.write_onnx(static, metadata, path)
-                continue
-            if form == FLOAT32:
-                data = float32
-            elif form == FLOAT32_MAP:
-                saved_model.write_single_case_model(mapped, size_px, Path(temporary) / "map")
-                data = lite.convert_float32(Path(temporary) / "map")
-            elif form == FLOAT16:
-                data = lite.convert_float16(float32)
-            elif form == DYNAMIC:
-                data = lite.convert_dynamic(float32)
-            elif form == INT8:
-                data = lite_int8.convert_int8(float32, calibration, error_months)
-            else:
-                saved_model.write_single_case_model(static, size_px, pixels[True], uint8=True)
-                of_uint8 = lite.convert_float32(pixels[True])
-                data = lite_int8.convert_int8(of_uint8, calibration, error_months)
-            path.write_bytes(lite.with_metadata(data, metadata))
+    float32 = lite.convert_network(static, size_px) if _FROM_FLOAT32 & set(formats) else b""
+    for form, path in shown(files.items(), len(files), "writing files"):
+        if form == ONNX:
+            onnx.write_onnx(static, metadata, path)
+            continue
+        if form == FLOAT32:
+            data = float32
+        elif form == FLOAT32_MAP:
+            data = lite.convert_network(mapped, size_px)
+        elif form == FLOAT16:
+            data = lite.convert_float16(float32)
+        elif form == DYNAMIC:
+            data = lite.convert_dynamic(float32)
+        elif form == INT8:
+            data = lite_int8.convert_int8(float32, calibration, error_months)
+        else:
+            of_uint8 = lite.convert_network(static, size_px, uint8=True)
+            data = lite_int8.convert_int8(of_uint8, calibration, error_months)
+        path.write_bytes(lite.with_metadata(data, metadata))
     return files
 
 

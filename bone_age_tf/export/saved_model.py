@@ -79,7 +79,7 @@ def write_saved_model(
     archive.add_endpoint(
         schema.TENSORS_SIGNATURE,
         lambda image, sex: dict(quick_fn(image, sex)),
-        [_pixels(None, size_px), sex],
+        [_pixels(size_px), sex],
     )
     if schema.MAP in model.output:
         archive.add_endpoint(
@@ -91,40 +91,13 @@ def write_saved_model(
     return _describe(folder)
 
 
-def write_single_case_model(
-    model: keras.Model, size_px: int, folder: Path, uint8: bool = False
-) -> None:
-    """Writes the SavedModel from which LiteRT files are converted, with pixels and a batch of 1.
-
-    Args:
-        model: the model, built with a static image size.
-        size_px: the image size in pixels.
-        folder: folder of the SavedModel, which must not exist.
-        uint8: whether the image is uint8 instead of float32.
-    """
-    archive = keras.export.ExportArchive()
-    archive.add_endpoint(
-        schema.SERVING_SIGNATURE,
-        lambda image, sex: model(
-            {schema.IMAGE: tf.cast(image, tf.float32), schema.SEX: sex}, training=False
-        ),
-        [
-            _pixels(1, size_px, tf.uint8 if uint8 else tf.float32),
-            tf.TensorSpec([1, 1], tf.float32, name=schema.SEX),
-        ],
-    )
-    archive.write_out(folder, verbose=False)
-
-
 def _traced_once(model: keras.Model, size_px: int) -> Callable:
     """Returns a model as a TensorFlow function of `image` and `sex`, of any batch size."""
     return tf.function(
         # `training` is explicit, since Keras may otherwise trace a model in training mode.
         lambda image, sex: model({schema.IMAGE: image, schema.SEX: sex}, training=False),
         autograph=False,
-    ).get_concrete_function(
-        _pixels(None, size_px), tf.TensorSpec([None, 1], tf.float32, name=schema.SEX)
-    )
+    ).get_concrete_function(_pixels(size_px), tf.TensorSpec([None, 1], tf.float32, name=schema.SEX))
 
 
 def _without_map(model: keras.Model) -> keras.Model:
@@ -153,5 +126,5 @@ def _describe(folder: Path) -> dict[str, dict]:
     }
 
 
-def _pixels(batch: int | None, size_px: int, dtype: Any = tf.float32) -> tf.TensorSpec:
-    return tf.TensorSpec([batch, size_px, size_px, 1], dtype, name=schema.IMAGE)
+def _pixels(size_px: int) -> tf.TensorSpec:
+    return tf.TensorSpec([None, size_px, size_px, 1], tf.float32, name=schema.IMAGE)

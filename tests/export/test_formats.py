@@ -19,6 +19,7 @@ from bone_age_tf.export.exporting import _by_age_and_sex, _for_calibration
 from bone_age_tf.export.onnx import write_onnx
 from bone_age_tf.images import resizing
 from bone_age_tf.models.build import build_model
+from bone_age_tf.models.catalog import MODELS
 
 FORMATS = ("float32", "float16", "dynamic", "int8", "uint8", "float32_map")
 """Of LiteRT."""
@@ -28,12 +29,8 @@ FORMATS = ("float32", "float16", "dynamic", "int8", "uint8", "float32_map")
 def exported(tmp_path_factory, drawn):
     from bone_age_tf import config as configs
 
-    config = configs.load_config("efficientnet_lite0", "hand_phantom", [("base_filters", "8")])
-    with config.unlocked():
-        config.image_size_px, config.network_px, config.dense_units = 32, 0, 16
-    keras.utils.set_random_seed(0)
-    network = build_model(config)
-    sharpen(network)
+    config = configs.base_config()
+    config.model, config.dataset, config.image_size_px = "depthwise", "hand_phantom", 32
     cases = [
         parity.Case(encode(film), resizing.resize(film.astype(np.float32), 32)[..., None], s, 9.0)
         for film in drawn
@@ -41,8 +38,12 @@ def exported(tmp_path_factory, drawn):
     ]
     exports, formats = tmp_path_factory.mktemp("formats"), (*FORMATS, "onnx")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "depthwise", "depthwise_network")
         for limit in ("GOOD_MEAN_MONTHS", "GOOD_MAX_MONTHS"):  # tuning has tests of its own
             patch.setattr(lite_int8, limit, np.inf)
+        keras.utils.set_random_seed(0)
+        network = build_model(config)
+        sharpen(network)
         return publish.publish(network, config, cases, cases, {}, exports, formats=formats)
 
 
@@ -68,7 +69,7 @@ def test_onnx_runtime_answers_as_keras_does(exported, drawn):
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
     assert [one.name for one in session.get_inputs()] == ["image", "sex"]
     metadata = json.loads(session.get_modelmeta().custom_metadata_map["metadata.json"])
-    assert metadata["name"] == "efficientnet_lite0"
+    assert metadata["name"] == "depthwise"
     films = [resizing.resize(film.astype(np.float32), 32)[..., None] for film in drawn]
     names = [one.name for one in session.get_outputs()]
     sexes = np.array([[0], [1], [0], [1]], np.float32)

@@ -85,8 +85,8 @@ def test_a_broken_conversion_is_not_published(trained, hands, tmp_path, monkeypa
     images = make_quality_samples(hands, 2, SIZE_PX, np.random.default_rng(0)).images
     convert = lite.convert_float32
 
-    def convert_wrongly(saved):
-        data = bytearray(convert(saved))
+    def convert_wrongly(*arguments):
+        data = bytearray(convert(*arguments))
         data[len(data) // 3 : len(data) // 3 + 4000] = bytes(4000)  # amid the weights
         return bytes(data)
 
