@@ -190,7 +190,6 @@ def compiled(config: Config, schedule: Schedule, seed: int) -> AugmentedModel:
         ema_momentum=schedule.ema_momentum(config.ema_share),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # Built here, since TensorFlow would trace a step that creates variables twice.
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
@@ -201,7 +200,21 @@ def compiled(config: Config, schedule: Schedule, seed: int) -> AugmentedModel:
             **{name: [] for name in losses if name != schema.AGE_MONTHS},
         },
     )
+    _build_loss_trackers(model)
     return model
+
+
+def _build_loss_trackers(model: AugmentedModel) -> None:
+    """Makes Keras create the variables that track each output's loss.
+
+    They would otherwise appear while the training step is traced, and TensorFlow traces a function
+    again that has created variables. The optimiser is built before the first step for this reason,
+    too.
+    """
+    shapes = {name: model.network.output[name].shape[1:] for name in model.trained_outputs}
+    answers = {name: keras.ops.ones((1, *shape)) for name, shape in shapes.items()}
+    model.compute_loss(y={name: keras.ops.ones((1, 1)) for name in shapes}, y_pred=answers)
+    model.reset_metrics()
 
 
 def with_targets(names: tuple[str, ...], with_ages: bool = False) -> Callable[..., Any]:
