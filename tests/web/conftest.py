@@ -100,6 +100,15 @@ def trusting_address(modules, root, tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="session")
+def light_address(modules, exports, tmp_path_factory):
+    """The page with a model that answers at once and reads every film."""
+    folder = tmp_path_factory.mktemp("web") / "page"
+    build_page(Bundle.open(exports / "bins" / "1"), folder, quality_check=False, compress=False)
+    with _served(folder) as url:
+        yield url
+
+
 @dataclass
 class Visit:
     """A visitor's page, loaded, with what its console and its network have said."""

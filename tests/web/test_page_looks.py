@@ -43,8 +43,8 @@ def wide(found):
     return found.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
-def test_a_phone_needs_no_scrolling_sideways(visit, trusting_address, films):
-    found = visit(trusting_address, **PHONE)
+def test_a_phone_needs_no_scrolling_sideways(visit, light_address, films):
+    found = visit(light_address, **PHONE)
     assert wide(found) <= 0
     fill(found, films)
     assert wide(found) <= 0
@@ -55,8 +55,8 @@ def test_a_phone_needs_no_scrolling_sideways(visit, trusting_address, films):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(visit, address, axe, films, scheme):
-    found = visit(address, color_scheme=scheme)
+def test_axe_finds_nothing_serious(visit, light_address, axe, films, scheme):
+    found = visit(light_address, color_scheme=scheme)
     fill(found, films)
     found.page.evaluate(axe)
     report = found.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
@@ -93,8 +93,8 @@ def test_it_says_what_it_is_not_and_what_reads(visit, address, page_folder):
     assert found.page.locator("a[href^=http]").count() == 0
 
 
-def test_all_by_keyboard(visit, trusting_address, films):
-    found = visit(trusting_address)
+def test_all_by_keyboard(visit, light_address, films):
+    found = visit(light_address)
     page, choosers = found.page, []
     page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.keyboard.press("Tab")
@@ -125,8 +125,8 @@ def test_all_by_keyboard(visit, trusting_address, films):
     assert page.evaluate("document.activeElement.className") == "card"
 
 
-def test_answers_are_said_aloud(visit, trusting_address, films):
-    found = visit(trusting_address)
+def test_answers_are_said_aloud(visit, light_address, films):
+    found = visit(light_address)
     live = found.page.locator("#live")
     assert live.get_attribute("aria-live") == "polite"
     found.add(films[0])
