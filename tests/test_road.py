@@ -25,7 +25,7 @@ from bone_age_tf.regions import fit as region_detector
 from bone_age_tf.regions import training as region_training
 
 pytestmark = pytest.mark.slow
-MODEL = "--model=resnet18"
+MODEL = "--model=cnn"
 ARGUMENTS = [
     "--dataset=hand_phantom/tiny",
     "--config.image_size_px=32",
@@ -57,7 +57,7 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
     shutil.copytree(root / "exports" / "film_check", tmp_path / "exports" / "film_check")
     done = walk(root, tmp_path, MODEL, *ARGUMENTS)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    for said in ("MAE", "constant", "report.md", "exports/resnet18/1", "On 8 held-out images"):
+    for said in ("MAE", "constant", "report.md", "exports/cnn/1", "On 8 held-out images"):
         assert said in done.stdout
     assert not lines_of_libraries(done.stdout + done.stderr)
     check_what_it_left(tmp_path)
@@ -70,9 +70,9 @@ def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
     check_it_is_not_done_twice(call, tmp_path)
     check_its_export_predicts(call, tmp_path, phantoms)
     check_it_is_exported_for_a_site(call, tmp_path)
-    (tmp_path / "runs" / "road").rename(tmp_path / "runs" / "resnet18-road")
-    assert cli.main(["--mode=explain", MODEL]) == 0
-    assert "the newest run: runs/resnet18-road" in capsys.readouterr().out
+    (tmp_path / "runs" / "road").rename(tmp_path / "runs" / "cnn-road")
+    assert cli.main(["explain", MODEL, "--count=1", "--methods=cam"]) == 0
+    assert "the newest run: runs/cnn-road" in capsys.readouterr().out
 
 
 def lines_of_libraries(text):
@@ -103,7 +103,7 @@ def check_what_it_left(place):
     pictures = json.loads((run / "explanations" / "cases.json").read_text())
     assert len(pictures) == 8
     assert all((run / "explanations" / name).exists() for name in pictures)
-    version = place / "exports" / "resnet18" / "1"
+    version = place / "exports" / "cnn" / "1"
     for name in (
         "saved_model.pb",
         "model_float32.tflite",
@@ -122,7 +122,7 @@ def check_it_is_not_done_twice(call, place):
     status, printed = call(MODEL, *ARGUMENTS)
     assert status == 0
     assert "is finished and stays as it is" in printed.out
-    assert not (place / "exports" / "resnet18" / "2").exists()
+    assert not (place / "exports" / "cnn" / "2").exists()
     status, printed = call(MODEL, *ARGUMENTS, "--config.epochs=9")
     assert status == 2
     assert "epochs: 1 in the run, 9 asked for" in printed.err
@@ -147,23 +147,23 @@ def check_its_export_predicts(call, place, phantoms):
 def check_it_is_exported_for_a_site(call, place):
     export = ["export", MODEL, "--workdir=runs/road", "--calibration=site.json"]
     export.append("--formats=float32")
-    site = SiteCalibration((20.0, 20.0), (1.0, 1.0), "resnet18", 9, (30, 30))
+    site = SiteCalibration((20.0, 20.0), (1.0, 1.0), "cnn", 9, (30, 30))
     save_site_calibration(site, place / "site.json")
     status, printed = call(*export)
     assert status == 2
-    message = "made for resnet18 version 9; the export of runs/road is resnet18 version 1"
+    message = "made for cnn version 9; the export of runs/road is cnn version 1"
     assert message in printed.err
     save_site_calibration(dataclasses.replace(site, version=1), place / "site.json")
     status, printed = call(*export)
     assert status == 0, printed.err
     image = reading.read_radiograph(place / "hand.png")
-    bundles = [Bundle.open(place / "exports/resnet18" / version) for version in "12"]
+    bundles = [Bundle.open(place / "exports/cnn" / version) for version in "12"]
     assert bundles[1].site_calibrated
     predictors = [bundle.predictor("float32") for bundle in bundles]
     before, after = (one.predict(one.fit_image(image), 0).age_months for one in predictors)
     assert after == pytest.approx(min(before + 20, 240), abs=0.05)
-    assert "resnet18/1" in (place / "runs/road/export.json").read_text()
-    shutil.rmtree(place / "exports/resnet18/2")
+    assert "cnn/1" in (place / "runs/road/export.json").read_text()
+    shutil.rmtree(place / "exports/cnn/2")
 
 
 def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
