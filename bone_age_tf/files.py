@@ -35,8 +35,16 @@ def replace_file(path: Path, content: bytes) -> None:
     Standard output, FIFOs and devices are written to directly.
 
     Raises:
-        OSError: the folder or the file cannot be written.
+        OSError: the folder or the file cannot be written; it names the path.
     """
+    try:
+        _write_or_replace(path, content)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names none
+        raise
+
+
+def _write_or_replace(path: Path, content: bytes) -> None:
     if is_standard_output(path):
         sys.stdout.flush()
         sys.stdout.buffer.write(content)

@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,9 @@ def test_the_same_work_waits_for_the_process_that_does_it(tmp_path):
     assert second.stdout.readline() == "working\n"
     second.communicate("")
     assert second.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_named():
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        files.replace_file(Path("/dev/full"), b"content")
