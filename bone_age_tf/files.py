@@ -40,7 +40,8 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         _write_or_replace(path, content)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names none
+        if error.errno is not None and error.filename is None:  # a full disk names none
+            error.filename = str(path)
         raise
 
 

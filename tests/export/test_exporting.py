@@ -12,6 +12,7 @@ from made_films import encode, sharpen
 
 from bone_age_tf.data import pipeline
 from bone_age_tf.export import exporting
+from bone_age_tf.images import resizing
 from bone_age_tf.models.build import build_model
 
 pytestmark = pytest.mark.slow
@@ -58,19 +59,24 @@ def run_of(root, tmp_path, drawn, tiny_config, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("resize", ["pad", "stretch"])
-def test_films_in_a_black_frame_do_not_stop_an_export(run_of, drawn, resize):
-    """The film check cuts the frame off and says nothing of it; Keras is asked about the same."""
-    framed = [np.pad(film, ((30, 50), (20, 60))) for film in drawn]
-    run = run_of(framed, resize)
+def test_films_in_a_black_frame_do_not_stop_an_export(run_of, drawn):
+    """The quality check cuts the frame off without a note; Keras is given the same pixels."""
+    run = run_of([np.pad(film, ((30, 50), (20, 60))) for film in drawn], "pad")
     measured = exporting.export(run, formats=[])["parity"]["saved_model"]
     assert measured["from_bytes"] >= 3
     assert measured["max_months"] < 0.1
-    pixels = [
+
+
+@pytest.mark.parametrize("resize", ["pad", "stretch"])
+def test_frames_are_cut_off_as_the_quality_check_does(run_of, drawn, resize):
+    framed = np.pad(drawn[0], ((30, 50), (20, 60)))
+    run = run_of([framed], resize)
+    whole, trimmed = (
         exporting.numbered_cases(run, "test", [0], trim)[0][1].image for trim in (False, True)
-    ]
-    moved = np.abs(pixels[0] - pixels[1]).max()
-    assert moved > 20
+    )
+    expected = resizing.resize(resizing.trim_margins(framed.astype(np.float32)), 32, resize)
+    np.testing.assert_allclose(trimmed[..., 0], expected, atol=0.5)
+    assert np.abs(whole - trimmed).max() > 20
 
 
 def test_without_a_film_check_a_frame_stays(run_of, drawn):
