@@ -33,6 +33,7 @@ BOTTLENECKS = {
     "resnet101": keras.applications.ResNet101,
     "resnet152": keras.applications.ResNet152,
 }
+"""Models of Keras, whose ImageNet weights Keras distributes."""
 _LAST_OF_STRIDE_16 = {
     "resnet18": "conv4_block2_out",
     "resnet34": "conv4_block6_out",
@@ -43,21 +44,13 @@ _LAST_OF_STRIDE_16 = {
 _BLOCKS_OF_STRIDE_8 = {"resnet18": 2, "resnet34": 4, "resnet50": 4, "resnet101": 4, "resnet152": 8}
 
 
-_APPLICATIONS = {
-    "resnet50": keras.applications.ResNet50,
-    "resnet101": keras.applications.ResNet101,
-    "resnet152": keras.applications.ResNet152,
-}
-"""Models whose ImageNet weights Keras distributes."""
-
-
 def traits(name: str) -> ModelTraits:
     """Declares ImageNet weights if there are any, and explanations that pass the sanity check.
 
     See `benchmarks/explanations.py`.
     """
     explanations = ("smoothgrad", "saliency", "vanilla_gradients")
-    return ModelTraits(imagenet=_APPLICATIONS.get(name), explanations=explanations)
+    return ModelTraits(imagenet=BOTTLENECKS.get(name), explanations=explanations)
 
 
 def explained_layer(config: Config) -> str:
