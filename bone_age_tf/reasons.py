@@ -23,9 +23,10 @@ LEAST_RANGE: Final = 8.0
 LEVELS_SIDE_PX: Final = 64
 """Length of the shorter side, in pixels, to which an image is sampled before grey levels are
 counted."""
-LEAST_LEVELS: Final = 13
+LEAST_LEVELS: Final = 16
 """Minimum number of grey levels, each with at least 1 / `LEVEL_SHARE` of the pixels. With fewer,
-predictions on real radiographs change by more than a year (`benchmarks/film_limits.py`)."""
+more than 1 % of the predictions on real radiographs change by more than a year
+(`benchmarks/film_limits.py`)."""
 LEVEL_SHARE: Final = 1000
 """Reciprocal of the share of pixels that a grey level needs to be counted, so that a marker or
 defective pixels are not counted."""

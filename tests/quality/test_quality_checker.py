@@ -16,7 +16,7 @@ from bone_age_tf.quality.checker import (
     likely_pose,
 )
 from bone_age_tf.quality.samples import posed
-from bone_age_tf.reasons import POSE_CORRECTIONS
+from bone_age_tf.reasons import LEAST_LEVELS, POSE_CORRECTIONS
 from command_words import predict
 
 SIZE = 16
@@ -207,11 +207,12 @@ def test_a_spoilt_check_is_named(checked_exports, tmp_path, capsys):
         QualityChecker.load(folder)
 
 
-@pytest.mark.parametrize("levels", [12, 13])
+@pytest.mark.parametrize("levels", [LEAST_LEVELS - 1, LEAST_LEVELS])
 def test_a_film_of_fewer_levels_than_needed_is_refused(checker, levels):
     step = 255 / (levels - 1)
     few = np.rint(np.linspace(0, levels - 1, 80 * 80)).reshape(80, 80) * step
-    assert ("too few grey levels" in checker.check(few.astype(np.float32)).reason) == (levels < 13)
+    reason = checker.check(few.astype(np.float32)).reason
+    assert ("too few grey levels" in reason) == (levels < LEAST_LEVELS)
 
 
 def test_stray_pixels_and_a_marker_are_no_levels(checker):
