@@ -26,8 +26,8 @@ METADATA_ENTRY = schema.METADATA_FILE
 def convert_float32(network_fn: Callable[..., dict[str, Tensor]], *inputs: tf.TensorSpec) -> bytes:
     """Converts a function to a LiteRT file with built-in operators only.
 
-    The function is traced once and no SavedModel is written on the way, which halves the time of a
-    conversion. The converter then writes no signature; it is added here.
+    The function is traced once and no SavedModel is written, which shortens a conversion. The
+    converter then writes no signature; it is added here.
 
     Args:
         network_fn: takes one tensor for each of `inputs` and returns tensors by name.
