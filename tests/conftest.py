@@ -12,8 +12,19 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """Begins with the longest tests, so that at the end no worker waits for another one's."""
-    items.sort(key=lambda item: item.path.name != "test_road.py")
+    """Begins with the longest tests and those that wait for a browser.
+
+    So at the end no worker waits for another one's, and beside a browser there are others at work.
+    """
+
+    def place(item):
+        first = item.path.name in ("test_road.py", "test_style.py")
+        return 0 if first else 1 if item.path.parent.name == "web" else 2
+
+    items.sort(key=place)
+    if "tensorflow" in sys.modules:  # to optimise a graph takes longer than to run it a few times
+        experimental = sys.modules["tensorflow"].config.optimizer.set_experimental_options
+        experimental({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +50,14 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.fixture
+def beside_phantoms(phantoms, tmp_path, monkeypatch):
+    """An empty working directory but for the phantoms, which no command has to draw again."""
+    (tmp_path / "data").symlink_to(phantoms.data_path.parents[2])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def tiny_config(monkeypatch):
     """Config of a model that trains in a second."""
     from bone_age_tf import config as configs
@@ -55,6 +74,29 @@ def tiny_config(monkeypatch):
     config.sex_units = 4
     config.lock()
     return config
+
+
+@pytest.fixture
+def no_saved_model(monkeypatch):
+    """Leaves the SavedModel out, which takes most of an export: for tests of the other files."""
+    import tensorflow as tf
+
+    from bone_age_tf.export import parity, publish
+
+    def write(model, config, folder, quality_check=None):
+        folder.mkdir()
+        return {}
+
+    monkeypatch.setattr(publish.saved_model, "write_saved_model", write)
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: None)
+    monkeypatch.setattr(parity, "_maps_of", lambda *_: {})
+    monkeypatch.setattr(parity, "_saved_model_months", lambda *_: (None, 0))
+    compared = parity._compared
+
+    def compared_if_there(name, months, *columns):
+        return {} if months is None else compared(name, months, *columns)
+
+    monkeypatch.setattr(parity, "_compared", compared_if_there)
 
 
 @pytest.fixture

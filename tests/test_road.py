@@ -51,7 +51,7 @@ def walk(root, place, *arguments):
 
 
 def test_one_command_does_it_all_and_the_other_modes_go_on_from_there(
-    root, tmp_path, monkeypatch, capsys, phantoms
+    root, tmp_path, monkeypatch, capsys, phantoms, no_saved_model
 ):
     # As a clone has it
     shutil.copytree(root / "exports" / "film_check", tmp_path / "exports" / "film_check")
@@ -166,23 +166,21 @@ def check_it_is_exported_for_a_site(call, place):
     shutil.rmtree(place / "exports/cnn/2")
 
 
-def test_the_film_check_is_trained_and_used(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_film_check_is_trained_and_used(beside_phantoms, monkeypatch, capsys):
     monkeypatch.setattr(quality_training, "STEPS", 2)
     monkeypatch.setattr(quality_training, "TESTS", 500)
     assert cli.main(["--mode=train_quality_check", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
     assert "quality check on hand_phantom/tiny/" in printed
     assert "export: exports/film_check/1" in printed
-    metadata = json.loads((tmp_path / "exports/film_check/1/metadata.json").read_text())
+    metadata = json.loads((beside_phantoms / "exports/film_check/1/metadata.json").read_text())
     assert metadata["data"]["train_images"] == 48
     assert load_quality_checker("exports") is not None
     assert cli.main(["--mode=train_film_check", "--config.epochs=2"]) == 2  # the former name
     assert "no effect on --mode=train_quality_check" in capsys.readouterr().err
 
 
-def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, eager):
-    monkeypatch.chdir(tmp_path)
+def test_the_region_detector_is_trained_and_used(beside_phantoms, monkeypatch, capsys, eager):
     monkeypatch.setattr(region_training, "STEPS", (2, 0))
     monkeypatch.setattr(region_detector, "BATCH", 4)
     assert cli.main(["--mode=train_region_detector", "--dataset=hand_phantom/tiny"]) == 0
@@ -190,22 +188,22 @@ def test_the_region_detector_is_trained_and_used(tmp_path, monkeypatch, capsys, 
     assert "48 phantoms and 0 annotated images" in printed
     assert "mAP@.5" in printed
     assert "export: exports/region_detector/1" in printed
-    metadata = json.loads((tmp_path / "exports/region_detector/1/metadata.json").read_text())
+    metadata = json.loads((beside_phantoms / "exports/region_detector/1/metadata.json").read_text())
     assert metadata["figures"]["hand_phantom/tiny/2.1.0"]["images"] == 16
     assert load_region_detector("exports") is not None
 
 
-def test_a_transfer_check_says_which_start_won(tmp_path, monkeypatch, capsys):
+def test_a_transfer_check_says_which_start_won(beside_phantoms, capsys, eager):
     arguments = ["--mode=transfer_check", "--model=cnn", *ARGUMENTS]
-    monkeypatch.chdir(tmp_path)
+    arguments.append("--config.augmentation.policy=none")
     assert cli.main(arguments) == 2
     assert "needs a source, such as --config.init=imagenet" in capsys.readouterr().err
     config = configs.load_config("cnn", "hand_phantom", [("base_filters", "8")])
-    build_model(config).save(tmp_path / "source.keras")
+    build_model(config).save(beside_phantoms / "source.keras")
     arguments += ["--config.init=source.keras", "--config.early_rate=0.1"]
     assert cli.main(arguments) == 0
     assert "first weights from source.keras: loaded" in capsys.readouterr().out
-    check = tmp_path / "runs" / "road"
+    check = beside_phantoms / "runs" / "road"
     found = json.loads((check / "transfer.json").read_text())
     assert found["n"] == 16
     assert found["better"] in ("first", "second", "neither")
@@ -216,7 +214,7 @@ def test_a_transfer_check_says_which_start_won(tmp_path, monkeypatch, capsys):
     assert {key for key in saved[0] if saved[0][key] != saved[1][key]} == {"init", "early_rate"}
 
 
-def test_a_process_that_is_killed_goes_on(root, tmp_path):
+def test_a_process_that_is_killed_goes_on(root, tmp_path, phantoms):
     """With a real signal, in the middle of an epoch, on the model that tests can afford."""
     code = (
         f"import sys; sys.path.insert(0, {str(root / 'tests')!r}); from pathlib import Path\n"
@@ -229,12 +227,13 @@ def test_a_process_that_is_killed_goes_on(root, tmp_path):
         "MODELS['tiny'] = 'tiny_network'\n"
         "config = configs.base_config(); config.model = 'tiny'\n"
         "config.image_size_px, config.batch_size, config.epochs = 32, 4, int(sys.argv[1])\n"
-        "builder = prepare_dataset('hand_phantom/tiny', Path('data'), None)\n"
+        "config.augmentation.policy = 'none'\n"
+        "builder = prepare_dataset('hand_phantom/tiny', Path(sys.argv[2]), None)\n"
         "parts = pipeline.choose_parts(list(builder.info.splits), 0.1, True)\n"
         "fitting.fit(config, PreparedData(builder, parts), Path('run'), 0)\n"
     )
     # Long enough to be killed on the way; the schedule is the same when it goes on.
-    command = [sys.executable, "-c", code, "400"]
+    command = [sys.executable, "-c", code, "400", phantoms.data_path.parents[2]]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -50,13 +50,12 @@ def test_the_site_loads_nothing_from_elsewhere(site):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs(root, tmp_path, monkeypatch, name):
+def test_a_notebook_runs(root, beside_phantoms, eager, name):
     """Cell by cell in this process: a kernel of its own would load TensorFlow anew."""
     import matplotlib
     import nbformat
 
     matplotlib.use("Agg")
-    monkeypatch.chdir(tmp_path)
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
     names = {"__name__": "__main__"}
     for place, cell in enumerate(notebook.cells):

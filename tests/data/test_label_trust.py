@@ -101,7 +101,7 @@ def test_a_run_trains_with_balance_and_mixed_ages(phantoms, tiny_config, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_trains_on_what_is_left_and_validates_on_all(tiny_config, phantoms, tmp_path):
+def test_a_run_trains_on_what_is_left_and_validates_on_all(tiny_config, phantoms, tmp_path, eager):
     """An audit's tables may name held-out images too; figures are measured on all of them.
 
     Images are paired in this run, and ages balanced, too.

@@ -26,8 +26,7 @@ CASES = [
 ] + [("prsnet", "regression", "concat"), ("resnet50", "distribution", "modulate")]
 OF_THE_INPUT = {"occlusion", "gradients_inputs", "smoothgrad", "integrated_gradients", "saliency"}
 """What these do with the gradient of the pixels, or with the answers alone, depends on no layer:
-in large networks `vanilla_gradients` stands for them."""
-LARGE = ("efficientnet_lite0", "resnet18")
+in all networks but `cnn`, `vanilla_gradients` stands for them."""
 OF_A_LAYER = {"grad_cam", "hires_cam", "crm", "crm_months"}
 """One for each layer that a model names for its maps, and what is computed from its head."""
 
@@ -78,7 +77,7 @@ def test_no_map_is_constant_or_nan(eager, coarse, name, head, sex_mode):
     own = {"attention_vgg": {"attention"}, "prsnet": {"relation", "parts"}}
     everyone = {name for name, method in methods.METHODS.items() if not method.own}
     assert set(names) == everyone | own.get(name, set())
-    if name in LARGE:
+    if name != "cnn":
         names = [one for one in names if one not in OF_THE_INPUT]
     if (name, head) in (("prsnet", "regression"), ("resnet50", "distribution")):
         names = [one for one in names if one in OF_A_LAYER | own.get(name, set())]

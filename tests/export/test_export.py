@@ -65,26 +65,6 @@ def exported(request, phantoms, tmp_path_factory):
     MODELS.pop("tiny")
 
 
-@pytest.fixture
-def no_saved_model(monkeypatch):
-    """Leaves the SavedModel out, which takes most of an export: for tests of the other files."""
-
-    def write(model, config, folder, quality_check=None):
-        folder.mkdir()
-        return {}
-
-    monkeypatch.setattr(publish.saved_model, "write_saved_model", write)
-    monkeypatch.setattr(tf.saved_model, "load", lambda path: None)
-    monkeypatch.setattr(parity, "_maps_of", lambda *_: {})
-    monkeypatch.setattr(parity, "_saved_model_months", lambda *_: (None, 0))
-    compared = parity._compared
-
-    def compared_if_there(name, months, *columns):
-        return {} if months is None else compared(name, months, *columns)
-
-    monkeypatch.setattr(parity, "_compared", compared_if_there)
-
-
 def keras_months(network, cases):
     images = np.stack([case.image for case in cases])
     sexes = np.array([[case.sex] for case in cases], np.float32)

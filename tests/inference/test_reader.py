@@ -195,8 +195,7 @@ def test_importing_the_package_imports_nothing_heavy(root):
 
 
 @pytest.mark.slow
-def test_training_from_python(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_training_from_python(beside_phantoms, no_saved_model, eager):
     config = ba.get_config(
         "cnn", epochs=1, image_size_px=32, base_filters=8, batch_size=16, stage_scales=(),
         stage_ends=(), calibration_images=8, parity_images=8, augmentation__policy="none",

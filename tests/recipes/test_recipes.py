@@ -66,7 +66,7 @@ def count_fits(monkeypatch):
 
 @pytest.mark.slow
 def test_a_recipe_goes_on_after_the_stages_that_are_done(
-    short, data, tmp_path, count_fits, capsys, monkeypatch
+    short, data, tmp_path, count_fits, capsys, monkeypatch, eager
 ):
     last = run(short, data, tmp_path / "here")
     assert count_fits == ["first", "second", "mean"]

@@ -54,7 +54,7 @@ def test_folds_depend_on_the_id_alone():
 
 
 @pytest.mark.slow
-def test_a_network_trains_and_answers_in_months(tiny_config, tmp_path):
+def test_a_network_trains_and_answers_in_months(tiny_config, tmp_path, eager):
     random = np.random.default_rng(0)
     images = random.integers(0, 255, (32, 32, 32), np.uint8)
     ages, sex = random.uniform(20, 200, 32), random.integers(0, 2, 32)
