@@ -57,6 +57,7 @@ from bone_age_tf.explain.places import box_map
 from bone_age_tf.models.build import load_network
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
+from bone_age_tf.regions import views
 from compare_models import fit_steps
 from parts_and_attention import prepared
 from seeds import measure_all, results
@@ -156,7 +157,7 @@ def moved_cases(cases: dict, seed: int) -> dict:
         images.append(region_boxes.moved(image[..., 0], matrix, 0.0)[..., None])
         in_parts = matrix.copy()  # of the side, from the corner and not from a pixel's centre
         in_parts[:, 2] = (matrix[:, 2] + 0.5 - matrix[:, :2].sum(axis=1) * 0.5) / size
-        boxes.append(region_boxes.moved_boxes(own, in_parts))
+        boxes.append(views.moved_boxes(own, in_parts))
     return cases | {"images": np.stack(images), "boxes": np.stack(boxes)}
 
 

@@ -4,8 +4,9 @@ python benchmarks/region_detector.py --boxes=../shared/ossification_roi \
     --manual_dir=../shared/rsna_bone_age_299px
 
 The hands are drawn hands of the test split and, with --boxes, the annotated radiographs that the
-training holds out by the hash of the id. Columns: mAP@.5 and the average precision of each group of
-regions (a box may match any region of its group), and the mean distance of the centres.
+training holds out by the hash of the id. The detector sees each first as a whole and then upright
+and cropped to the hand. Columns: mAP@.5 and the average precision of each group of regions (a box
+may match any region of its group), and the mean distance of the centres.
 """
 
 import argparse
@@ -19,19 +20,21 @@ import numpy as np
 from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
+from bone_age_tf.regions import frame
 from bone_age_tf.regions.boxes import RegionImages
 from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.regions.figures import DetectionFigures, measure_detection
-from bone_age_tf.regions.network import SIZE_PX
 from bone_age_tf.regions.training import figures_text
 
 LEAST_ON_PHANTOMS, LEAST_ON_FILMS, LEAST_OF_A_KIND = 0.8, 0.5, 0.3
 MOST_CENTRE_ERROR = 0.04
+IMAGE_PX = 384
+"""Side of the padded squares that are read."""
 
 
 def measured(detector: RegionDetector, hands: RegionImages) -> DetectionFigures:
     """Measures the detector on each hand."""
-    detections = [detector.find(image.astype(np.float32)) for image in hands.images]
+    detections = [frame.find_regions(image.astype(np.float32), detector) for image in hands.images]
     boxes, scores = (
         np.stack([getattr(one, of) for one in detections]) for of in ("boxes", "scores")
     )
@@ -48,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--phantoms", nargs="+", default=["hand_phantom/only_bones"])
+    parser.add_argument("--phantoms", nargs="+", default=["hand_phantom/large"])
     parser.add_argument("--count", type=int, default=1000, help="drawn hands of each")
     parser.add_argument("--boxes", type=Path, help="Pascal VOC files of annotated radiographs")
     parser.add_argument("--manual_dir", type=Path, help="the RSNA files")
@@ -64,11 +67,11 @@ def main() -> None:
     figures = {}
     for name in options.phantoms:
         builder = prepare_dataset(name, options.data_dir, None)
-        hands = region_boxes.read_phantoms(builder, "test", SIZE_PX, options.count)
+        hands = region_boxes.read_phantoms(builder, "test", IMAGE_PX, options.count, "pad")
         figures[builder.info.full_name] = drawn = measured(detector, hands)
     if options.boxes:
         builder = prepare_dataset("rsna_bone_age/px512", options.data_dir, options.manual_dir)
-        hands = region_boxes.read_annotated(builder, options.boxes, SIZE_PX)
+        hands = region_boxes.read_annotated(builder, options.boxes, IMAGE_PX, resize="pad")
         holdout_ids = region_boxes.held_out(hands.image_id)
         hands = hands.chosen(np.array([name in holdout_ids for name in hands.image_id]))
         figures[builder.info.full_name] = radiographs = measured(detector, hands)

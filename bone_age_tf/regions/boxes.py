@@ -75,10 +75,11 @@ def read_annotation(path: Path) -> dict[str, np.ndarray]:
 
 
 def named_regions(boxes: dict[str, np.ndarray]) -> np.ndarray:
-    """Assigns the boxes of an upright left hand to its fingers.
+    """Assigns the boxes of an upright hand to its fingers.
 
     Fingers are sorted along the perpendicular to the line from the wrist to the knuckles, so that
-    the hand may be tilted.
+    the hand may be tilted. The little finger is on the side of the ulna, so that right hands are
+    named correctly too.
 
     Args:
         boxes: boxes [K, 4] by class: dip, pip, mcp, wrist, radius, ulna.
@@ -95,7 +96,9 @@ def named_regions(boxes: dict[str, np.ndarray]) -> np.ndarray:
     if len(boxes.get("wrist", ())) and len(boxes.get("mcp", ())):
         line = _centres(boxes["mcp"]).mean(axis=0) - _centres(boxes["wrist"])[0]
         along = line / max(float(np.linalg.norm(line)), 1e-6)
-    across = np.array([along[1], -along[0]])  # towards the thumb
+    across = np.array([along[1], -along[0]])  # towards the thumb of a left hand
+    if shows_right_hand(regions, along):
+        across = -across
     for joint, rays in RAYS.items():
         of_joint = boxes.get(joint.lower(), np.zeros((0, 4)))
         if len(of_joint) == len(rays):
@@ -103,6 +106,18 @@ def named_regions(boxes: dict[str, np.ndarray]) -> np.ndarray:
             for ray, place in zip(rays, order, strict=True):
                 regions[schema.REGIONS.index(f"{joint}{ray}")] = of_joint[place]
     return regions
+
+
+def shows_right_hand(regions: np.ndarray, up: np.ndarray | None = None) -> bool:
+    """Returns whether the ulna is on the right of the radius where the hand points upwards.
+
+    Args:
+        regions: [17, 4] boxes in the order of `schema.REGIONS`.
+        up: [2] (y, x) from the wrist to the knuckles; None for straight up.
+    """
+    radius, ulna = (_centres(regions[schema.REGIONS.index(name)]) for name in ("radius", "ulna"))
+    up = np.array([-1.0, 0.0]) if up is None else up
+    return bool((radius - ulna) @ np.array([up[1], -up[0]]) < 0)  # False where one is missing
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
@@ -118,7 +133,7 @@ def read_annotated(
 ) -> RegionImages:
     """Reads the images of a prepared dataset that have an annotation `<image id>.xml`.
 
-    Images that are not fully annotated are excluded.
+    Images that are not fully annotated are excluded; right hands are mirrored to left hands.
 
     Args:
         builder: TFDS builder of the prepared dataset.
@@ -145,6 +160,8 @@ def read_annotated(
         name = Path(row[schema.IMAGE_ID].decode()).stem
         if name in boxes:
             image = reading.read_radiograph(row[schema.IMAGE], name)
+            if shows_right_hand(boxes[name]):
+                image, boxes[name] = image[:, ::-1], mirrored_boxes(boxes[name])
             if resize == "pad":
                 boxes[name] = padded_boxes(boxes[name], *image.shape)
             ids.append(name)
@@ -158,24 +175,47 @@ def read_annotated(
 
 
 def read_phantoms(
-    builder: tfds.core.DatasetBuilder, split: str, size_px: int, most: int | None = None
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    size_px: int,
+    most: int | None = None,
+    resize: str = "stretch",
 ) -> RegionImages:
-    """Reads images and boxes of a split of `hand_phantom`."""
+    """Reads images and boxes of a split of `hand_phantom`.
+
+    Args:
+        builder: the prepared dataset.
+        split: split of the dataset.
+        size_px: side of the square images in pixels.
+        most: number of images; None for all.
+        resize: one of `schema.RESIZE_MODES`. `pad` gives the images, which are drawn stretched, the
+            usual aspect ratio of a radiograph, mirrors right hands to left hands and turns dark
+            bones bright.
+    """
     ids, images, boxes = [], [], []
-    features = dict.fromkeys((schema.IMAGE, schema.IMAGE_ID, "regions"), True)
+    names = (schema.IMAGE, schema.IMAGE_ID, "regions", "laterality", "inverted")
     rows = builder.as_dataset(
         split=split if most is None else f"{split}[:{most}]",
         shuffle_files=False,
-        decoders=tfds.decode.PartialDecoding(features),
+        decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
+    is_right = builder.info.features["laterality"].str2int("right")
     for row in rows.as_numpy_iterator():
         ids.append(row[schema.IMAGE_ID].decode())
-        images.append(_square(row[schema.IMAGE][..., 0].astype(np.float32), size_px))
+        image = row[schema.IMAGE][..., 0].astype(np.float32)
         known = np.full((len(schema.REGIONS), 4), np.nan, np.float32)
         for box, place in zip(row["regions"]["bbox"], row["regions"]["region"], strict=True):
             if box[2] > box[0] and box[3] > box[1]:
                 known[place] = box
+        if resize == "pad":
+            width = round(schema.RADIOGRAPH_ASPECT * size_px)
+            image = cv2.resize(image, (width, size_px), interpolation=cv2.INTER_AREA)
+            image = 255.0 - image if row["inverted"] else image
+            if row["laterality"] == is_right:
+                image, known = image[:, ::-1], mirrored_boxes(known)
+            known = padded_boxes(known, size_px, width)
+        images.append(resizing.to_uint8(resizing.resize(image, size_px, resize)))
         boxes.append(known)
     return RegionImages(ids, np.stack(images), np.stack(boxes))
 
@@ -193,30 +233,16 @@ def padded_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     return (boxes * sides + (square - sides) / 2) / square
 
 
-def _square(image: np.ndarray, size_px: int) -> np.ndarray:
-    return resizing.to_uint8(resizing.resize(image, size_px, "stretch"))
+def mirrored_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Returns boxes [..., 4], fractions of an image, on the image mirrored horizontally."""
+    ymin, xmin, ymax, xmax = np.moveaxis(boxes, -1, 0)
+    return np.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
 
 
 def held_out(ids: Iterable[str], count: int = HELD_OUT) -> set[str]:
     """Returns the given number of ids with the smallest hashes."""
     by_hash = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     return set(by_hash[:count])
-
-
-def moved_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Transforms upright boxes [R, 4] to the bounding boxes of their transformed ellipses.
-
-    Args:
-        boxes: [R, 4] float, in fractions of the image or in pixels.
-        matrix: [2, 3] affine map from (x, y) to (x, y), in the units of the boxes.
-
-    Returns:
-        [R, 4], unclipped.
-    """
-    centres, halves = _centres(boxes)[:, ::-1], ((boxes[:, 2:] - boxes[:, :2]) / 2)[:, ::-1]
-    centres = centres @ matrix[:, :2].T + matrix[:, 2]
-    halves = np.sqrt(np.square(halves) @ np.square(matrix[:, :2]).T)
-    return np.concatenate([(centres - halves)[:, ::-1], (centres + halves)[:, ::-1]], axis=1)
 
 
 def moved(image: np.ndarray, matrix: np.ndarray, border: float) -> np.ndarray:

@@ -27,11 +27,16 @@ class Regions:
 
 
 class RegionDetector:
-    """The exported region detector. Not for use from several threads at once."""
+    """The exported region detector. Not for use from several threads at once.
 
-    def __init__(self, interpreter: Interpreter, size_px: int):
+    Attributes:
+        size_px: side of the square that the network takes, in pixels.
+        resize_mode: how an image comes to that size, one of `schema.RESIZE_MODES`.
+    """
+
+    def __init__(self, interpreter: Interpreter, size_px: int, resize_mode: str = "stretch"):
         self._runner = interpreter.get_signature_runner(schema.SERVING_SIGNATURE)
-        self._interpreter, self._size_px = interpreter, size_px
+        self._interpreter, self.size_px, self.resize_mode = interpreter, size_px, resize_mode
 
     @classmethod
     def load(cls, folder: str | Path) -> "RegionDetector":
@@ -42,8 +47,9 @@ class RegionDetector:
         """
 
         def make(interpreter: Interpreter, content: dict) -> "RegionDetector":
-            detector = cls(interpreter, int(content["size_px"]))
-            detector.find(np.zeros((detector._size_px, detector._size_px), np.float32))
+            resize_mode = content.get("resize", "stretch")
+            detector = cls(interpreter, int(content["size_px"]), resize_mode)
+            detector.find(np.zeros((detector.size_px, detector.size_px), np.float32))
             return detector
 
         again = f"{program()} --mode=train_region_detector"
@@ -51,14 +57,17 @@ class RegionDetector:
         return load_image_network(folder, make, "region detector", remedy)
 
     def find(self, image: np.ndarray) -> Regions:
-        """Finds the regions of an upright left hand with bright bones.
+        """Finds the regions of a left hand with bright bones.
 
         Args:
-            image: [H, W] float32, 0 to 255: an original image, or the square input of a model. It
-                is stretched to a square, and the boxes are fractions of the given image.
+            image: [H, W] float32, 0 to 255: an original image, or the square input of a model. The
+                boxes are fractions of the given image.
         """
-        square = resizing.resize(np.asarray(image, np.float32), self._size_px, "stretch")
+        image = np.asarray(image, np.float32)
+        square = resizing.resize(image, self.size_px, self.resize_mode)
         outputs = self._runner(image=square[np.newaxis, :, :, np.newaxis])
-        return Regions(
-            np.array(outputs[schema.REGION_BOXES][0]), np.array(outputs[schema.REGION_SCORES][0])
-        )
+        boxes = np.array(outputs[schema.REGION_BOXES][0])
+        if self.resize_mode == "pad":
+            sides = np.array(image.shape * 2, np.float32)
+            boxes = (boxes - 0.5) * sides.max() / sides + 0.5
+        return Regions(boxes, np.array(outputs[schema.REGION_SCORES][0]))

@@ -123,6 +123,7 @@ def measure_detection(
 
 def measure_region_detector(network: keras.Model, hands: RegionImages) -> DetectionFigures:
     """Measures the network (see `regions.network`) on images with true boxes."""
-    outputs = network.predict(as_inputs(hands.images), batch_size=64, verbose=0)
+    images = as_inputs(hands.images, network.input_shape[1])
+    outputs = network.predict(images, batch_size=64, verbose=0)
     boxes, scores = outputs[schema.REGION_BOXES], outputs[schema.REGION_SCORES]
     return measure_detection(boxes, scores, hands.boxes)

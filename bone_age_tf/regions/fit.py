@@ -1,10 +1,11 @@
 """Trains the region detector on phantoms, then on phantoms and annotated radiographs.
 
 Phantoms are available in any number with all boxes, whereas there are few real annotations. The
-network learns the structure of a hand from phantoms, and the appearance of radiographs and the
-annotators' box sizes from annotated radiographs.
+network learns the structure of a hand from phantoms, the appearance of radiographs from those that
+an earlier detector has labelled, and the annotators' box sizes from annotated radiographs.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,28 @@ from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.fused_norm import fuse_batch_norms
 
 BATCH = 32
+EPOCH = 250
+"""Steps between two resume points."""
 _SPREAD = 1.0
 """SD of the target heatmaps in cells of the map."""
 _WEIGHTS = {"heat": 1.0, "centre": 1.0, "side": 1.0, "overlap": 1.0, "score": 0.5}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        name: name of its weights in the folder.
+        hands: sets of images.
+        shares: share of each set in a batch; their sum is 1.
+        steps: number of training steps.
+    """
+
+    name: str
+    hands: list[RegionImages]
+    shares: list[float]
+    steps: int
 
 
 class RegionBatches(keras.utils.PyDataset):
@@ -55,7 +75,7 @@ class RegionBatches(keras.utils.PyDataset):
     def __getitem__(self, place: Tensor) -> Tensor:
         random = np.random.default_rng([self.seed, self.first + place])
         samples = [
-            make_region_samples(images, random.integers(0, len(images), count), random)
+            make_region_samples(images, random.integers(0, len(images), count), random, SIZE_PX)
             for images, count in zip(self.hands, self.counts, strict=True)
             if count
         ]
@@ -158,16 +178,20 @@ def train_region_detector(
     steps: tuple[int, int],
     seed: int,
     checkpoints: Path,
+    labelled: RegionImages | None = None,
 ) -> keras.Model:
-    """Trains on phantoms, then on equal shares of phantoms and annotated images.
+    """Trains on phantoms, or on radiographs with some phantoms among them.
+
+    With annotated radiographs only, which are few, the network is trained on phantoms first.
 
     Args:
-        phantoms: phantoms with a side of `SIZE_PX`.
+        phantoms: phantoms with a side of `SOURCE_PX`.
         annotated: annotated radiographs of the same size; None trains on phantoms only.
-        steps: number of training steps with phantoms, and with both.
+        steps: number of training steps with phantoms, and with radiographs.
         seed: seed of the initial weights and of the samples.
         checkpoints: folder for the weights after each stage; a stage whose weights exist is not
-            trained again.
+            trained again, and an interrupted one resumes after its last `EPOCH` steps.
+        labelled: further radiographs, labelled by an earlier detector; None for none.
 
     Returns:
         The network with weights averaged over the last steps.
@@ -176,27 +200,44 @@ def train_region_detector(
     network = build_region_detector()
     fuse_batch_norms(network)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    stages = [("phantoms", [phantoms], [1.0], steps[0], 2e-3)]
-    if annotated is not None:
-        both = [phantoms, annotated]
-        stages.append(("annotated", both, [0.3, 0.7], steps[1], 1e-3))
-    for number, (name, hands, shares, count, rate) in enumerate(stages):
-        path = checkpoints / f"{name}.weights.h5"
+    stages = [] if labelled else [Stage("phantoms", [phantoms], [1.0], steps[0])]
+    if annotated is not None and not labelled:
+        stages.append(Stage("annotated", [phantoms, annotated], [0.3, 0.7], steps[1]))
+    elif annotated is not None and labelled:
+        hands = [phantoms, annotated, labelled]
+        stages.append(Stage("radiographs", hands, [0.1, 0.2, 0.7], steps[1]))
+    for number, stage in enumerate(stages):
+        path = checkpoints / f"{stage.name}.weights.h5"
         if path.exists():
             print(f"{path} is there already")
             network.load_weights(path)
             continue
-        model = DetectorInTraining(network)
-        model.compile(_optimizer(rate, count))
-        model.build((None, SIZE_PX, SIZE_PX, 1))
-        epochs = max(1, count // 500)
-        each = count // epochs
-        for epoch in range(epochs):
-            batches = RegionBatches(hands, shares, each, seed + number, epoch * each)
-            model.fit(batches, shuffle=False, verbose=1 if sys.stdout.isatty() else 2)
-        model.optimizer.finalize_variable_values(model.trainable_variables)
+        _train_stage(network, stage, seed + number, checkpoints)
         network.save_weights(path)
     return network
+
+
+def _train_stage(network: keras.Model, stage: Stage, seed: int, checkpoints: Path) -> None:
+    model = DetectorInTraining(network)
+    model.compile(_optimizer(2e-3, stage.steps))
+    model.build((None, SIZE_PX, SIZE_PX, 1))
+    model.optimizer.build(model.trainable_variables)
+    # The iterations of the optimiser, which are saved with the weights, say how far it is.
+    resume = checkpoints / f"{stage.name}_interrupted.weights.h5"
+    if resume.exists():
+        model.load_weights(resume)
+    done = int(model.optimizer.iterations)
+    while done < stage.steps:
+        count = min(EPOCH, stage.steps - done)
+        print(f"{stage.name}: steps {done + 1} to {done + count} of {stage.steps}", flush=True)
+        batches = RegionBatches(stage.hands, stage.shares, count, seed, done)
+        model.fit(batches, shuffle=False, verbose=1 if sys.stdout.isatty() else 2)
+        done += count
+        if done < stage.steps:
+            part = checkpoints / f"{stage.name}_part.weights.h5"
+            model.save_weights(part)
+            part.replace(resume)
+    resume.unlink(missing_ok=True)
 
 
 def _optimizer(rate: float, steps: int) -> keras.optimizers.Optimizer:

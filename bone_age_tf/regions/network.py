@@ -22,10 +22,12 @@ from bone_age_tf.models.layers import PercentileStretch
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 SIZE_PX = 128
+SOURCE_PX = 192
+"""Side of the images that training draws its samples from; the hand is cut out of them."""
 HEATMAPS = "region_heatmaps"
 """Output of the network in training, [B, H * W, 17] logits over the cells of a map of stride 4."""
 STRIDE = 4
-_STEM, _STAGES, _JOINED = 16, (24, 48, 80, 96), (64, 64, 48)
+_STEM, _STAGES, _JOINED = 16, (32, 56, 96, 144), (96, 64, 48)
 MEAN_SIDES = (0.09, 0.11)
 """Height and width of a usual region as fractions of the image, the initial prediction."""
 

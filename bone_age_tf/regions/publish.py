@@ -34,7 +34,7 @@ def publish_region_detector(
     """
     size_px = network.input_shape[1]
     metadata = {
-        "resize": "stretch",
+        "resize": "pad",
         "regions": schema.REGIONS,
         "outputs": {
             schema.REGION_BOXES: "[1, 17, 4] ymin, xmin, ymax, xmax, fractions of the image",

@@ -1,59 +1,209 @@
-"""Training samples of the region detector: hands in random poses and exposures with their boxes.
+"""Hands in any position, frame and company with the boxes of their regions, for the detector.
 
 NumPy and OpenCV only; every random choice comes from the given generator.
 """
 
-from typing import Any
+from typing import Any, Final
 
+import cv2
 import numpy as np
 
-from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.quality.samples import exposed
-from bone_age_tf.regions.boxes import RegionImages, moved, moved_boxes
+from bone_age_tf.regions import frame, views
+from bone_age_tf.regions.boxes import RegionImages
 
-DEGREES, ZOOM, ASPECT, SHEAR, SHIFT = 20.0, (0.7, 1.2), 0.25, 0.1, 0.07
-"""Two SDs of the rotation in degrees, range of the zoom, range of the aspect ratio (as 1 + ASPECT),
-and maximum shear and shift as fractions of the side; chosen for this project."""
-_SMALL_SHARE, _SMALL_ZOOM = 0.1, (0.45, 0.7)
-"""Share of samples with a small hand on a large image, and range of its zoom."""
-_KEPT_AREA = 0.5
-"""Minimum share of a region's area on the image; a region with less counts as absent."""
+MIRRORED_SHARE: Final = 0.15
+"""Samples that show a right hand, in which no region is to be found."""
+CUT_SHARE: Final = 0.4
+"""Samples that show the upright, cut hand of the second pass."""
+_ANY_ANGLE_SHARE: Final = 0.65
+_LEAN_DEGREES, _CUT_LEAN_DEGREES = 18.0, 9.0
+_HEIGHT: Final = (0.28, 1.0)
+"""Height of the hand on a whole radiograph, as a fraction of the square."""
+_COMPANY_SHARE, _CAPTION_SHARE, _EDGE_SHARE = 0.06, 0.35, 0.35
+_KEPT_AREA: Final = 0.5
+"""A region with less of its area on the image counts as not seen."""
+_FINER: Final = 2
+_BORDER: Final = 0.1
+"""Border of the cut hand, that of the second pass of `frame.find_hand`."""
 
 
 def make_region_samples(
-    hands: RegionImages, places: np.ndarray, random: np.random.Generator
+    hands: RegionImages, places: np.ndarray, random: np.random.Generator, size_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one sample from each chosen image.
 
     Args:
-        hands: upright left hands with their boxes.
-        places: [B] indices of the chosen images.
-        random: source of every random choice.
+        hands: left hands on padded squares.
+        places: [B] which of them.
+        random: of every choice.
+        size_px: side of the samples in pixels.
 
     Returns:
-        Images [B, S, S, 1] float32, 0 to 255, and boxes [B, 17, 4] float32, fractions of the
-        image, NaN for a region that is not on the image.
+        Images [B, S, S, 1] float32, 0 to 255, and boxes [B, 17, 4] float32, fractions within the
+        image, NaN where a region is not on it, and of all regions of a right hand.
     """
     images, boxes = [], []
-    size_px = hands.images.shape[1]
     for place in places:
-        matrix = _pose(random, schema.RADIOGRAPH_ASPECT)
-        image = hands.images[place].astype(np.float32)
-        edge = float(np.median(image[[0, -1]])) if random.random() < 0.5 else 0.0
-        in_pixels = matrix.copy()
-        # OpenCV puts pixel centres at whole numbers; the boxes put them at half a pixel.
-        in_pixels[:, 2] = size_px * matrix[:, 2] + 0.5 * matrix[:, :2].sum(axis=1) - 0.5
-        sample = exposed(moved(image, in_pixels, edge), random)
-        if random.random() < 0.25:
-            sample = 255.0 * np.power(sample / 255.0, np.exp(random.uniform(-0.6, 0.6)))
-        images.append(sample)
-        boxes.append(clipped_boxes(moved_boxes(hands.boxes[place], matrix)))
+        view = draw_view(hands.boxes[place], random)
+        film = draw_film(hands, place, view, size_px, random)
+        if random.random() < _COMPANY_SHARE:
+            film = _with_company(film, hands, view, random)
+        images.append(_other_exposure(film, random))
+        found = on_film(views.moved_boxes(hands.boxes[place].astype(np.float64), view))
+        boxes.append(np.full_like(found, np.nan) if np.linalg.det(view[:, :2]) < 0 else found)
     return np.stack(images)[..., None].astype(np.float32), np.stack(boxes).astype(np.float32)
 
 
-def clipped_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Clips boxes [R, 4] to the image; NaN where less than `_KEPT_AREA` of the area is left."""
+def draw_view(boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns a transform [2, 3] from fractions (x, y) of an image to those of a sample.
+
+    Args:
+        boxes: [17, 4] of the hand, fractions of the image; NaN where a region is not there.
+        random: of every choice.
+    """
+    centres = (boxes[:, :2] + boxes[:, 2:])[:, ::-1].astype(np.float64) / 2
+    if not np.isfinite(centres).all():  # a hand that the image cuts off
+        upright = np.eye(2, 3)
+    else:
+        upright = frame.frame_view(centres, border=_BORDER)
+    if random.random() < CUT_SHARE:
+        angle, zoom = random.normal(0, _CUT_LEAN_DEGREES), np.exp(random.normal(0, 0.1))
+        shift = random.normal(0, 0.04, 2)
+    else:
+        any_angle = random.random() < _ANY_ANGLE_SHARE
+        angle = random.uniform(-180, 180) if any_angle else random.normal(0, _LEAN_DEGREES)
+        zoom = np.exp(random.uniform(*np.log(_HEIGHT))) / (1 - 2 * _BORDER)
+        room = max(0.05, 0.5 * (1 - 0.85 * zoom * (1 - 2 * _BORDER)))
+        shift = random.uniform(-room, room, 2)
+    turn = cv2.getRotationMatrix2D((0.5, 0.5), angle, zoom)
+    turn[:, :2] += zoom * random.uniform(-0.06, 0.06, (2, 2))  # also a little narrower or sheared
+    turn[:, 2] = 0.5 - turn[:, :2] @ [0.5, 0.5] + shift
+    if random.random() < MIRRORED_SHARE:
+        turn = np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]) @ _square(turn)
+    return turn @ _square(upright)
+
+
+def _square(matrix: np.ndarray) -> np.ndarray:
+    """Returns an affine transform [2, 3] as [3, 3]."""
+    return np.concatenate([matrix, [[0.0, 0.0, 1.0]]])
+
+
+def draw_film(
+    hands: RegionImages,
+    place: int,
+    view: np.ndarray,
+    size_px: int,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Returns [size_px, size_px] float32: the radiograph in a view, with what lies around it.
+
+    Around it lies black, or the grey of a lit cassette or a viewer; sometimes with an edge, a
+    narrower exposed field and captions.
+    """
+    image = hands.images[place]
+    corners = _field(image, hands.boxes[place], random)
+    side = _FINER * size_px
+    at = (views.moved_points(corners, view) * side * 16).round().astype(np.int32)
+    inside = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(inside, at, 255, cv2.LINE_AA, 4)
+    seen = warped(image, view, side).astype(np.float32)
+    share = inside.astype(np.float32) / 255
+    film = resizing.to_uint8(share * seen + (1 - share) * _surroundings(image, side, random))
+    if random.random() < _EDGE_SHARE:
+        thick = int(random.integers(1, 4 * _FINER))
+        grey = float(random.choice([255.0, 255.0, random.uniform(60, 255)]))
+        cv2.polylines(film, [at], True, (grey,), thick, cv2.LINE_AA, 4)
+    if random.random() < _CAPTION_SHARE:
+        _write_captions(film, random)
+    small = cv2.resize(film, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
+
+
+def warped(image: np.ndarray, view: np.ndarray, side_px: int) -> np.ndarray:
+    """Returns an image [S, S] uint8 in a view of fractions, [side_px, side_px] uint8."""
+    in_pixels = side_px * view
+    in_pixels[:, :2] /= image.shape[0]
+    in_pixels[:, 2] += 0.5 * in_pixels[:, :2].sum(axis=1) - 0.5
+    return cv2.warpAffine(image, in_pixels, (side_px, side_px), flags=cv2.INTER_LINEAR)
+
+
+def _field(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns the corners [4, 2] (x, y) of the exposed field, fractions of the padded square."""
+    rows, columns = (np.flatnonzero(image.max(axis=axis) > 4) for axis in (1, 0))
+    size = len(image)
+    low, high = np.zeros(2), np.ones(2)
+    if len(rows) and len(columns):
+        low = np.array([columns[0], rows[0]]) / size
+        high = np.array([columns[-1] + 1, rows[-1] + 1]) / size
+    if random.random() < 0.25:  # narrower, but around the hand
+        ends = boxes[np.isfinite(boxes[:, 0])]
+        margin = 0.12
+        first = np.maximum(low, ends[:, 1::-1].min(axis=0) - margin)
+        last = np.minimum(high, ends[:, :1:-1].max(axis=0) + margin)
+        low = low + random.random(2) * np.maximum(first - low, 0)
+        high = high - random.random(2) * np.maximum(high - last, 0)
+    return np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+
+
+def _surroundings(image: np.ndarray, side: int, random: np.random.Generator) -> Any:
+    """Returns what lies around the field, a grey or [side, side] float32."""
+    kind = random.random()
+    if kind < 0.45:
+        return 0.0
+    if kind < 0.65:
+        return float(np.median(image[image > 4])) if (image > 4).any() else 0.0
+    grey = random.uniform(20, 255)
+    if kind < 0.85:
+        return grey
+    slope = random.uniform(-60, 60, 2)
+    line = np.linspace(-0.5, 0.5, side, dtype=np.float32)
+    return np.clip(grey + slope[0] * line[:, None] + slope[1] * line[None, :], 0, 255)
+
+
+def _write_captions(film: np.ndarray, random: np.random.Generator) -> None:
+    """Writes letters, some on a plate, onto [S, S] uint8."""
+    side = len(film)
+    letters = list("ABCDEFGHIKLLLLMNOPRRRSTUVW0123456789 .:/")
+    for _ in range(int(random.integers(1, 4))):
+        text = "".join(random.choice(letters, int(random.choice([1, 1, 2, 4, 12, 20]))))
+        scale = random.uniform(0.3, 1.2) if len(text) > 2 else random.uniform(0.5, 2.0)
+        size, low = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        at = int(random.uniform(0, 0.9) * side), int(random.uniform(0.05, 1.0) * side)
+        if random.random() < 0.5:
+            end = at[0] + size[0] + 3, at[1] + low
+            start = at[0] - 3, at[1] - size[1] - 3
+            cv2.rectangle(film, start, end, (float(random.uniform(0, 255)),), -1)
+        ink = (float(random.uniform(120, 255)),)
+        thick = int(random.integers(1, 4))
+        cv2.putText(film, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thick, cv2.LINE_AA)
+
+
+def _with_company(
+    film: np.ndarray, hands: RegionImages, view: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Returns a film [S, S] with a piece of another radiograph beside the hand."""
+    side = len(film)
+    other = hands.images[random.integers(len(hands))]
+    turn = cv2.getRotationMatrix2D((0.5, 0.5), random.uniform(-180, 180), random.uniform(0.3, 0.8))
+    angle = random.uniform(0, 2 * np.pi)
+    turn[:, 2] = turn[:, 2] + 0.75 * np.array([np.cos(angle), np.sin(angle)])
+    return np.maximum(film, warped(other, turn, side).astype(np.float32))
+
+
+def _other_exposure(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    if random.random() < 0.12:  # burnt out, or nearly lost in the dark
+        black, white = random.uniform(0, 40), random.uniform(110, 230)
+        film = np.clip((film - black) * 255 / (white - black), 0, 255)
+    film = exposed(film, random)
+    if random.random() < 0.25:
+        film = 255.0 * np.power(film / 255.0, np.exp(random.uniform(-0.6, 0.6)))
+    return film
+
+
+def on_film(boxes: np.ndarray) -> np.ndarray:
+    """Cuts boxes [R, 4] off at the image's edges; NaN where too little is left."""
     cut = np.clip(boxes, 0.0, 1.0)
 
     def area(rectangles: Any) -> Any:
@@ -64,30 +214,9 @@ def clipped_boxes(boxes: np.ndarray) -> np.ndarray:
     return np.where(is_visible[:, None], cut, np.nan)
 
 
-def _pose(random: np.random.Generator, aspect: float) -> np.ndarray:
-    """Returns a random affine map [2, 3] from fractions (x, y) of an image to those of the sample.
-
-    The image is a square of a stretched hand; the rotation is that of a radiograph with the given
-    width over height.
-    """
-    angle = np.radians(random.normal(0, DEGREES / 2))
-    low, high = _SMALL_ZOOM if random.random() < _SMALL_SHARE else ZOOM
-    zoom = np.exp(random.uniform(np.log(low), np.log(high)))
-    narrow = np.exp(random.uniform(-1, 1) * np.log1p(ASPECT) / 2)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    turn[0] += random.uniform(-SHEAR, SHEAR) * turn[1]
-    to_film = np.diag([aspect, 1.0])
-    linear = zoom * np.diag([narrow, 1 / narrow]) @ np.linalg.inv(to_film) @ turn @ to_film
-    centre = np.full(2, 0.5)
-    shift = centre - linear @ centre + random.uniform(-SHIFT, SHIFT, 2)
-    return np.concatenate([linear, shift[:, None]], axis=1)
-
-
-def as_inputs(images: np.ndarray) -> np.ndarray:
-    """Converts images [N, S, S] uint8 to the detector's input, [N, S, S, 1] float32."""
+def as_inputs(images: np.ndarray, size_px: int | None = None) -> np.ndarray:
+    """Returns squares [N, P, P] uint8 as the detector takes them, [N, S, S, 1] float32."""
+    if size_px is not None and images.shape[1] != size_px:
+        whole = [resizing.resize(image.astype(np.float32), size_px) for image in images]
+        return np.stack(whole)[..., None]
     return images[..., None].astype(np.float32)
-
-
-def fitted(image: np.ndarray, size_px: int) -> np.ndarray:
-    """Resizes a square image [S, S] to [size_px, size_px] float32."""
-    return resizing.resize(np.asarray(image, np.float32), size_px, "stretch")

@@ -1,10 +1,13 @@
 """Trains, measures and exports the region detector from phantoms and annotated radiographs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.bundle import load_region_detector
+from bone_age_tf.data import pipeline
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import require_writable_folder
 from bone_age_tf.prepare import GENERATED, prepare_dataset
@@ -12,15 +15,20 @@ from bone_age_tf.regions import boxes as region_boxes
 from bone_age_tf.regions.boxes import RegionImages
 from bone_age_tf.regions.figures import DetectionFigures, measure_region_detector
 from bone_age_tf.regions.fit import train_region_detector
-from bone_age_tf.regions.network import SIZE_PX
+from bone_age_tf.regions.labelling import label_radiographs
+from bone_age_tf.regions.network import SIZE_PX, SOURCE_PX
 from bone_age_tf.regions.publish import publish_region_detector
 from bone_age_tf.regions.samples import as_inputs
 from bone_age_tf.runs import DataOptions
 from bone_age_tf.training.precision import set_precision
 
-PHANTOMS = ("hand_phantom/large", "hand_phantom/only_bones")
-"""Datasets of phantoms with varied radiographs, and with hands of any size at any age."""
-STEPS = (4500, 1500)
+PHANTOMS = ("hand_phantom/large",)
+"""Radiographs as different as real ones."""
+STEPS = (4500, 3500)
+HOLDOUT_FRACTION = 0.1
+"""Share of the radiographs, by id, that teach neither the detector nor the models of bone age."""
+LABELLED_FILE = "labelled.npz"
+"""What an earlier detector has found, in the folder of the training."""
 _PARITY_IMAGES = 64
 
 
@@ -61,23 +69,24 @@ def train_and_publish(
     require_writable_folder(exports_dir)
     trained_on = [dataset] if generated and "/" in dataset else list(PHANTOMS)
     builders = [prepare_dataset(name, data.data_dir, None) for name in trained_on]
-    phantoms = joined([region_boxes.read_phantoms(b, "train", SIZE_PX) for b in builders])
-    annotated, tested = None, {}
+    phantoms = joined([_phantoms(one, "train") for one in builders])
+    annotated, labelled, tested = None, None, {}
     if not generated:
         assert boxes is not None
         builder = prepare_dataset(dataset, data.data_dir, data.manual_dir, data.skip_bad_rows)
-        images = region_boxes.read_annotated(builder, boxes, SIZE_PX)
-        holdout_ids = region_boxes.held_out(images.image_id)
-        mask = np.array([name in holdout_ids for name in images.image_id])
-        annotated, tested[builder.info.full_name] = images.chosen(~mask), images.chosen(mask)
-    for builder in builders:
-        tested[builder.info.full_name] = region_boxes.read_phantoms(builder, "test", SIZE_PX)
+        annotated, held_out = _annotated(builder, boxes)
+        tested[builder.info.full_name] = held_out
+        left_out = {*annotated.image_id, *held_out.image_id}
+        labelled = _labelled(builder, left_out, workdir, exports_dir)
+    for one in builders:
+        tested[one.info.full_name] = _phantoms(one, "test")
     set_precision(precision)
     print(
-        f"region_detector on {len(phantoms)} phantoms and "
-        f"{0 if annotated is None else len(annotated)} annotated images; folder: {workdir}"
+        f"region_detector on {len(phantoms)} phantoms, "
+        f"{0 if annotated is None else len(annotated)} annotated and "
+        f"{0 if labelled is None else len(labelled)} labelled images; its folder: {workdir}"
     )
-    network = train_region_detector(phantoms, annotated, STEPS, seed, workdir)
+    network = train_region_detector(phantoms, annotated, STEPS, seed, workdir, labelled)
     figures = {name: measure_region_detector(network, hands) for name, hands in tested.items()}
     facts = {
         "data": {
@@ -85,15 +94,48 @@ def train_and_publish(
             "phantom_images": len(phantoms),
             "annotated": None if annotated is None else dataset,
             "annotated_images": 0 if annotated is None else len(annotated),
+            "labelled_images": 0 if labelled is None else len(labelled),
             "held_out": "by the hash of the id",
         },
         "training": {"seed": seed, "steps": STEPS},
     }
-    parity_images = as_inputs(next(iter(tested.values())).images[:_PARITY_IMAGES])
-    folder = publish_region_detector(network, figures, facts, parity_images, exports_dir)
+    images = as_inputs(next(iter(tested.values())).images[:_PARITY_IMAGES], SIZE_PX)
+    folder = publish_region_detector(network, figures, facts, images, exports_dir)
     print(figures_text(figures))
     print(f"export: {folder}")
     return folder
+
+
+def _phantoms(builder: Any, split: str) -> RegionImages:
+    return region_boxes.read_phantoms(builder, split, SOURCE_PX, resize="pad")
+
+
+def _annotated(builder: Any, folder: Path) -> tuple[RegionImages, RegionImages]:
+    """Returns the annotated radiographs that teach, and those that are held out."""
+    found = region_boxes.read_annotated(builder, folder, SOURCE_PX, resize="pad")
+    out = region_boxes.held_out(found.image_id)
+    mask = np.array([name in out for name in found.image_id])
+    return found.chosen(~mask), found.chosen(mask)
+
+
+def _labelled(
+    builder: Any, left_out: set[str], workdir: Path, exports_dir: Path
+) -> RegionImages | None:
+    """Returns the radiographs that the newest exported detector is certain of, None without one."""
+    path = workdir / LABELLED_FILE
+    if path.exists():
+        with np.load(path) as stored:
+            return RegionImages(stored["ids"].tolist(), stored["images"], stored["boxes"])
+    teacher = load_region_detector(exports_dir)
+    if teacher is None:
+        return None
+    part = pipeline.choose_parts(list(builder.info.splits), HOLDOUT_FRACTION, False)["train"]
+    found = label_radiographs(builder, part, teacher, SOURCE_PX, left_out)
+    workdir.mkdir(parents=True, exist_ok=True)
+    part_path = path.with_suffix(".part.npz")
+    np.savez(part_path, ids=np.array(found.image_id), images=found.images, boxes=found.boxes)
+    part_path.replace(path)
+    return found
 
 
 def joined(parts: list[RegionImages]) -> RegionImages:

@@ -6,8 +6,8 @@ from bone_age_tf import schema
 from bone_age_tf.errors import AnnotationError
 from bone_age_tf.images import resizing
 from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions import samples as region_samples
-from bone_age_tf.regions.boxes import RegionImages, moved, moved_boxes
+from bone_age_tf.regions.boxes import moved
+from bone_age_tf.regions.views import moved_boxes
 
 ANNOTATION = """<annotation><size><width>200</width><height>400</height></size>
 <object><name>Wrist</name><bndbox><xmin>50</xmin><ymin>300</ymin><xmax>150</xmax><ymax>380</ymax>
@@ -64,6 +64,18 @@ def test_fingers_are_told_apart_however_the_hand_leans(turn_degrees):
         np.testing.assert_allclose(found[schema.REGIONS.index(name)], box, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("turn_degrees", [-40, 0, 40])
+def test_fingers_of_a_right_hand_have_their_own_names(turn_degrees):
+    boxes, by_class = shuffled_hand(turn_degrees)
+    right = {name: region_boxes.mirrored_boxes(some) for name, some in by_class.items()}
+    found = region_boxes.named_regions(right)
+    assert region_boxes.shows_right_hand(found)
+    assert not region_boxes.shows_right_hand(region_boxes.mirrored_boxes(found))
+    for name, box in boxes.items():
+        expected = region_boxes.mirrored_boxes(box)
+        np.testing.assert_allclose(found[schema.REGIONS.index(name)], expected, atol=1e-6)
+
+
 def test_where_one_is_missing_no_finger_is_guessed():
     _, by_class = shuffled_hand(0)
     by_class["dip"] = by_class["dip"][:3]
@@ -91,6 +103,24 @@ def test_phantoms_bring_their_boxes(phantoms):
     assert np.isnan(found.boxes[0][~seen]).all()
 
 
+def test_padded_phantoms_are_left_hands_with_bright_bones(phantoms):
+    """A right hand is mirrored with its boxes; all have the aspect ratio of a radiograph."""
+    stretched = region_boxes.read_phantoms(phantoms, "train", 64)
+    padded = region_boxes.read_phantoms(phantoms, "train", 64, resize="pad")
+    assert any(region_boxes.shows_right_hand(boxes) for boxes in stretched.boxes)
+    assert not any(region_boxes.shows_right_hand(boxes) for boxes in padded.boxes)
+    width = round(64 * schema.RADIOGRAPH_ASPECT)
+    margin = (64 - width) // 2
+    assert (padded.images[:, :, :margin] == 0).all()
+    assert (padded.images[:, :, margin + 1 : margin + width - 1].max(axis=(1, 2)) > 60).all()
+    for before, after in zip(stretched.boxes, padded.boxes, strict=True):
+        seen = np.isfinite(before[:, 0])
+        heights = [boxes[seen, 2] - boxes[seen, 0] for boxes in (before, after)]
+        np.testing.assert_allclose(*heights, atol=1e-6)
+        wide = (after[seen, 3] - after[seen, 1]) / (before[seen, 3] - before[seen, 1])
+        np.testing.assert_allclose(wide, width / 64, atol=1e-4)
+
+
 def test_boxes_move_with_the_image():
     """A white square is found where its box is said to be."""
     image = np.zeros((100, 100), np.float32)
@@ -102,39 +132,6 @@ def test_boxes_move_with_the_image():
     np.testing.assert_allclose(lit.mean(axis=0) + 0.5, centre, atol=1.0)
     sides = lit.max(axis=0) - lit.min(axis=0) + 1
     assert (np.abs(sides - (box[2:] - box[:2])) < 4).all()
-
-
-def test_samples_keep_boxes_on_what_they_are_about():
-    """Every region is a bright square here: so it must be bright where the sample says it is."""
-    image = np.zeros((128, 128), np.uint8)
-    boxes = np.full((17, 4), np.nan, np.float32)
-    for place in range(17):
-        top, left = 24 + 20 * (place // 5), 24 + 18 * (place % 5)
-        image[top : top + 8, left : left + 8] = 255
-        boxes[place] = np.array([top, left, top + 8, left + 8]) / 128
-    hands = RegionImages(["drawn"], image[None], boxes[None])
-    images, found = region_samples.make_region_samples(
-        hands, np.zeros(12, int), np.random.default_rng(0)
-    )
-    again, _ = region_samples.make_region_samples(
-        hands, np.zeros(12, int), np.random.default_rng(0)
-    )
-    np.testing.assert_array_equal(images, again)
-    assert images.shape == (12, 128, 128, 1)
-    assert 0.6 < np.isfinite(found[..., 0]).mean() <= 1
-    ranks = []
-    for film, some in zip(images[..., 0], found, strict=True):
-        for top, left, bottom, right in 128 * some[np.isfinite(some[:, 0])]:
-            if min(top, left) > 1 and max(bottom, right) < 127:
-                y, x = int((top + bottom) / 2), int((left + right) / 2)
-                ranks.append((film < film[y, x]).mean())
-    assert np.median(ranks) > 0.9
-
-
-def test_what_the_film_cuts_off_is_not_there():
-    kept = region_samples.clipped_boxes(np.array([[0.2, 0.2, 0.4, 0.4], [0.9, 0.9, 1.2, 1.2]]))
-    np.testing.assert_allclose(kept[0], [0.2, 0.2, 0.4, 0.4])
-    assert np.isnan(kept[1]).all()
 
 
 def test_padding_moves_boxes_with_the_image():

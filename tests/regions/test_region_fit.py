@@ -86,3 +86,28 @@ def test_training_goes_on_from_the_stage_that_is_done(tmp_path, capsys, monkeypa
         not np.allclose(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True)
     ]
     assert np.mean(changed) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_an_interrupted_stage_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "BATCH", 4)
+    monkeypatch.setattr(training, "EPOCH", 1)
+    sets = hands(), hands(), (0, 2), 0
+    whole = training.train_region_detector(*sets, tmp_path / "a", hands())
+    fit, calls = training.DetectorInTraining.fit, []
+
+    def killed(model, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(training.DetectorInTraining, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.train_region_detector(*sets, tmp_path / "b", hands())
+    again = training.train_region_detector(*sets, tmp_path / "b", hands())
+    assert len(calls) == 3
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["radiographs.weights.h5"]
+    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

@@ -1,0 +1,333 @@
+"""One frame for every hand: where the hand lies, how far that can be trusted, and the image there.
+
+The joints that the region detector finds define a similarity transform that turns the hand upright,
+mirrors a right hand to a left one and lets hand and wrist fill a square. See `regions.views` for
+coordinates and views.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+
+from bone_age_tf import schema
+from bone_age_tf.images.resizing import fitted_size
+from bone_age_tf.regions import views
+from bone_age_tf.regions.detector import Regions
+
+FRAME_MARGIN: Final = 0.04
+"""Free border of the frame on each side, as a fraction of its side."""
+
+DOUBT_LIMIT: Final = 0.5
+"""Largest doubt at which the frame is used; above it the whole radiograph is read."""
+
+JOINT_DOUBT_LIMIT: Final = 0.35
+"""Largest doubt at which single joints are trusted; the frame bears it that one is a little off."""
+
+_SURE: Final = 0.35
+"""Doubt at which the search ends."""
+_DOUBT_OF_GEOMETRY: Final = 0.25
+"""Doubt that each impossible proportion of the hand adds to that of the scores."""
+_QUARTERS: Final = (0, 2, 1, 3)
+"""Turns of the whole radiograph that are tried while the hand is doubtful, in quarters."""
+_SEARCH: Final = 4
+"""Longer side of the image in which the hand is searched, in sides of the detector's square."""
+_CLOSER_LOOKS: Final = 3
+"""Most times that the detector looks again at the hand it has found."""
+_SETTLED: Final = 0.02
+"""Largest change of the joints between two passes, in lengths of the palm, that ends the search."""
+_VIEW_BORDER: Final = 0.1
+"""Border around the hand in the second pass, as a fraction of the hand's height on each side."""
+
+FINGERS: Final = (2, 3, 4, 5)
+FINGER_JOINTS: Final = tuple(
+    place for place, name in enumerate(schema.REGIONS) if name.startswith(("DIP", "PIP", "MCP"))
+)
+"""Places in `schema.REGIONS` of the 14 joints of the fingers and the thumb."""
+
+_LENGTH_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "MCP2": (0.85, 1.2), "MCP4": (0.8, 1.12), "MCP5": (0.75, 1.15), "MCP1": (0.68, 1.1),
+        "PIP1": (0.26, 0.55), "PIP2": (0.4, 0.74), "PIP3": (0.46, 0.82), "PIP4": (0.4, 0.8),
+        "PIP5": (0.28, 0.62), "DIP2": (0.2, 0.45), "DIP3": (0.25, 0.5), "DIP4": (0.22, 0.48),
+        "DIP5": (0.14, 0.42),
+    }
+)  # fmt: skip
+"""Distances of joints from the one before (of MCP joints from the middle of the wrist) in lengths
+of the palm, from the wrist to MCP3. The range of the 238 fully annotated radiographs of Koitka et
+al. 2018 (doi 10.1371/journal.pone.0207496), widened, without strongly bent fingers."""
+
+_GAP_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {"MCP": (0.13, 0.5), "PIP": (0.18, 0.72), "DIP": (0.12, 0.95)}
+)
+"""Distances between neighbouring fingers across the hand in lengths of the palm, likewise."""
+
+_MOST_BENT_DEGREES: Final = 40.0
+"""Largest angle between two bones of a finger, likewise."""
+
+
+class Detector(Protocol):
+    """What finds the regions in an image, `regions.detector.RegionDetector` for instance."""
+
+    size_px: int
+    resize_mode: str
+
+    def find(self, image: np.ndarray) -> Regions:
+        """Finds the regions in [H, W] float32, 0 to 255."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """A hand on a radiograph.
+
+    Attributes:
+        places: [17, 2] float64, (x, y) of the middles of `schema.REGIONS` in pixels of the
+            radiograph.
+        boxes: [17, 4] float32, ymin, xmin, ymax, xmax as fractions of the view that the detector
+            looked at, in which the hand is upright after the first pass.
+        view: [2, 3] float64, from (x, y) of the radiograph in pixels to fractions (x, y) of that
+            view.
+        scores: [17] float32, see `Regions`.
+        mirrored: whether it was found as a left hand on the mirrored radiograph.
+        doubt: 0 for none to 1.
+    """
+
+    places: np.ndarray
+    boxes: np.ndarray
+    view: np.ndarray
+    scores: np.ndarray
+    mirrored: bool
+    doubt: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the frame of this hand should be used."""
+        return self.doubt <= DOUBT_LIMIT
+
+    @property
+    def has_certain_joints(self) -> bool:
+        """Whether each joint is certain to be where it was found."""
+        return self.doubt <= JOINT_DOUBT_LIMIT
+
+    def boxes_in(self, view: np.ndarray) -> np.ndarray:
+        """Returns the boxes [17, 4] float32 as fractions of a view [2, 3]."""
+        step = views.between(self.view, view)
+        return views.moved_boxes(self.boxes.astype(np.float64), step).astype(np.float32)
+
+
+def find_hand(image: np.ndarray, detector: Detector) -> Hand:
+    """Finds the hand, first on the whole radiograph and then again on the turned and cut hand.
+
+    The radiograph and its mirror image are looked at, the one with less doubt closer first; the
+    other only where the hand remains doubtful, and then both in other quarter turns. The least
+    doubt counts.
+
+    Args:
+        image: [H, W] float32, 0 to 255, with bright bones.
+        detector: what finds the regions of a left hand.
+    """
+    height, width = image.shape
+    small = _shrunk(image, _SEARCH * detector.size_px)
+    hand = _search(small, detector)
+    scale = np.array([width / small.shape[1], height / small.shape[0]])
+    view = hand.view @ np.diag([*(1 / scale), 1.0])
+    return dataclasses.replace(hand, places=hand.places * scale, view=view)
+
+
+def _shrunk(image: np.ndarray, longer_side_px: int) -> np.ndarray:
+    """Returns an image [H, W] whose longer side is at most so long, so that looks are fast."""
+    height, width = fitted_size(image.shape[0], image.shape[1], longer_side_px)
+    if height >= image.shape[0]:
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _search(image: np.ndarray, detector: Detector) -> Hand:
+    best = None
+    for quarters in _QUARTERS:
+        looks = [
+            _look(image, detector, _whole_view(image, detector, mirrored, quarters))
+            for mirrored in (False, True)
+        ]
+        for look in sorted(looks, key=lambda hand: hand.doubt):
+            hand = _closer(image, detector, look)
+            if best is None or hand.doubt < best.doubt:
+                best = hand
+            if best.doubt <= _SURE:
+                return best
+        if best is not None and best.is_certain:
+            break
+    assert best is not None
+    return best
+
+
+def find_regions(image: np.ndarray, detector: Detector) -> Regions:
+    """Finds the hand and returns its regions as fractions of the image [H, W]; see `find_hand`."""
+    hand = find_hand(image, detector)
+    whole = views.whole_view(image.shape[0], image.shape[1])
+    return Regions(hand.boxes_in(whole), hand.scores)
+
+
+def _whole_view(image: np.ndarray, detector: Detector, mirrored: bool, quarters: int) -> np.ndarray:
+    return views.whole_view(
+        image.shape[0], image.shape[1], mirrored, detector.resize_mode, quarters
+    )
+
+
+def _closer(image: np.ndarray, detector: Detector, hand: Hand) -> Hand:
+    """Returns what the detector finds when it looks at a hand again, with the least doubt."""
+    aspect = schema.RADIOGRAPH_ASPECT if detector.resize_mode == "stretch" else 1.0
+    last, looks = hand, []
+    for _ in range(_CLOSER_LOOKS):
+        view = frame_view(last.places, hand.mirrored, aspect, _VIEW_BORDER)
+        closer = _look(image, detector, view)
+        looks.append(closer)
+        moved = np.abs(closer.places - last.places).max()
+        last = closer
+        if moved <= _SETTLED * palm_length(last.places):
+            break
+    return min(looks, key=lambda one: one.doubt)
+
+
+def _look(image: np.ndarray, detector: Detector, view: np.ndarray) -> Hand:
+    regions = detector.find(views.warp(image, view, detector.size_px))
+    centres = (regions.boxes[:, :2] + regions.boxes[:, 2:])[:, ::-1].astype(np.float64) / 2
+    places = views.moved_points(centres, views.inverse(view))
+    mirrored = bool(np.linalg.det(view[:, :2]) < 0)
+    doubt = measure_doubt(places, regions.scores, mirrored)
+    return Hand(places, regions.boxes, view, regions.scores, mirrored, doubt)
+
+
+def palm_length(places: np.ndarray) -> float:
+    """Returns the distance from the middle of the wrist to MCP3, in the unit of places [17, 2]."""
+    return float(np.linalg.norm(places[_place("MCP3")] - places[_place("wrist")]))
+
+
+def measure_doubt(places: np.ndarray, scores: np.ndarray, mirrored: bool = False) -> float:
+    """Returns how doubtful it is that a hand was found where it is, 0 to 1.
+
+    Args:
+        places: [17, 2] (x, y) of the middles of the regions in pixels.
+        scores: [17] scores of the regions, 0 to 1.
+        mirrored: whether the hand is a mirrored left hand.
+    """
+    lowest = float(np.min(np.asarray(scores)[list(FINGER_JOINTS)]))
+    wrong = len(impossible_proportions(places, mirrored))
+    return min(1.0, max(0.0, 1.0 - lowest + _DOUBT_OF_GEOMETRY * wrong))
+
+
+def impossible_proportions(places: np.ndarray, mirrored: bool = False) -> tuple[str, ...]:
+    """Returns which lengths, angles and orders of the joints no hand has.
+
+    Args:
+        places: [17, 2] (x, y) of the middles of the regions in pixels.
+        mirrored: whether the hand is a mirrored left hand.
+    """
+    own = _hand_coordinates(places, mirrored)
+    if not np.isfinite(own).all():
+        return ("the palm has no length",)
+    found = {name: own[_place(name)] for name in schema.REGIONS}
+    wrong = []
+    for name, (low, high) in _LENGTH_LIMITS.items():
+        before = {"MCP": None, "PIP": "MCP", "DIP": "PIP"}[name[:-1]]
+        start = np.zeros(2) if before is None else found[before + name[-1]]
+        if not low <= math.dist(found[name], start) <= high:
+            wrong.append(f"length of {name}")
+    for joint, (low, high) in _GAP_LIMITS.items():
+        across = [found[f"{joint}{finger}"][0] for finger in FINGERS]
+        gaps = -np.diff(across)
+        wrong += [
+            f"order of {joint}{finger} and {joint}{finger + 1}"
+            for finger, gap in zip(FINGERS, gaps, strict=False)
+            if not low <= gap <= high
+        ]
+    for finger in FINGERS:
+        knuckle, middle, last = (found[f"{joint}{finger}"] for joint in ("MCP", "PIP", "DIP"))
+        first, second = middle - knuckle, last - middle
+        cosine = first @ second / max(1e-9, float(np.linalg.norm(first) * np.linalg.norm(second)))
+        if cosine < math.cos(math.radians(_MOST_BENT_DEGREES)) or first[1] > 0:
+            wrong.append(f"direction of finger {finger}")
+    if found["MCP1"][0] < found["MCP2"][0]:
+        wrong.append("order of MCP1 and MCP2")
+    if found["radius"][0] < found["ulna"][0] or min(found["radius"][1], found["ulna"][1]) < 0.1:
+        wrong.append("place of radius and ulna")
+    return tuple(wrong)
+
+
+def _hand_coordinates(places: np.ndarray, mirrored: bool) -> np.ndarray:
+    """Returns places [17, 2] in lengths of the palm: from the wrist, x to the thumb, y down."""
+    linear = upright(places, mirrored)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (places - places[_place("wrist")]) @ linear.T / palm_length(places)
+
+
+def upright(places: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """Returns the rotation, after a reflection if mirrored, that turns the hand upright, [2, 2].
+
+    The line from the middle of the wrist to MCP3 points up afterwards, and the thumb of a left hand
+    (or of a right hand on a mirrored radiograph) to the right.
+
+    Args:
+        places: [17, 2] (x, y) of the middles of the regions in pixels.
+        mirrored: whether the hand is a mirrored left hand.
+    """
+    palm = places[_place("MCP3")] - places[_place("wrist")]
+    up = palm / max(1e-9, float(np.linalg.norm(palm)))
+    across = np.array([-up[1], up[0]]) * (-1.0 if mirrored else 1.0)
+    return np.stack([across, -up])
+
+
+def frame_view(
+    places: np.ndarray, mirrored: bool = False, aspect: float = 1.0, border: float = FRAME_MARGIN
+) -> np.ndarray:
+    """Returns the transform [2, 3] from pixels (x, y) of the radiograph to fractions of the frame.
+
+    The frame contains all fingertips and the ends of radius and ulna. The tips lie beyond the last
+    joints that are found by about the length of the bone before (`LENGTHS_MM` and
+    `FINGER_RADII_MM` of `hand_phantom`).
+
+    Args:
+        places: [17, 2] (x, y) of the middles of the regions in pixels.
+        mirrored: whether the hand is a mirrored left hand.
+        aspect: width over height of the part of the radiograph that is seen. 1: the transform is a
+            similarity.
+        border: free border on each side, as a fraction of the frame's height.
+    """
+    linear = upright(places, mirrored)
+    own = places @ linear.T
+    palm = palm_length(places)
+    tips = [2.0 * own[_place(f"DIP{f}")] - own[_place(f"PIP{f}")] for f in FINGERS]
+    tips.append(2.0 * own[_place("PIP1")] - own[_place("MCP1")])
+    outline = np.concatenate([own, np.stack(tips)])
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    ends = max(own[_place("radius")][1], own[_place("ulna")][1])
+    top, bottom = min(tip[1] for tip in tips), ends + 0.28 * palm
+    left, right = low[0] - 0.13 * palm, high[0] + 0.13 * palm
+    height = max(bottom - top, (right - left) / aspect, 1e-6) / (1.0 - 2.0 * border)
+    sides = np.array([height * aspect, height])
+    corner = np.array([(left + right) / 2, (top + bottom) / 2]) - sides / 2
+    return np.concatenate([linear, -corner[:, None]], axis=1) / sides[:, None]
+
+
+def framed(image: np.ndarray, hand: Hand, size_px: int) -> np.ndarray | None:
+    """Returns the hand in its frame, None where it is too doubtful where the hand is.
+
+    Args:
+        image: [H, W] float32, 0 to 255: the radiograph in which the hand was found.
+        hand: from `find_hand`.
+        size_px: side of the frame in pixels.
+
+    Returns:
+        [size_px, size_px] float32, 0 to 255.
+    """
+    if not hand.is_certain:
+        return None
+    return views.warp(image, frame_view(hand.places, hand.mirrored), size_px)
+
+
+def _place(name: str) -> int:
+    return schema.REGIONS.index(name)
