@@ -1,0 +1,40 @@
+"""EfficientNet-Lite0 on hands that the region detector has rotated, cropped and put in one frame.
+
+Commands: python benchmarks/frame_radiographs.py --manual_dir=DIR --output=FRAMED
+python run.py --mode=recipe --recipe=framed --precision=float32 --manual_dir=FRAMED
+Data: 90 % of the RSNA 2017 training images, cut by id, each hand in its frame; the few whose hand
+is doubtful are whole.
+Start: the shipped weights (version 2), which were trained on whole radiographs.
+
+One stage with one schedule, so that an interrupted training resumes where it was.
+"""
+
+from bone_age_tf.recipes.recipe import Recipe, Stage
+
+# Every hand is upright and of one size, so position and size vary with the detector's errors only;
+# tone, sharpness and objects in front of the hand vary as on whole radiographs.
+_FRAMES = {
+    "age_loss_weight": 0.05,
+    "epochs": 14,
+    "learning_rate": 7e-4,
+    "dropout": 0.2,
+    "augmentation.rotation_degrees": 12.0,
+    "augmentation.shift_fraction": 0.04,
+    "augmentation.aspect_fraction": 0.1,
+    "augmentation.zoom_fraction": 0.1,
+    "augmentation.shrink_fraction": 0.12,
+    "augmentation.sharpness": 0.4,
+    "augmentation.tone": 0.6,
+    "augmentation.crush": 0.05,
+    "augmentation.marks": 0.1,
+    "augmentation.cover": 0.1,
+}
+
+RECIPE = Recipe(
+    name="framed",
+    model="efficientnet_lite0",
+    dataset="rsna_bone_age/px512",
+    stages=(Stage("frames", _FRAMES, init="exports/efficientnet_lite0/2/model.keras", seed=11),),
+    pack_px=320,
+    pack_quality=90,
+)
