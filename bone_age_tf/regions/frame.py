@@ -124,7 +124,8 @@ def find_hand(image: np.ndarray, detector: Detector) -> Hand:
 
     The radiograph and its mirror image are looked at, the one with less doubt closer first; the
     other only where the hand remains doubtful, and then both in other quarter turns. The least
-    doubt counts.
+    doubt counts; a last look at the hand found so brings the joints nearer to where they are
+    (`benchmarks/hand_positions.py`: all within 5 % in 0.976 instead of 0.970 of 624 images).
 
     Args:
         image: [H, W] float32, 0 to 255, with bright bones.
@@ -133,6 +134,7 @@ def find_hand(image: np.ndarray, detector: Detector) -> Hand:
     height, width = image.shape
     small = _shrunk(image, _SEARCH * detector.size_px)
     hand = _search(small, detector)
+    hand = _look(small, detector, _view_around(hand, detector))
     scale = np.array([width / small.shape[1], height / small.shape[0]])
     view = hand.view @ np.diag([*(1 / scale), 1.0])
     return dataclasses.replace(hand, places=hand.places * scale, view=view)
@@ -180,17 +182,20 @@ def _whole_view(image: np.ndarray, detector: Detector, mirrored: bool, quarters:
 
 def _closer(image: np.ndarray, detector: Detector, hand: Hand) -> Hand:
     """Returns what the detector finds when it looks at a hand again, with the least doubt."""
-    aspect = schema.RADIOGRAPH_ASPECT if detector.resize_mode == "stretch" else 1.0
     last, looks = hand, []
     for _ in range(_CLOSER_LOOKS):
-        view = frame_view(last.places, hand.mirrored, aspect, _VIEW_BORDER)
-        closer = _look(image, detector, view)
+        closer = _look(image, detector, _view_around(last, detector))
         looks.append(closer)
         moved = np.abs(closer.places - last.places).max()
         last = closer
         if moved <= _SETTLED * palm_length(last.places):
             break
     return min(looks, key=lambda one: one.doubt)
+
+
+def _view_around(hand: Hand, detector: Detector) -> np.ndarray:
+    aspect = schema.RADIOGRAPH_ASPECT if detector.resize_mode == "stretch" else 1.0
+    return frame_view(hand.places, hand.mirrored, aspect, _VIEW_BORDER)
 
 
 def _look(image: np.ndarray, detector: Detector, view: np.ndarray) -> Hand:
