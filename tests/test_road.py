@@ -185,7 +185,7 @@ def test_the_region_detector_is_trained_and_used(beside_phantoms, monkeypatch, c
     monkeypatch.setattr(region_detector, "BATCH", 4)
     assert cli.main(["--mode=train_region_detector", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
-    assert "48 phantoms and 0 annotated images" in printed
+    assert "48 phantoms, 0 annotated and 0 labelled images" in printed
     assert "mAP@.5" in printed
     assert "export: exports/region_detector/1" in printed
     metadata = json.loads((beside_phantoms / "exports/region_detector/1/metadata.json").read_text())
