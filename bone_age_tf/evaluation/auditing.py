@@ -21,6 +21,7 @@ from bone_age_tf.evaluation.suspects import Audited, Suspect
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.progress import shown
 from bone_age_tf.quality.checker import QualityChecker
+from bone_age_tf.regions import frame
 from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.settings import Config
 from bone_age_tf.training.out_of_fold import fold_of, out_of_fold_months
@@ -126,7 +127,7 @@ def _inspect(
             image, corrected = checked.image, checked.reason
     if detector is None:
         return refused, corrected, None
-    regions = detector.find(image)
+    regions = frame.find_regions(image, detector)
     longer_side_px = max(whole.shape)
     hand = describe_hand(regions.boxes, regions.scores, image.shape, longer_side_px)
     return refused, corrected, hand

@@ -28,6 +28,7 @@ from bone_age_tf.inference.result import Result
 from bone_age_tf.models.build import model_traits
 from bone_age_tf.progress import shown
 from bone_age_tf.reader import Prepared
+from bone_age_tf.regions import frame
 from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.runs import Run, interval_table
 
@@ -170,7 +171,7 @@ def explained(
     maps = {name: explaining.make_maps(name, network, images, sexes)[0] for name in names}
     boxes = None
     if detector is not None:
-        regions = detector.find(case.image)
+        regions = frame.find_regions(case.image, detector)
         boxes = trusted(regions.boxes, regions.scores)
     return dataclasses.replace(case, maps=maps, boxes=boxes)
 
