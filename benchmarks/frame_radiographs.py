@@ -19,12 +19,12 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.errors import RadiographError
+from bone_age_tf.evaluation import audit_plots
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.regions import frame
 from bone_age_tf.regions.detector import RegionDetector
@@ -71,17 +71,13 @@ def images_of(archive: zipfile.ZipFile, most: int | None) -> Iterator[tuple[str,
         yield name, archive.read(name)
 
 
-def sheet(images: list[tuple[str, bytes]], side_px: int = 128, columns: int = 12) -> np.ndarray:
-    """Returns a contact sheet, [H, W] uint8."""
-    tiles = []
-    for name, content in images:
-        image = reading.read_radiograph(content, name)
-        tile = resizing.to_uint8(resizing.resize(image, side_px, "pad"))
-        label = Path(name).stem
-        tiles.append(cv2.putText(tile, label, (2, 10), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (255,)))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[at : at + columns], 1) for at in range(0, len(tiles), columns)]
-    return np.concatenate(rows)
+def contact_sheet(images: list[tuple[str, bytes]]) -> bytes:
+    """Returns a contact sheet of encoded images, each under its name, as a PNG file."""
+    tiles = [
+        resizing.to_uint8(resizing.resize(reading.read_radiograph(content, name), 160))
+        for name, content in images
+    ]
+    return audit_plots.sheet(np.stack(tiles), [Path(name).stem for name, _ in images])
 
 
 def main() -> None:
@@ -131,7 +127,7 @@ def main() -> None:
         for is_framed, images in shown.items():
             for number, start in enumerate(range(0, len(images), 96)):
                 name = f"{'framed' if is_framed else 'whole'}_{number}.png"
-                Image.fromarray(sheet(images[start : start + 96])).save(options.sheet / name)
+                (options.sheet / name).write_bytes(contact_sheet(images[start : start + 96]))
 
 
 if __name__ == "__main__":

@@ -117,10 +117,15 @@ def check_months(outputs, head, count=2):
         assert (age[:, 0] < upper).all()
 
 
-@pytest.mark.parametrize("name", SHALLOW)
-def test_outputs_are_months_in_float32_in_mixed_precision(name):
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [(name, "mixed_bfloat16") for name in SHALLOW]
+    + [(name, "mixed_float16") for name in OWN_CASES],
+)
+def test_outputs_are_months_in_float32_in_mixed_precision(name, policy):
+    """Float16 for the models that `test_every_model_has_every_head` leaves out."""
     keras.utils.set_random_seed(0)  # as in `built`
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    keras.mixed_precision.set_global_policy(policy)
     model = build_model(config_of(name))
     check_months(answers(model, batch()), "distribution")
 
@@ -189,7 +194,7 @@ def test_contract(name, head, sex_mode):
 @pytest.mark.parametrize(("head", "sex_mode"), EACH_ONCE[1:])
 @pytest.mark.parametrize("name", [name for name in SHALLOW if name not in ("cnn", "prsnet")])
 def test_every_model_has_every_head(name, head, sex_mode):
-    """Also in the precision that `test_contract` does not use."""
+    """In float16, which `test_contract` does not use."""
     keras.utils.set_random_seed(0)  # as in `built`
     keras.mixed_precision.set_global_policy("mixed_float16")
     model = build_model(config_of(name, head=head, sex_mode=sex_mode))
