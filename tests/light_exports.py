@@ -45,6 +45,9 @@ def _write_tflite(path, outputs, answer_fn, work_dir):
 def metadata(name, version, outputs, resize="pad"):
     shapes = {"age_months": [1, 1], "distribution": [1, 2], "interval_90_months": [1, 2]}
     shapes[UNFAMILIARITY] = [1, 1]
+    described = {output: {"shape": shapes[output]} for output in outputs}
+    if "distribution" in described:
+        described["distribution"] |= {"bin_months": 120.0, "first_edge_months": 0}
     return {
         "name": name,
         "version": version,
@@ -52,7 +55,7 @@ def metadata(name, version, outputs, resize="pad"):
             "image": {"shape": [1, SIZE_PX, SIZE_PX, 1], "dtype": "float32", "range": [0, 255]},
             "sex": {"shape": [1, 1], "dtype": "float32", "values": {"female": 0, "male": 1}},
         },
-        "outputs": {output: {"shape": shapes[output]} for output in outputs},
+        "outputs": described,
         "preprocessing": {"size_px": SIZE_PX, "resize": resize},
         "files": {"float32": "model_float32.tflite", "int8": "model_int8.tflite"},
     }

@@ -101,11 +101,16 @@ def trusting_address(modules, root, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def light_address(modules, exports, tmp_path_factory):
+def light_page(modules, exports, tmp_path_factory):
     """The page with a model that answers at once and reads every film."""
     folder = tmp_path_factory.mktemp("web") / "page"
     build_page(Bundle.open(exports / "bins" / "1"), folder, quality_check=False, compress=False)
-    with _served(folder) as url:
+    return folder
+
+
+@pytest.fixture(scope="session")
+def light_address(light_page):
+    with _served(light_page) as url:
         yield url
 
 

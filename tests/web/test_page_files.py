@@ -47,11 +47,13 @@ def _bad_files():
     }
 
 
-def test_bad_files_get_a_sentence_each_and_the_next_image_is_read(visit, address, hands, tmp_path):
+def test_bad_files_get_a_sentence_each_and_the_next_image_is_read(
+    visit, light_address, hands, tmp_path
+):
     cases = _bad_files()
     for name, (content, _) in cases.items():
         (tmp_path / name).write_bytes(content)
-    found = visit(address)
+    found = visit(light_address)
     found.read(*[tmp_path / name for name in cases], hands[0])
     for place, (name, (_, words)) in enumerate(cases.items()):
         card = found.card(place)
@@ -67,27 +69,27 @@ def test_bad_files_get_a_sentence_each_and_the_next_image_is_read(visit, address
     assert not found.messages
 
 
-def test_a_huge_file_is_not_even_opened(visit, address, tmp_path):
+def test_a_huge_file_is_not_even_opened(visit, light_address, tmp_path):
     huge = tmp_path / "huge.png"
     with huge.open("wb") as file:
         file.truncate(MOST_FILE_BYTES + 1_000_000)
-    found = visit(address)
+    found = visit(light_address)
     found.read(huge)
     assert "201 MB is too large; at most 200 MB are read here" in found.card().inner_text()
 
 
-def test_a_large_film_is_read(visit, trusting_address, tmp_path):
+def test_a_large_film_is_read(visit, light_address, tmp_path):
     """16 megapixels: a film of 40 cm at 100 um."""
     film = np.tile(np.arange(4000, dtype=np.uint16) * 16, (4000, 1))
     assert film.size < MOST_PIXELS
     Image.fromarray(film).save(tmp_path / "large.png", compress_level=1)
-    found = visit(trusting_address)
+    found = visit(light_address)
     found.read(tmp_path / "large.png")
     assert found.card().locator(".age").inner_text().endswith("months")
 
 
-def test_a_queue_and_one_answer_for_all(visit, trusting_address, hands):
-    found = visit(trusting_address)
+def test_a_queue_and_one_answer_for_all(visit, light_address, hands):
+    found = visit(light_address)
     found.add(*hands[:6])
     found.choose("male", 2)
     ask = found.page.locator("#ask-all")
@@ -104,8 +106,8 @@ def test_a_queue_and_one_answer_for_all(visit, trusting_address, hands):
     assert not found.page.locator("#results").is_visible()
 
 
-def test_files_can_be_dropped_and_pasted(visit, trusting_address, hands):
-    found = visit(trusting_address)
+def test_files_can_be_dropped_and_pasted(visit, light_address, hands):
+    found = visit(light_address)
     content = list(hands[0].read_bytes())
     give = """([kind, content]) => {
       const data = new DataTransfer();
@@ -136,8 +138,8 @@ def test_images_added_before_the_model_is_there_are_read(browser, address, hands
     page.close()
 
 
-def test_a_worker_that_dies_is_replaced(visit, address):
-    found = visit(address)
+def test_a_worker_that_dies_is_replaced(visit, light_address):
+    found = visit(light_address)
     outcome = found.page.evaluate("""async () => {
       const { Reader } = await import("/js/reader.js");
       const reader = new Reader();
@@ -155,8 +157,8 @@ def test_a_worker_that_dies_is_replaced(visit, address):
     assert outcome[1] == "the file is empty"
 
 
-def test_every_tensor_is_deleted(visit, address):
-    found = visit(address)
+def test_every_tensor_is_deleted(visit, light_address):
+    found = visit(light_address)
     counts = found.page.evaluate("""async () => {
       const { Model } = await import("/js/runtime.js");
       let alive = 0;

@@ -65,10 +65,10 @@ def test_axe_finds_nothing_serious(visit, light_address, axe, films, scheme):
     assert len(report["passes"]) > 20
 
 
-def test_dark_mode_is_dark(visit, address):
+def test_dark_mode_is_dark(visit, light_address):
     grounds = []
     for scheme in ("light", "dark"):
-        found = visit(address, color_scheme=scheme)
+        found = visit(light_address, color_scheme=scheme)
         colour = found.page.evaluate("getComputedStyle(document.body).backgroundColor")
         grounds.append(sum(map(int, colour.removeprefix("rgb(").removesuffix(")").split(","))))
     assert grounds[0] > 600 and grounds[1] < 120

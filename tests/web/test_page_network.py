@@ -11,10 +11,10 @@ IS_WAITING = "navigator.serviceWorker.getRegistration().then((found) => found.wa
 """Whether a new version is installed."""
 
 
-def test_no_request_after_load_and_none_to_others(visit, address, hands):
-    found = visit(address)
+def test_no_request_after_load_and_none_to_others(visit, light_address, hands):
+    found = visit(light_address)
     found.wait_until_kept()
-    assert found.requests and all(url.startswith(address) for url in found.requests)
+    assert found.requests and all(url.startswith(light_address) for url in found.requests)
     assert any("litert_wasm" in url for url in found.requests)
     before = len(found.requests)
     found.read(hands[0], hands[2])
@@ -28,8 +28,8 @@ def test_no_request_after_load_and_none_to_others(visit, address, hands):
     assert not found.messages  # the policy was not violated
 
 
-def test_the_policy_stops_what_is_not_ours(visit, address):
-    found = visit(address)
+def test_the_policy_stops_what_is_not_ours(visit, light_address):
+    found = visit(light_address)
     tried = found.page.evaluate("""async () => {
       const fetched = await fetch("http://127.0.0.1:9/").then(() => "sent", () => "stopped");
       const script = document.createElement("script");
@@ -55,8 +55,8 @@ def test_it_works_offline_after_the_first_load(visit, serve, page_folder, hands)
         assert found.card().locator(".answer").get_attribute("data-age") == age
 
 
-def test_a_new_version_takes_over_whole(visit, serve, page_folder, tmp_path):
-    folder = shutil.copytree(page_folder, tmp_path / "page")
+def test_a_new_version_takes_over_whole(visit, serve, light_page, tmp_path):
+    folder = shutil.copytree(light_page, tmp_path / "page")
     with serve(folder) as url:
         found = visit(url)
         found.wait_until_kept()
@@ -86,8 +86,8 @@ def test_a_new_version_takes_over_whole(visit, serve, page_folder, tmp_path):
         found.wait(lambda: found.page.get_attribute("#ready", "data-state") == "ready")
 
 
-def test_where_nothing_can_be_kept_it_works_online(visit, address, hands):
-    found = visit(address, service_workers="block")
+def test_where_nothing_can_be_kept_it_works_online(visit, light_address, hands):
+    found = visit(light_address, service_workers="block")
     assert found.page.inner_text("#ready-text") == "Ready."
     found.read(hands[0])
     assert found.card().locator(".age").inner_text().endswith("months")
