@@ -100,6 +100,25 @@ def no_saved_model(monkeypatch):
 
 
 @pytest.fixture
+def narrow_resnet50(monkeypatch):
+    """Keras' ResNet50 with an eighth of its filters: of what a test builds, only the width."""
+    from keras.src.applications import resnet as theirs
+
+    from bone_age_tf.models import resnet
+
+    def residual_blocks(x):
+        for stage, blocks in enumerate((3, 4, 6, 3)):
+            width, stride = 8 * 2**stage, 1 if stage == 0 else 2
+            x = theirs.stack_residual_blocks_v1(x, width, blocks, stride, name=f"conv{stage + 2}")
+        return x
+
+    def build(**arguments):
+        return theirs.ResNet(residual_blocks, False, True, name="resnet50", **arguments)
+
+    monkeypatch.setitem(resnet.BOTTLENECKS, "resnet50", build)
+
+
+@pytest.fixture
 def eager():
     """Runs graphs as plain Python: to compile one takes longer than to run it once."""
     import tensorflow as tf

@@ -66,7 +66,7 @@ def check_maps(network, names, count, twice=False):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "head", "sex_mode"), CASES)
-def test_no_map_is_constant_or_nan(eager, coarse, name, head, sex_mode):
+def test_no_map_is_constant_or_nan(eager, coarse, narrow_resnet50, name, head, sex_mode):
     keras.utils.set_random_seed(0)
     config = configs.load_config(name, "hand_phantom")
     if name not in FIXED_WIDTH:
