@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from light_exports import *  # noqa: F403  (its fixtures are of several rooms)
+from made_once import made_once
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -46,7 +47,10 @@ def phantoms(tmp_path_factory):
     """Builder of a small set of phantoms, prepared once: 48 to train, 16 and 16 to test."""
     from bone_age_tf.prepare import prepare_dataset
 
-    return prepare_dataset("hand_phantom/tiny", tmp_path_factory.mktemp("data"), None)
+    def draw(folder):
+        prepare_dataset("hand_phantom/tiny", folder, None)
+
+    return prepare_dataset("hand_phantom/tiny", made_once(tmp_path_factory, "data", draw), None)
 
 
 @pytest.fixture

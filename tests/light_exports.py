@@ -2,8 +2,11 @@
 
 import json
 import os
+import tempfile
 
 import pytest
+
+from made_once import made_once
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -70,9 +73,11 @@ def exports(tmp_path_factory):
     wary: age = mean; unfamiliarity = mean / 100.
     broken: age = NaN where the mean is above 200, otherwise the mean.
     """
-    from keras import ops
+    return made_once(tmp_path_factory, "light_exports", _write_exports)
 
-    root = tmp_path_factory.mktemp("exports")
+
+def _write_exports(root):
+    from keras import ops
 
     def bins_fn(mean, sex):
         age = 0.5 * mean + 10 * sex
@@ -102,11 +107,10 @@ def exports(tmp_path_factory):
     for name, (outputs, answer_fn) in models.items():
         folder = root / name / "1"
         folder.mkdir(parents=True)
-        work_dir = tmp_path_factory.mktemp(name)
-        _write_tflite(folder / "model_float32.tflite", outputs, answer_fn, work_dir)
+        with tempfile.TemporaryDirectory() as work_dir:
+            _write_tflite(folder / "model_float32.tflite", outputs, answer_fn, work_dir)
         text = json.dumps(metadata(name, 1, outputs))
         (folder / "metadata.json").write_text(text)
-    return root
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from bone_age_tf.bundle import load_quality_checker
 from bone_age_tf.data import pipeline
 from bone_age_tf.errors import ParityError
 from bone_age_tf.export import lite
+from bone_age_tf.quality import fit
 from bone_age_tf.quality.fit import (
     BATCH,
     REFUSED_SHARE,
@@ -33,7 +34,9 @@ def hands(phantoms):
 
 @pytest.fixture(scope="module")
 def trained(hands):
-    return train_quality_check(hands, 70, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "BATCH", 32)
+        return train_quality_check(hands, 70, seed=0)
 
 
 def test_batches_repeat_and_leave_out_what_cannot_be_told(hands):

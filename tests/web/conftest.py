@@ -18,6 +18,7 @@ from bone_age_tf.errors import PageError
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.build import SOURCES, build_page
 from bone_age_tf.web.server import make_server
+from made_once import made_once
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -74,16 +75,14 @@ def serve():
     return _served
 
 
-def _built(root, folder, **options):
-    bundle = Bundle.find(SHIPPED_MODEL, root / "exports")
-    page = build_page(bundle, folder, compress=False, **options)
-    return page.folder
+def _build(root, folder, **options):
+    build_page(Bundle.find(SHIPPED_MODEL, root / "exports"), folder, compress=False, **options)
 
 
 @pytest.fixture(scope="session")
 def page_folder(modules, root, tmp_path_factory):
     """The page as it is shipped."""
-    return _built(root, tmp_path_factory.mktemp("web") / "page")
+    return made_once(tmp_path_factory, "page", lambda folder: _build(root, folder))
 
 
 @pytest.fixture(scope="session")
@@ -95,17 +94,22 @@ def address(page_folder):
 @pytest.fixture(scope="session")
 def trusting_address(modules, root, tmp_path_factory):
     """The page that reads every film."""
-    folder = _built(root, tmp_path_factory.mktemp("web") / "page", quality_check=False)
-    with _served(folder) as url:
+
+    def build(folder):
+        _build(root, folder, quality_check=False)
+
+    with _served(made_once(tmp_path_factory, "trusting_page", build)) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def light_page(modules, exports, tmp_path_factory):
     """The page with a model that answers at once and reads every film."""
-    folder = tmp_path_factory.mktemp("web") / "page"
-    build_page(Bundle.open(exports / "bins" / "1"), folder, quality_check=False, compress=False)
-    return folder
+
+    def build(folder):
+        build_page(Bundle.open(exports / "bins" / "1"), folder, quality_check=False, compress=False)
+
+    return made_once(tmp_path_factory, "light_page", build)
 
 
 @pytest.fixture(scope="session")
@@ -190,9 +194,11 @@ def hands(tmp_path_factory):
     from bone_age_datasets.hand_phantom.examples import make_example
     from bone_age_datasets.hand_phantom.population import PhantomSettings
 
-    folder = tmp_path_factory.mktemp("hands")
-    settings = PhantomSettings(image_size_px=PHANTOM_PX)
-    for place in range(20):
-        image, _ = make_example(settings, "test", place)
-        Image.fromarray(np.asarray(image)[..., 0]).save(folder / f"hand_{place:02d}.png")
-    return sorted(folder.iterdir())
+    def draw(folder):
+        folder.mkdir()
+        settings = PhantomSettings(image_size_px=PHANTOM_PX)
+        for place in range(20):
+            image, _ = make_example(settings, "test", place)
+            Image.fromarray(np.asarray(image)[..., 0]).save(folder / f"hand_{place:02d}.png")
+
+    return sorted(made_once(tmp_path_factory, "hands", draw).iterdir())
