@@ -1,3 +1,5 @@
+import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -8,6 +10,8 @@ from light_exports import *  # noqa: F403  (its fixtures are of several rooms)
 from made_once import made_once
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other cores have workers of their own
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +30,13 @@ def pytest_collection_modifyitems(items):
     if "tensorflow" in sys.modules:  # to optimise a graph takes longer than to run it a few times
         experimental = sys.modules["tensorflow"].config.optimizer.set_experimental_options
         experimental({"disable_meta_optimizer": True})
+
+
+def pytest_collection_finish():
+    """Graphs are made of many objects; to look through all that live takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +91,8 @@ def tiny_config(monkeypatch):
     return config
 
 
-@pytest.fixture
-def no_saved_model(monkeypatch):
-    """Leaves the SavedModel out, which takes most of an export: for tests of the other files."""
+@contextlib.contextmanager
+def _without_saved_model():
     import tensorflow as tf
 
     from bone_age_tf.export import parity, publish
@@ -91,16 +101,31 @@ def no_saved_model(monkeypatch):
         folder.mkdir()
         return {}
 
-    monkeypatch.setattr(publish.saved_model, "write_saved_model", write)
-    monkeypatch.setattr(tf.saved_model, "load", lambda path: None)
-    monkeypatch.setattr(parity, "_maps_of", lambda *_: {})
-    monkeypatch.setattr(parity, "_saved_model_months", lambda *_: (None, 0))
     compared = parity._compared
 
     def compared_if_there(name, months, *columns):
         return {} if months is None else compared(name, months, *columns)
 
-    monkeypatch.setattr(parity, "_compared", compared_if_there)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish.saved_model, "write_saved_model", write)
+        patch.setattr(tf.saved_model, "load", lambda path: None)
+        patch.setattr(parity, "_maps_of", lambda *_: {})
+        patch.setattr(parity, "_saved_model_months", lambda *_: (None, 0))
+        patch.setattr(parity, "_compared", compared_if_there)
+        yield
+
+
+@pytest.fixture(scope="session")
+def without_saved_model():
+    """Returns a context without the SavedModel, which takes most of an export."""
+    return _without_saved_model
+
+
+@pytest.fixture
+def no_saved_model():
+    """Leaves the SavedModel out: for tests of the other files."""
+    with _without_saved_model():
+        yield
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ FORMATS = ("float32", "float16", "dynamic", "int8", "uint8", "float32_map")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, drawn):
+def exported(tmp_path_factory, drawn, without_saved_model):
     from bone_age_tf import config as configs
 
     config = configs.base_config()
@@ -37,7 +37,7 @@ def exported(tmp_path_factory, drawn):
         for s in (0, 1)
     ]
     exports, formats = tmp_path_factory.mktemp("formats"), (*FORMATS, "onnx")
-    with pytest.MonkeyPatch.context() as patch:
+    with without_saved_model(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "depthwise", "depthwise_network")
         for limit in ("GOOD_MEAN_MONTHS", "GOOD_MAX_MONTHS"):  # tuning has tests of its own
             patch.setattr(lite_int8, limit, np.inf)
