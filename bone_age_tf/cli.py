@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import gc
 import io
 import os
 import sys
@@ -171,6 +172,9 @@ def _prepare_keras(name: str, mode: ModuleType) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
+    # Graphs consist of many objects, which Python would search again and again for garbage.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _overview() -> str:

@@ -166,9 +166,9 @@ def check_it_is_exported_for_a_site(call, place):
     shutil.rmtree(place / "exports/cnn/2")
 
 
-def test_the_film_check_is_trained_and_used(beside_phantoms, monkeypatch, capsys):
+def test_the_film_check_is_trained_and_used(beside_phantoms, monkeypatch, capsys, eager):
     monkeypatch.setattr(quality_training, "STEPS", 2)
-    monkeypatch.setattr(quality_training, "TESTS", 500)
+    monkeypatch.setattr(quality_training, "TESTS", 200)
     assert cli.main(["--mode=train_quality_check", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out
     assert "quality check on hand_phantom/tiny/" in printed
