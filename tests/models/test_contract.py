@@ -266,7 +266,8 @@ for name in sys.argv[1:]:
         found = dict(np.load(tmp_path / f"{name}.npz"))
         assert set(found) == set(expected[name])
         for key, value in expected[name].items():
-            np.testing.assert_array_equal(found[key], value, err_msg=f"{name}: {key}")
+            # The other process may have taken other kernels of TensorFlow.
+            np.testing.assert_allclose(found[key], value, 1e-5, 1e-5, err_msg=f"{name}: {key}")
 
 
 @pytest.mark.slow
