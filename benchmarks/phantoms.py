@@ -29,7 +29,6 @@ from bone_age_datasets.hand_phantom.examples import make_example, make_examples
 from bone_age_datasets.hand_phantom.population import PhantomSettings
 
 from bone_age_tf.data import pipeline
-from bone_age_tf.images import graph_reading
 from bone_age_tf.prepare import prepare_dataset
 from seeds import measure_all, print_table
 from small_network import VIEWS, Arrays, at_rows, look_at, mae, predict, small_network, train
@@ -77,7 +76,7 @@ def real(options: argparse.Namespace) -> tuple[Arrays, Arrays]:
         images, sexes, ages = [], [], []
         part = pipeline.Part("train", 0.1, held_out)
         for row in pipeline.read_encoded(builder, part).as_numpy_iterator():
-            image = graph_reading.decode_and_resize(row["image"], options.size_px, "stretch")
+            image = pipeline.traced_decoding(options.size_px, "stretch")(row["image"])
             images.append(np.rint(image.numpy()).astype(np.uint8))
             sexes.append([row["sex"]])
             ages.append(row["age_months"])

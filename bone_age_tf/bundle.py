@@ -53,7 +53,7 @@ def make_metadata(
         name: name of the model.
         version: number of the export.
         size_px: side of the model's square input in pixels.
-        resize: one of `schema.RESIZE_MODES`.
+        resize: one of `schema.INPUT_MODES`.
         outputs: shapes of the outputs of a LiteRT file by name.
         bin_months: width of a bin of the distribution in months.
         files: file names by variant.
@@ -111,7 +111,7 @@ class Bundle:
         name: name of the model.
         version: number of the export.
         size_px: side of the model's square input in pixels.
-        resize: resize mode of the input, one of `schema.RESIZE_MODES`.
+        resize: how a radiograph becomes the input, one of `schema.INPUT_MODES`.
         outputs: names of the model's outputs.
         site_calibrated: whether the files contain a site calibration.
         scatter_months: root mean squared error on the test data in months, None if unknown.
@@ -314,10 +314,10 @@ def _not_found(model: str, exports_dir: str | Path | None, version: int | None) 
 def _parse(raw: Mapping[str, Any]) -> dict[str, Any]:
     inputs, preprocessing = raw["inputs"], raw["preprocessing"]
     size_px, mode = preprocessing["size_px"], preprocessing["resize"]
-    if mode not in schema.RESIZE_MODES:
+    if mode not in schema.INPUT_MODES:
         raise _ResizeModeError(
             f"preprocessing.resize is {mode!r}, which this version does not read; "
-            f"possible: {', '.join(schema.RESIZE_MODES)}"
+            f"possible: {', '.join(schema.INPUT_MODES)}"
         )
     expected = {
         "inputs.image.shape": (inputs["image"]["shape"], [1, size_px, size_px, 1]),

@@ -27,7 +27,8 @@ def base_config() -> Config:
     config = ml_collections.ConfigDict()
     # Data
     config.image_size_px = 128
-    # Conversion of images to squares: pad, or stretch for images that are already stretched
+    # How radiographs become squares: pad, stretch for images that are already stretched, or frame
+    # for the hand that the region detector finds, upright, cropped and left-handed
     config.resize = "pad"
     config.holdout_fraction = 0.1
     config.use_validation_split = True
@@ -306,9 +307,9 @@ def _parse(key: str, text: str, default: Any) -> Any:
 
 
 def _check_resize(config: Config) -> None:
-    mode = config.get("resize", schema.RESIZE_MODES[0])
-    if mode not in schema.RESIZE_MODES:
-        raise ConfigError(f"resize is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
+    mode = config.get("resize", schema.INPUT_MODES[0])
+    if mode not in schema.INPUT_MODES:
+        raise ConfigError(f"resize is {mode!r}; known: {', '.join(schema.INPUT_MODES)}")
 
 
 def _check_stages(config: Config) -> None:

@@ -25,6 +25,8 @@ from bone_age_tf.inference.result_table import ResultTable
 from bone_age_tf.progress import shown
 from bone_age_tf.radiograph import ARRAY, Radiograph, sex_name
 from bone_age_tf.reasons import TEXTS, Reason
+from bone_age_tf.regions.frame import Hand
+from bone_age_tf.regions.framing import HandFramer
 
 _MOST_NETWORKS = 4
 """Maximum number of copies of the network (each up to 240 MB), and of simultaneous radiographs."""
@@ -69,6 +71,7 @@ class Reader:
         variant: which of its files is read, for instance float16.
         calibration: the site calibration that is applied to predictions, or None.
         quality_checker: the quality check, None where it is switched off or not available.
+        framer: what finds the hand for a model that reads hands in their frame, else None.
         rejects_unfamiliar: whether images outside the training distribution are rejected.
     """
 
@@ -98,6 +101,8 @@ class Reader:
         first = bundle.predictor(variant, calibration)
         self.quality_checker = load_quality_checker(bundle.exports_dir) if quality_check else None
         self.rejects_unfamiliar = quality_check
+        frames = bundle.resize == schema.FRAME
+        self.framer = HandFramer(bundle.exports_dir) if frames else None
         self._networks: queue.LifoQueue[Predictor] = queue.LifoQueue()
         self._networks.put(first)
         self._template, self._loaded, self._lock = first, 1, threading.Lock()
@@ -186,17 +191,36 @@ class Reader:
         except RadiographError as error:
             return Prepared(_name_of(source), chosen_sex, None, FAILED, (error.reason,))
         chosen_sex = radiograph.sex if chosen_sex is None else chosen_sex
-        pixels, corrections = radiograph.pixels, radiograph.corrections
+        pixels, corrections, hand = radiograph.pixels, radiograph.corrections, None
         if self.quality_checker is not None:
-            checked = self.quality_checker.check(pixels)
+            find = None if self.framer is None else self.framer.find
+            checked = self.quality_checker.check(pixels, find)
             if checked.image is None:
                 image = self._template.fit_image(pixels)
                 return Prepared(
                     radiograph.source, chosen_sex, image, REJECTED, (checked.rejection,)
                 )
             pixels, corrections = checked.image, corrections + checked.corrections
-        image = self._template.fit_image(pixels)
-        return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections)
+            hand = checked.hand
+        image, done = self.fit_image(pixels, hand)
+        return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections + done)
+
+    def fit_image(
+        self, image: np.ndarray, hand: Hand | None = None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Brings a corrected radiograph to the network's input.
+
+        Args:
+            image: [H, W] float32, 0 to 255.
+            hand: the hand in that image, for a model that reads hands in their frame; None to find
+                it.
+
+        Returns:
+            [size_px, size_px] float32, 0 to 255, and corrections, see `Result`.
+        """
+        if self.framer is None:
+            return self._template.fit_image(image), ()
+        return self.framer.fit(image, self.bundle.size_px, hand)
 
     def predict(self, prepared: Prepared, network: Predictor | None = None) -> Result:
         """Predicts the bone age in a prepared radiograph.

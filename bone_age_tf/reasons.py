@@ -100,6 +100,12 @@ POSE_CORRECTIONS: Final = (
     "rotated 90° counterclockwise, mirrored horizontally",
 )
 """Correction of each of `schema.FILM_POSES`."""
+MIRRORED: Final = POSE_CORRECTIONS[4]
+LEAST_TILT: Final = 30.0
+TILT_STEP: Final = 10
+"""Smallest rotation of a hand into its frame, in degrees, that is reported, and how exactly."""
+NOT_FRAMED: Final = "read as a whole because the hand was not located with certainty"
+"""Reported where a model that reads hands in their frame is given the whole radiograph."""
 GREYS_INVERTED: Final = "grey levels inverted"
 MARGINS_CROPPED: Final = "wide margins cropped"
 """Other corrections."""
@@ -116,6 +122,12 @@ OF_KINDS: Final = {
     "other": Reason.NO_HAND,
 }
 """Reason for rejecting an image by its most probable kind, one of `schema.FILM_KINDS`."""
+
+
+def rotated(clockwise: int) -> str:
+    """Returns the correction of a rotation by some degrees, -180 to 180."""
+    way = "" if abs(clockwise) == 180 else " clockwise" if clockwise > 0 else " counterclockwise"
+    return f"rotated {abs(clockwise)}°{way}"
 
 
 def correction_text(corrections: Sequence[str]) -> str:

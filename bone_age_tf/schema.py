@@ -152,6 +152,11 @@ RESIZE_MODES: Final = ("pad", "stretch")
 """Conversion of images to squares. `pad` keeps the aspect ratio and centres the image on black;
 `stretch` ignores the aspect ratio, for images that are already stretched to squares."""
 
+FRAME: Final = "frame"
+INPUT_MODES: Final = (*RESIZE_MODES, FRAME)
+"""How radiographs become the input of a model: as squares, or the hand in its frame, see
+`regions.frame`. A hand that is not located with certainty is left as it is, padded to a square."""
+
 SIDES: Final = ("left", "right")
 
 RADIOGRAPH_ASPECT: Final = 0.785

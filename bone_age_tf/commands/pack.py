@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from bone_age_tf.commands import EXIT_OK, recipe, shared_flags, train
+from bone_age_tf.schema import FRAME
 
 NEEDS_TENSORFLOW = TAKES_CONFIG = True
 EXAMPLES = """\
@@ -71,7 +72,9 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         "longer_side_px": longer_side_px,
         "jpeg_quality": quality,
     }
-    rows = packing.examples(builder, parts, longer_side_px, quality)
+    if config.resize == FRAME:
+        facts["resize"] = FRAME
+    rows = packing.examples(builder, parts, longer_side_px, quality, resize=config.resize)
     pack = make_pack(shown(rows, packing.count(builder, parts), "packing"), facts)
     write_pack(path, pack, int(values.part_mb * 1e6))
     sizes = ", ".join(f"{len(pack.places(name))} {name}" for name in PARTS)

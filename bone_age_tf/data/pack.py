@@ -22,6 +22,7 @@ from bone_age_tf import schema
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.files import read_parts, write_parts
 from bone_age_tf.images import reading, resizing
+from bone_age_tf.program import program
 
 PARTS = ("train", "validation", "test")
 """Parts of a dataset; without a test split, the validation images are also used for testing."""
@@ -90,11 +91,21 @@ class Pack:
         Args:
             places: K indices in the pack.
             size_px: side of the square images in pixels.
-            resize: one of `schema.RESIZE_MODES`.
+            resize: one of `schema.INPUT_MODES`.
 
         Returns:
             [K, size_px, size_px] uint8.
+
+        Raises:
+            ConfigError: hands are packed in their frame and the mode is another, or the reverse.
         """
+        if (resize == schema.FRAME) != (self.facts.get("resize") == schema.FRAME):
+            held = "whole radiographs" if resize == schema.FRAME else "hands in their frame"
+            raise ConfigError(
+                f"the pack holds {held}, which do not fit resize {resize!r}; make another pack "
+                f"with {program()} --mode=pack --config.resize={resize}"
+            )
+        resize = "pad" if resize == schema.FRAME else resize
         decoded = np.empty((len(places), size_px, size_px), np.uint8)
 
         def decode(row: int) -> None:
@@ -121,6 +132,11 @@ def encode_image(data: bytes, longer_side_px: int, quality: int) -> bytes:
     image = reading.read_radiograph(data)
     if longer_side_px:
         image = resizing.shrink(image, longer_side_px)
+    return encode_pixels(image, quality)
+
+
+def encode_pixels(image: np.ndarray, quality: int) -> bytes:
+    """Encodes an image [H, W], 0 to 255, as `encode_image` does."""
     picture, encoded = Image.fromarray(resizing.to_uint8(image)), io.BytesIO()
     if quality:
         picture.save(encoded, "JPEG", quality=quality, optimize=True)

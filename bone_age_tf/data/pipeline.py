@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from bone_age_tf import schema
 from bone_age_tf.errors import DataError
 from bone_age_tf.images import graph_reading
+from bone_age_tf.regions.graph import fit_image, load_detector_network
 from bone_age_tf.tensors import Tensor, Tensors
 
 _HASH_BUCKETS = 10_000
@@ -264,15 +265,23 @@ def _resized(size_px: int, mode: str) -> Callable[..., Any]:
 def traced_decoding(
     size_px: int, mode: str, trim: bool = False
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `graph_reading.decode_and_resize`, traced once for all datasets of a size.
+    """Returns a function from the bytes of a file to a model's input, traced once for a size.
 
-    Tracing takes seconds, and a run makes ten datasets. The arguments are those of
-    `graph_reading.decode_and_resize`.
+    Tracing takes seconds, and a run makes ten datasets.
+
+    Args:
+        size_px: side of the input in pixels.
+        mode: one of `schema.INPUT_MODES`.
+        trim: whether margins are cropped first, as in the quality check.
     """
-    decode_fn = functools.partial(
-        graph_reading.decode_and_resize, size_px=size_px, mode=mode, trim=trim
-    )
-    traced = tf.function(decode_fn, autograph=False)
+    detector = load_detector_network() if mode == schema.FRAME else None
+
+    def decode(data: tf.Tensor) -> tf.Tensor:
+        image = graph_reading.decode_radiograph(data)
+        image = graph_reading.trim_margins(image) if trim else image
+        return fit_image(image, size_px, mode, detector)[0]
+
+    traced = tf.function(decode, autograph=False)
     return traced.get_concrete_function(tf.TensorSpec([], tf.string))
 
 

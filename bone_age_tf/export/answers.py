@@ -11,6 +11,8 @@ from bone_age_tf.reasons import (
     GREYS_INVERTED,
     LEAST_SIDE_PX,
     MARGINS_CROPPED,
+    MIRRORED,
+    NOT_FRAMED,
     OK,
     POSE_CORRECTIONS,
     REASON,
@@ -19,9 +21,18 @@ from bone_age_tf.reasons import (
     SEPARATOR,
     STATUS,
     TEXTS,
+    TILT_STEP,
     TRIMMED,
     Reason,
+    rotated,
 )
+
+_HALF_TURN = 180 // TILT_STEP
+_TILTS = [
+    rotated(TILT_STEP * steps) if steps else "" for steps in range(-_HALF_TURN, _HALF_TURN + 1)
+]
+_FRAMINGS = ["", "", MIRRORED, NOT_FRAMED]
+"""Corrections of each `framing` of `regions.graph.fit_image`."""
 
 
 def with_status(
@@ -93,6 +104,8 @@ def _texts(
     pose = tf.gather(tf.constant(POSE_CORRECTIONS), films["pose"])
     ways = _joined(pose, tf.where(films["inverted"], GREYS_INVERTED, ""))
     ways = _joined(ways, tf.where(films["wide"], MARGINS_CROPPED, ""))
+    ways = _joined(ways, tf.gather(_TILTS, films["tilt"] + _HALF_TURN))
+    ways = _joined(ways, tf.gather(_FRAMINGS, films["framing"]))
     others = tf.constant(["", *(f" but {text}" for _, _, text in OTHER_KINDS)])
     longer = {
         Reason.CORRECTED: [texts, " ", ways],

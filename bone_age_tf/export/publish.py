@@ -36,6 +36,7 @@ from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.progress import shown
 from bone_age_tf.quality.graph import FilmCheck
+from bone_age_tf.regions.graph import load_detector_network
 from bone_age_tf.settings import Config
 from bone_age_tf.training.precision import in_float32
 
@@ -84,6 +85,7 @@ def publish(
     """
     home = exports_dir / config.model
     home.mkdir(parents=True, exist_ok=True)
+    detector = load_detector_network(exports_dir) if config.resize == schema.FRAME else None
     with in_float32():
         plain = build_model(config, config.image_size_px)
         plain.set_weights(network.get_weights())
@@ -96,7 +98,7 @@ def publish(
         mapped = build_mapped_model(static)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
-        signatures = saved_model.write_saved_model(mapped, config, folder, film_check)
+        signatures = saved_model.write_saved_model(mapped, config, folder, film_check, detector)
         if films:
             write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
         write_keras_file(plain, folder / schema.KERAS_FILE)

@@ -21,6 +21,7 @@ def write_saved_model(
     config: Config,
     folder: Path,
     film_check: FilmCheck | None = None,
+    detector: keras.Model | None = None,
 ) -> dict[str, dict]:
     """Writes a SavedModel with its signatures, all for any batch size.
 
@@ -38,6 +39,7 @@ def write_saved_model(
         config: config, of which `image_size_px` and `resize` are used.
         folder: folder of the SavedModel, which must not exist.
         film_check: the quality check; None neither rejects nor corrects images.
+        detector: the region detector, for a model that reads hands in their frame.
 
     Returns:
         JSON-ready, by signature: `inputs` and `outputs`, each by name with `shape` (-1 for the
@@ -51,7 +53,9 @@ def write_saved_model(
     quick_fn = _traced_once(_without_map(model), size_px)
     whole_fn = _traced_once(model, size_px)
     look_fn = tf.function(
-        lambda image_bytes: look_at_files(image_bytes, size_px, config.resize, film_check),
+        lambda image_bytes: look_at_files(
+            image_bytes, size_px, config.resize, film_check, detector
+        ),
         autograph=False,
     ).get_concrete_function(tf.TensorSpec([None], tf.string, name=schema.IMAGE_BYTES))
 

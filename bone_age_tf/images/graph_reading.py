@@ -229,14 +229,3 @@ def _near(greys: tf.Tensor, total: tf.Tensor, along: int) -> tf.Tensor:
     """Returns which pixels of lines along an axis are near the mean of a line with this total."""
     width = tf.shape(greys)[along]
     return tf.abs(greys * width - total) <= PLAIN * width
-
-
-def decode_and_resize(
-    data: tf.Tensor, size_px: int, mode: str = "pad", trim: bool = False
-) -> tf.Tensor:
-    """Decodes the bytes of a file ([] string) to [size_px, size_px, 1] float32, 0 to 255.
-
-    With `trim`, margins are cropped first, as in the quality check.
-    """
-    image = decode_radiograph(data)
-    return resize(trim_margins(image) if trim else image, size_px, mode)

@@ -43,7 +43,7 @@ class Predictor:
 
     Attributes:
         size_px: side of the square that the network takes, in pixels.
-        resize_mode: resize mode of the input, one of `schema.RESIZE_MODES`.
+        resize_mode: how a radiograph becomes the input, one of `schema.INPUT_MODES`.
         calibration: the site calibration that is applied to the predictions, or None.
     """
 
@@ -109,6 +109,9 @@ class Predictor:
     def fit_image(self, image: np.ndarray) -> np.ndarray:
         """Resizes an image to the network's input.
 
+        A model that reads hands in their frame (`schema.FRAME`) is given the image padded to a
+        square; `Reader.fit_image` frames the hand.
+
         Args:
             image: [H, W] float32, 0 to 255.
 
@@ -120,7 +123,8 @@ class Predictor:
         """
         if image.ndim != 2 or not image.size:
             raise InputError(f"image has shape {image.shape}; give [H, W] with at least one pixel")
-        return resizing.resize(np.asarray(image, np.float32), self.size_px, self.resize_mode)
+        mode = "pad" if self.resize_mode == schema.FRAME else self.resize_mode
+        return resizing.resize(np.asarray(image, np.float32), self.size_px, mode)
 
     def predict(self, image: np.ndarray, sex: int) -> Prediction:
         """Predicts the bone age in an image that `fit_image` returned.

@@ -1,6 +1,7 @@
 """The quality check of a radiograph before its bone age is predicted; no TensorFlow."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from bone_age_tf.reasons import (
     Reason,
     correction_text,
 )
+from bone_age_tf.regions.frame import Hand
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,14 @@ class Checked:
             bright; None where the radiograph is rejected.
         rejection: why it is rejected; empty where it is not.
         corrections: what was corrected, in words.
+        hand: the hand in `image`, where it was looked for; a hand that is certain is left in the
+            position in which it was found.
     """
 
     image: np.ndarray | None
     rejection: str = ""
     corrections: tuple[str, ...] = ()
+    hand: Hand | None = None
 
     @property
     def reason(self) -> str:
@@ -86,11 +91,13 @@ class QualityChecker:
         remedy = f"make it again with: {again}, or use --noquality_check"
         return load_image_network(folder, make, "quality check", remedy)
 
-    def check(self, image: np.ndarray) -> Checked:
+    def check(self, image: np.ndarray, find: Callable[[np.ndarray], Hand] | None = None) -> Checked:
         """Rejects an image or corrects it.
 
         Args:
             image: [H, W] float32, 0 to 255.
+            find: finds the hand in an image with bright bones. Where the hand is certain, its
+                position is not corrected here, since its frame does that better.
         """
         whole, image = image, resizing.trim_margins(image)
         height, width = image.shape
@@ -111,12 +118,17 @@ class QualityChecker:
         pose = likely_pose(outputs[schema.FILM_POSE][0])
         probability = outputs[schema.FILM_INVERTED][0, 0]
         inverted = bool(probability > SURE_INVERTED and not has_dark_rim(greys))
+        hand = None if find is None else find(255.0 - image if inverted else image)
+        if hand is not None and hand.is_certain:
+            pose = 0
         corrections = [POSE_CORRECTIONS[pose]] if pose else []
         corrections += [GREYS_INVERTED] if inverted else []
         corrections += [MARGINS_CROPPED] if whole.size > WIDE * image.size else []
         if pose or inverted:
             image = corrected(image, pose, inverted)
-        return Checked(image, "", tuple(corrections))
+        if pose and find is not None:
+            hand = find(image)
+        return Checked(image, "", tuple(corrections), hand)
 
     def run_network(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the network's outputs for an image [size_px, size_px], 0 to 255."""

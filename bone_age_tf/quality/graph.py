@@ -34,6 +34,7 @@ from bone_age_tf.reasons import (
     WIDE,
     Reason,
 )
+from bone_age_tf.regions.graph import FRAMED, find_hand, fit_image, is_certain
 from bone_age_tf.tensors import Tensor
 
 _AT_ONCE = 8
@@ -56,15 +57,20 @@ class FilmCheck:
 
 
 def look_at_files(
-    files: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck | None
+    files: tf.Tensor,
+    size_px: int,
+    resize: str,
+    film_check: FilmCheck | None,
+    detector: keras.Model | None = None,
 ) -> dict[str, tf.Tensor]:
     """Decodes, checks, corrects and resizes each file.
 
     Args:
         files: [B] string, PNG or JPEG files.
         size_px: side of the model's input image in pixels.
-        resize: one of `schema.RESIZE_MODES`.
+        resize: one of `schema.INPUT_MODES`.
         film_check: the network of the quality check; None neither rejects nor corrects images.
+        detector: the region detector, for `schema.FRAME`.
 
     Returns:
         `image` [B, size_px, size_px, 1] float32, 0 to 255, black for a file that cannot be read;
@@ -72,16 +78,20 @@ def look_at_files(
         the correction; `inverted` [B] bool, whether the bones were dark; `height` and `width` [B]
         int32, in pixels; `trimmed` [B] bool, whether margins are excluded from height and width;
         `wide` [B] bool, whether the margins were wide; `other` [B] int32, index in `OTHER_KINDS` of
-        a file that is no PNG or JPEG, -1 if its type is unknown.
+        a file that is no PNG or JPEG, -1 if its type is unknown; `framing` [B] int32, 0 for images
+        without a frame, else one of `regions.graph`, and `tilt` [B] int32, the rotation into the
+        frame in steps of `TILT_STEP` degrees.
     """
     headers = tf.map_fn(encoded_header.read_header, files, fn_output_signature=_HEADER)
     pixels, decoded = _decode_files(files, headers)
 
     def check_case(case: Any) -> Tensor:
         image = _decoded_image(pixels, case)
-        if film_check is None:
-            return _outcome(tf.constant(0), graph_reading.resize(image, size_px, resize))
-        return _check_image(image, size_px, resize, film_check)
+        if film_check is not None:
+            return _check_image(image, size_px, resize, film_check, detector)
+        fitted, framing = fit_image(image, size_px, resize, detector)
+        reason = tf.where(_is_reported(framing), int(Reason.CORRECTED), int(Reason.NONE))
+        return _outcome(reason, fitted, framing)
 
     looks = tf.map_fn(
         check_case,
@@ -124,6 +134,8 @@ _OUTCOME = {
     "width": tf.TensorSpec([], tf.int32),
     "trimmed": tf.TensorSpec([], tf.bool),
     "wide": tf.TensorSpec([], tf.bool),
+    "framing": tf.TensorSpec([], tf.int32),
+    "tilt": tf.TensorSpec([], tf.int32),
 }
 
 
@@ -188,6 +200,7 @@ def _decoded_image(pixels: tf.Tensor, case: dict[str, tf.Tensor]) -> tf.Tensor:
 def _outcome(
     reason: Tensor,
     image: Tensor,
+    framing: dict[str, Tensor],
     pose: Tensor = 0,
     inverted: Tensor = False,
     height: Tensor = 0,
@@ -204,11 +217,23 @@ def _outcome(
         "width": tf.convert_to_tensor(width, tf.int32),
         "trimmed": tf.convert_to_tensor(trimmed),
         "wide": tf.convert_to_tensor(wide),
+        **framing,
     }
 
 
-def _check_image(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCheck) -> Tensor:
-    """Checks, corrects and resizes one image; without branches, which are slower here."""
+def _is_reported(framing: dict[str, Tensor]) -> Tensor:
+    """Returns whether the reason tells how the image was framed."""
+    return (framing["framing"] > FRAMED) | (framing["tilt"] != 0)
+
+
+def _check_image(
+    whole: tf.Tensor,
+    size_px: int,
+    resize: str,
+    film_check: FilmCheck,
+    detector: keras.Model | None,
+) -> Tensor:
+    """Checks, corrects and resizes one image; almost without branches, which are slower here."""
     image = graph_reading.trim_margins(whole)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     network = film_check.network
@@ -224,7 +249,18 @@ def _check_image(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCh
     greys = _sample_greys(image)
     dark = (outputs[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)
-    reason = tf.where((pose > 0) | dark | wide, int(Reason.CORRECTED), int(Reason.NONE))
+    hand = None
+    if resize == schema.FRAME:
+        assert detector is not None
+        hand = find_hand(tf.where(dark, 255.0 - image, image), detector)
+        pose = tf.where(is_certain(hand), 0, pose)
+    right = _corrected(image, pose, dark)
+    if hand is not None:
+        found = hand
+        hand = tf.cond(pose > 0, lambda: find_hand(right, detector), lambda: found)
+    fitted, framing = fit_image(right, size_px, resize, detector, hand)
+    is_corrected = (pose > 0) | dark | wide | _is_reported(framing)
+    reason = tf.where(is_corrected, int(Reason.CORRECTED), int(Reason.NONE))
     kinds = outputs[schema.FILM_KIND]
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
     refused = kinds[0] < film_check.hand_threshold
@@ -236,9 +272,8 @@ def _check_image(whole: tf.Tensor, size_px: int, resize: str, film_check: FilmCh
     has_lost_much = 4 * side < 3 * whole_side
     too_small = (side < LEAST_SIDE_PX) & (has_lost_much | (whole_side < LEAST_SIDE_PX))
     reason = tf.where(too_small, int(Reason.TOO_SMALL), reason)
-    fitted = graph_reading.resize(_corrected(image, pose, dark), size_px, resize)
     trimmed = tf.reduce_any(tf.shape(image) < tf.shape(whole))
-    return _outcome(reason, fitted, pose, dark, height, width, trimmed, wide)
+    return _outcome(reason, fitted, framing, pose, dark, height, width, trimmed, wide)
 
 
 def _corrected(image: tf.Tensor, pose: tf.Tensor, dark: tf.Tensor) -> tf.Tensor:

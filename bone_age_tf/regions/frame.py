@@ -28,19 +28,19 @@ DOUBT_LIMIT: Final = 0.5
 JOINT_DOUBT_LIMIT: Final = 0.35
 """Largest doubt at which single joints are trusted; the frame bears it that one is a little off."""
 
-_SURE: Final = 0.35
+SURE: Final = 0.35
 """Doubt at which the search ends."""
-_DOUBT_OF_GEOMETRY: Final = 0.25
+DOUBT_OF_GEOMETRY: Final = 0.25
 """Doubt that each impossible proportion of the hand adds to that of the scores."""
-_QUARTERS: Final = (0, 2, 1, 3)
+QUARTERS: Final = (0, 2, 1, 3)
 """Turns of the whole radiograph that are tried while the hand is doubtful, in quarters."""
-_SEARCH: Final = 4
+SEARCH: Final = 4
 """Longer side of the image in which the hand is searched, in sides of the detector's square."""
-_CLOSER_LOOKS: Final = 3
+CLOSER_LOOKS: Final = 3
 """Most times that the detector looks again at the hand it has found."""
-_SETTLED: Final = 0.02
+SETTLED: Final = 0.02
 """Largest change of the joints between two passes, in lengths of the palm, that ends the search."""
-_VIEW_BORDER: Final = 0.1
+VIEW_BORDER: Final = 0.1
 """Border around the hand in the second pass, as a fraction of the hand's height on each side."""
 
 FINGERS: Final = (2, 3, 4, 5)
@@ -48,8 +48,10 @@ FINGER_JOINTS: Final = tuple(
     place for place, name in enumerate(schema.REGIONS) if name.startswith(("DIP", "PIP", "MCP"))
 )
 """Places in `schema.REGIONS` of the 14 joints of the fingers and the thumb."""
+JOINT_BEFORE: Final[Mapping[str, str]] = MappingProxyType({"PIP": "MCP", "DIP": "PIP"})
+"""The joint of a finger before another, on the way from the wrist."""
 
-_LENGTH_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+LENGTH_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
         "MCP2": (0.85, 1.2), "MCP4": (0.8, 1.12), "MCP5": (0.75, 1.15), "MCP1": (0.68, 1.1),
         "PIP1": (0.26, 0.55), "PIP2": (0.4, 0.74), "PIP3": (0.46, 0.82), "PIP4": (0.4, 0.8),
@@ -61,12 +63,12 @@ _LENGTH_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
 of the palm, from the wrist to MCP3. The range of the 238 fully annotated radiographs of Koitka et
 al. 2018 (doi 10.1371/journal.pone.0207496), widened, without strongly bent fingers."""
 
-_GAP_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+GAP_LIMITS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {"MCP": (0.13, 0.5), "PIP": (0.18, 0.72), "DIP": (0.12, 0.95)}
 )
 """Distances between neighbouring fingers across the hand in lengths of the palm, likewise."""
 
-_MOST_BENT_DEGREES: Final = 40.0
+MOST_BENT_DEGREES: Final = 40.0
 """Largest angle between two bones of a finger, likewise."""
 
 
@@ -132,7 +134,7 @@ def find_hand(image: np.ndarray, detector: Detector) -> Hand:
         detector: what finds the regions of a left hand.
     """
     height, width = image.shape
-    small = _shrunk(image, _SEARCH * detector.size_px)
+    small = _shrunk(image, SEARCH * detector.size_px)
     hand = _search(small, detector)
     hand = _look(small, detector, _view_around(hand, detector))
     scale = np.array([width / small.shape[1], height / small.shape[0]])
@@ -150,7 +152,7 @@ def _shrunk(image: np.ndarray, longer_side_px: int) -> np.ndarray:
 
 def _search(image: np.ndarray, detector: Detector) -> Hand:
     best = None
-    for quarters in _QUARTERS:
+    for quarters in QUARTERS:
         looks = [
             _look(image, detector, _whole_view(image, detector, mirrored, quarters))
             for mirrored in (False, True)
@@ -159,7 +161,7 @@ def _search(image: np.ndarray, detector: Detector) -> Hand:
             hand = _closer(image, detector, look)
             if best is None or hand.doubt < best.doubt:
                 best = hand
-            if best.doubt <= _SURE:
+            if best.doubt <= SURE:
                 return best
         if best is not None and best.is_certain:
             break
@@ -183,19 +185,19 @@ def _whole_view(image: np.ndarray, detector: Detector, mirrored: bool, quarters:
 def _closer(image: np.ndarray, detector: Detector, hand: Hand) -> Hand:
     """Returns what the detector finds when it looks at a hand again, with the least doubt."""
     last, looks = hand, []
-    for _ in range(_CLOSER_LOOKS):
+    for _ in range(CLOSER_LOOKS):
         closer = _look(image, detector, _view_around(last, detector))
         looks.append(closer)
         moved = np.abs(closer.places - last.places).max()
         last = closer
-        if moved <= _SETTLED * palm_length(last.places):
+        if moved <= SETTLED * palm_length(last.places):
             break
     return min(looks, key=lambda one: one.doubt)
 
 
 def _view_around(hand: Hand, detector: Detector) -> np.ndarray:
     aspect = schema.RADIOGRAPH_ASPECT if detector.resize_mode == "stretch" else 1.0
-    return frame_view(hand.places, hand.mirrored, aspect, _VIEW_BORDER)
+    return frame_view(hand.places, hand.mirrored, aspect, VIEW_BORDER)
 
 
 def _look(image: np.ndarray, detector: Detector, view: np.ndarray) -> Hand:
@@ -222,7 +224,7 @@ def measure_doubt(places: np.ndarray, scores: np.ndarray, mirrored: bool = False
     """
     lowest = float(np.min(np.asarray(scores)[list(FINGER_JOINTS)]))
     wrong = len(impossible_proportions(places, mirrored))
-    return min(1.0, max(0.0, 1.0 - lowest + _DOUBT_OF_GEOMETRY * wrong))
+    return min(1.0, max(0.0, 1.0 - lowest + DOUBT_OF_GEOMETRY * wrong))
 
 
 def impossible_proportions(places: np.ndarray, mirrored: bool = False) -> tuple[str, ...]:
@@ -237,12 +239,12 @@ def impossible_proportions(places: np.ndarray, mirrored: bool = False) -> tuple[
         return ("the palm has no length",)
     found = {name: own[_place(name)] for name in schema.REGIONS}
     wrong = []
-    for name, (low, high) in _LENGTH_LIMITS.items():
-        before = {"MCP": None, "PIP": "MCP", "DIP": "PIP"}[name[:-1]]
+    for name, (low, high) in LENGTH_LIMITS.items():
+        before = JOINT_BEFORE.get(name[:-1])
         start = np.zeros(2) if before is None else found[before + name[-1]]
         if not low <= math.dist(found[name], start) <= high:
             wrong.append(f"length of {name}")
-    for joint, (low, high) in _GAP_LIMITS.items():
+    for joint, (low, high) in GAP_LIMITS.items():
         across = [found[f"{joint}{finger}"][0] for finger in FINGERS]
         gaps = -np.diff(across)
         wrong += [
@@ -254,7 +256,7 @@ def impossible_proportions(places: np.ndarray, mirrored: bool = False) -> tuple[
         knuckle, middle, last = (found[f"{joint}{finger}"] for joint in ("MCP", "PIP", "DIP"))
         first, second = middle - knuckle, last - middle
         cosine = first @ second / max(1e-9, float(np.linalg.norm(first) * np.linalg.norm(second)))
-        if cosine < math.cos(math.radians(_MOST_BENT_DEGREES)) or first[1] > 0:
+        if cosine < math.cos(math.radians(MOST_BENT_DEGREES)) or first[1] > 0:
             wrong.append(f"direction of finger {finger}")
     if found["MCP1"][0] < found["MCP2"][0]:
         wrong.append("order of MCP1 and MCP2")

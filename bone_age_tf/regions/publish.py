@@ -1,4 +1,4 @@
-"""Exports the region detector as a LiteRT file."""
+"""Exports the region detector as a LiteRT file; and as a Keras file, for SavedModels."""
 
 import dataclasses
 from pathlib import Path
@@ -49,4 +49,5 @@ def publish_region_detector(
         images,
         metadata,
         exports_dir,
+        keep_keras=True,
     )

@@ -16,6 +16,8 @@ from bone_age_tf.files import require_writable_folder
 from bone_age_tf.images import decoding, file_kinds, resizing
 from bone_age_tf.inference.result import BOTH_SEXES
 from bone_age_tf.quality.checker import QualityChecker
+from bone_age_tf.regions import frame
+from bone_age_tf.regions.framing import HandFramer
 from bone_age_tf.web import litert_js
 from bone_age_tf.web.compression import compress_files, sent_bytes
 
@@ -86,6 +88,7 @@ def build_page(
     check = catalog.find_network(schema.FILM_CHECK, bundle.exports_dir) if quality_check else None
     if check is not None:
         QualityChecker.load(check)  # likewise
+    framer = HandFramer(bundle.exports_dir) if bundle.resize == schema.FRAME else None
     modules = litert_js.install(SOURCES)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=output.parent) as temporary:
@@ -97,6 +100,9 @@ def build_page(
         model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
         settings["threads"] = model_bytes >= THREADS_FROM_BYTES
         settings["film_check"] = check and _copy_model(check, "float32", folder)
+        if framer is not None:
+            settings["region_detector"] = _copy_model(framer.folder, "float32", folder)
+            settings["frame"] = _frame_settings(framer.size_px)
         settings["version"] = version = _hash(folder, settings)
         _write_json(folder / SETTINGS_FILE, settings)
         _write_files_list(folder, version)
@@ -184,6 +190,39 @@ def _settings(variant: str, quality_check: bool) -> dict:
         "other_kinds": file_kinds.OTHER_KINDS,
         "most_pixels": MOST_PIXELS,
         "most_file_bytes": MOST_FILE_BYTES,
+    }
+
+
+def _frame_settings(size_px: int) -> dict:
+    """Returns the settings with which the page finds hands as `regions.frame` does.
+
+    Args:
+        size_px: side of the region detector's input in pixels.
+    """
+    half_turn = 180 // reasons.TILT_STEP
+    return {
+        "size_px": size_px,
+        "regions": schema.REGIONS,
+        "fingers": frame.FINGERS,
+        "joint_before": dict(frame.JOINT_BEFORE),
+        "length_limits": dict(frame.LENGTH_LIMITS),
+        "gap_limits": dict(frame.GAP_LIMITS),
+        "most_bent_degrees": frame.MOST_BENT_DEGREES,
+        "doubt_limit": frame.DOUBT_LIMIT,
+        "sure": frame.SURE,
+        "doubt_of_geometry": frame.DOUBT_OF_GEOMETRY,
+        "quarters": frame.QUARTERS,
+        "search": frame.SEARCH,
+        "closer_looks": frame.CLOSER_LOOKS,
+        "settled": frame.SETTLED,
+        "view_border": frame.VIEW_BORDER,
+        "frame_margin": frame.FRAME_MARGIN,
+        "least_tilt": reasons.LEAST_TILT,
+        "tilt_step": reasons.TILT_STEP,
+        "rotated": [
+            reasons.rotated(reasons.TILT_STEP * steps) for steps in range(-half_turn, half_turn + 1)
+        ],
+        "not_framed": reasons.NOT_FRAMED,
     }
 
 

@@ -133,3 +133,18 @@ def test_batches_of_a_pack_follow_their_step_alone(tiny_config):
     for start in (0, 10):  # each pass shows each image once
         np.testing.assert_array_equal(np.sort(seen[start : start + 10]), np.arange(10, 20))
     assert not np.array_equal(seen[:10], seen[10:20])
+
+
+def test_hands_are_packed_in_their_frame(phantoms):
+    with pytest.raises(ConfigError, match="--pack_px=320"):
+        next(packing.examples(phantoms, PARTS, resize="frame"))
+    parts = {"validation": PARTS["validation"]}
+    made = pack.make_pack(
+        packing.examples(phantoms, parts, 64, resize="frame"), {"resize": "frame"}
+    )
+    found = made.images(made.places("validation"), 64, "frame")
+    pixels = pipeline.read_images(phantoms, PARTS["validation"], 64, "frame")
+    assert np.abs(found.astype(int) - pixels).max() <= 1
+    assert np.isnan(made.boxes).all()
+    with pytest.raises(ConfigError, match=r"hands in their frame.*--config\.resize=pad"):
+        made.images(made.places("validation"), 64, "pad")

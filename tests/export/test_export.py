@@ -16,7 +16,7 @@ from bone_age_tf.evaluation.familiarity import fit_familiarity
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.export import lite, lite_int8, parity, publish
-from bone_age_tf.images import graph_reading, reading
+from bone_age_tf.images import reading
 from bone_age_tf.models.build import build_features_model, build_model
 from bone_age_tf.models.removal import MONTHS_MAP, build_removal_model
 
@@ -125,7 +125,7 @@ def test_bytes_of_any_shape_share_a_batch(exported):
     answer = serve(image_bytes=tf.constant(encoded), sex=tf.constant([[0.0], [1.0], [1.0]]))
     images = np.stack(
         [
-            graph_reading.decode_and_resize(data, config.image_size_px, config.resize)
+            pipeline.traced_decoding(config.image_size_px, config.resize)(tf.constant(data))
             for data in encoded
         ]
     )

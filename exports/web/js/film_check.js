@@ -5,11 +5,11 @@ import { fit, roundedEven, trimMargins, turned } from "./image.js";
 /**
  * Rejects a radiograph or corrects it.
  *
- * ask takes the pixels of a square and returns { film_kind, film_pose, film_inverted }; where it is
- * null, films are not checked. Returns { image, reason }: the film, null where it is refused, and
- * why, or what was corrected.
+ * ask takes the pixels of a square and returns { film_kind, film_pose, film_inverted }. find, where
+ * the model reads hands in their frame, finds the hand in an image. Returns { image, reason, words,
+ * hand }: the radiograph, null where it is refused; why; what was corrected; and the hand in it.
  */
-export async function look(film, check, settings, ask) {
+export async function look(film, check, settings, ask, find = null) {
   const image = trimMargins(film, settings);
   const { width, height } = image;
   const [side, whole] = [Math.min(width, height), Math.min(film.width, film.height)];
@@ -32,17 +32,20 @@ export async function look(film, check, settings, ask) {
   if (said.film_kind[0] < check.hand_threshold) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
   }
-  const pose = likelyPose(said.film_pose, settings);
+  let pose = likelyPose(said.film_pose, settings);
   const inverted = said.film_inverted[0] > settings.sure_inverted && !hasDarkRim(some, settings);
+  let hand = find && (await find(inverted ? corrected(image, 0, true) : image));
+  if (hand?.isCertain) pose = 0; // its frame turns it
   const isWide = film.width * film.height > settings.wide * width * height;
   const words = [
     ...(pose ? [settings.pose_corrections[pose]] : []),
     ...(inverted ? [settings.greys_inverted] : []),
     ...(isWide ? [settings.margins_cropped] : []),
   ];
-  if (!words.length) return { image, reason: "" };
-  const reason = `${settings.texts.corrected} ${words.join(settings.separator)}`;
-  return { image: corrected(image, pose, inverted), reason };
+  if (!pose && !inverted) return { image, words, hand };
+  const right = corrected(image, pose, inverted);
+  if (find && pose) hand = await find(right);
+  return { image: right, words, hand };
 }
 
 /** Returns the image upright, a left hand and with bright bones. */

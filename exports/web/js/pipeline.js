@@ -2,6 +2,7 @@
 
 import { checkSize, decode, ImageError } from "./decode.js";
 import { look } from "./film_check.js";
+import { findHand, fitHand, framed } from "./frame.js";
 import { fit, shrunk } from "./image.js";
 import { loadRuntime, Model } from "./runtime.js";
 
@@ -14,32 +15,33 @@ export function isMap(name) {
 }
 
 export class Pipeline {
-  constructor(settings, runtime, model, check, metadata, checkMetadata) {
-    Object.assign(this, { settings, runtime, model, check, metadata, checkMetadata });
+  constructor(settings, runtime, networks, described) {
+    const [model, check, detector] = networks;
+    const [metadata, checkMetadata] = described;
+    Object.assign(this, { settings, runtime, model, check, detector, metadata, checkMetadata });
     this.sizePx = metadata.preprocessing.size_px;
   }
 
   /** Loads what the page's folder holds; base is the page's address. */
   static async load(base) {
     const settings = await json(base, "settings.json");
-    const used = [settings.model, settings.film_check].filter(Boolean);
+    const used = [settings.model, settings.film_check, settings.region_detector];
     // All at once: what takes longest is the way here.
-    const described = used.map(({ folder }) => json(base, `${folder}/metadata.json`));
-    const contents = used.map(({ folder, file }) => content(base, `${folder}/${file}`));
+    const described = used.map((it) => it && json(base, `${it.folder}/metadata.json`));
+    const contents = used.map((it) => it && content(base, `${it.folder}/${it.file}`));
     const { litert, file: runtime } = await loadRuntime(base, settings.threads);
-    const models = [];
+    const networks = [];
     for (const bytes of contents) {
-      models.push(await Model.compile(litert, await bytes, settings.signature));
+      networks.push(bytes && (await Model.compile(litert, await bytes, settings.signature)));
     }
-    const [metadata, checkMetadata = null] = await Promise.all(described);
-    const [model, check = null] = models;
-    return new Pipeline(settings, runtime, model, check, metadata, checkMetadata);
+    return new Pipeline(settings, runtime, networks, await Promise.all(described));
   }
 
   /** Runs each network once on nothing, so that the first image does not wait for it. */
   async warmUp() {
     await this.predict(new Float32Array(this.sizePx ** 2), 0);
     if (this.check) await this.ask(new Float32Array(this.checkMetadata.size_px ** 2));
+    if (this.detector) await this.regions(new Float32Array(this.settings.frame.size_px ** 2));
   }
 
   /**
@@ -61,16 +63,37 @@ export class Pipeline {
       }
       throw error;
     }
-    let reason = "";
-    let image = film;
+    let [image, hand, words] = [film, null, []];
+    const find = this.detector && ((it) => this.find(it));
     if (this.check) {
-      const found = await look(film, this.checkMetadata, this.settings, (it) => this.ask(it));
-      ({ image, reason } = found);
-      if (!image) return { status: "rejected", reason, preview: previewOf(film) };
+      const ask = (it) => this.ask(it);
+      const looked = await look(film, this.checkMetadata, this.settings, ask, find);
+      if (!looked.image) {
+        return { status: "rejected", reason: looked.reason, preview: previewOf(film) };
+      }
+      ({ image, hand, words } = looked);
     }
-    const mode = this.metadata.preprocessing.resize;
-    const { square, place } = fit(image, this.sizePx, mode);
-    return { status: "ok", reason, preview: previewOf(image), fitted: square.pixels, place };
+    if (find) hand ??= await find(image);
+    const fitted = hand
+      ? fitHand(image, hand, this.sizePx, this.settings)
+      : fit(image, this.sizePx, this.metadata.preprocessing.resize);
+    words = [...words, ...(fitted.words ?? [])];
+    const { texts, separator } = this.settings;
+    const reason = words.length ? `${texts.corrected} ${words.join(separator)}` : "";
+    const isFramed = hand?.isCertain;
+    const shown = isFramed ? framed(image, hand, PREVIEW_PX, this.settings.frame) : image;
+    const { square, place } = fitted;
+    return { status: "ok", reason, preview: previewOf(shown), fitted: square.pixels, place };
+  }
+
+  async find(image) {
+    return findHand(image, this.settings.frame, (pixels) => this.regions(pixels));
+  }
+
+  async regions(pixels) {
+    const side = this.settings.frame.size_px;
+    const found = await this.detector.run({ image: { data: pixels, shape: [1, side, side, 1] } });
+    return { boxes: found.region_boxes.data, scores: found.region_scores.data };
   }
 
   async ask(pixels) {

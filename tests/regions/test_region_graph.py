@@ -1,0 +1,121 @@
+"""The hand and its frame in the graph of a SavedModel are those of the local reader."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from bone_age_datasets.hand_phantom.examples import make_example
+from bone_age_datasets.hand_phantom.population import PhantomSettings
+
+from bone_age_tf import schema
+from bone_age_tf.bundle import load_region_detector
+from bone_age_tf.regions import frame, graph, views
+
+
+@pytest.fixture(scope="module")
+def detector(root):
+    return load_region_detector(root / "exports")
+
+
+@pytest.fixture(scope="module")
+def network(root):
+    return graph.load_detector_network(root / "exports")
+
+
+def turned(image, degrees, mirrored, scale, height=420, width=360):
+    """A hand anywhere on a larger radiograph."""
+    image = image[:, ::-1] if mirrored else image
+    centre = (image.shape[1] / 2, image.shape[0] / 2)
+    matrix = cv2.getRotationMatrix2D(centre, degrees, scale)
+    matrix[:, 2] += (width / 2 - centre[0] + 11, height / 2 - centre[1] - 17)
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height))
+
+
+@pytest.fixture(scope="module")
+def hands():
+    """Drawn hands in several positions, and what is no hand."""
+    settings = PhantomSettings(image_size_px=256)
+    drawn = [
+        np.asarray(make_example(settings, "test", place)[0], np.float32)[..., 0]
+        for place in range(4)
+    ]
+    noise = np.random.default_rng(0).uniform(0, 255, (300, 200)).astype(np.float32)
+    return {
+        "as it is": drawn[0],
+        "large": cv2.resize(drawn[1], (900, 1100)),
+        "mirrored": turned(drawn[1], 8, True, 1.2),
+        "upside down": turned(drawn[2], 171, False, 1.0),
+        "lying, mirrored": turned(drawn[3], -80, True, 0.8),
+        "small": turned(drawn[0], 35, False, 0.5),
+        "half": drawn[2][:120],
+        "noise": noise,
+    }
+
+
+def in_graph(function):
+    return tf.function(function, autograph=False)
+
+
+def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
+    find = in_graph(lambda image: graph.find_hand(image, network))
+    certain = 0
+    for name, image in hands.items():
+        expected = frame.find_hand(image, detector)
+        found = find(tf.constant(image[..., np.newaxis]))
+        assert float(found["doubt"]) == pytest.approx(expected.doubt, abs=0.02), name
+        if not expected.is_certain:
+            continue
+        certain += 1
+        assert bool(found["mirrored"]) == expected.mirrored, name
+        off = np.abs(found["places"] - expected.places).max()
+        assert off < 0.01 * frame.palm_length(expected.places), name
+        seen = graph.framed(tf.constant(image[..., np.newaxis]), found, 96)
+        assert np.abs(seen[..., 0] - frame.framed(image, expected, 96)).mean() < 1.5, name
+    assert certain >= 5
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.6, 0.9, 1.7])
+def test_views_are_warped_alike(scale):
+    random = np.random.default_rng(1)
+    image = cv2.GaussianBlur(random.uniform(0, 255, (240, 200)).astype(np.float32), (0, 0), 2)
+    size_px = 48
+    for degrees in (0, 33, -100):
+        matrix = cv2.getRotationMatrix2D((100, 120), degrees, scale)
+        view = np.add(matrix, [[0, 0, -76], [0, 0, -96]]) / size_px
+        found = graph.warp(tf.constant(image), tf.constant(view, tf.float32), size_px)
+        expected = views.warp(image, view, size_px)
+        assert np.abs(found - expected).max() < 4
+        assert np.abs(found - expected).mean() < 0.5
+
+
+def test_proportions_that_no_hand_has_are_counted_alike(hands, detector):
+    random = np.random.default_rng(2)
+    places = frame.find_hand(hands["as it is"], detector).places
+    count = in_graph(graph.count_impossible)
+    counts = set()
+    for number in range(60):
+        moved = places + random.normal(0, number / 3, places.shape)
+        mirrored = bool(number % 2)
+        expected = len(frame.impossible_proportions(moved, mirrored))
+        assert int(count(tf.constant(moved, tf.float32), tf.constant(mirrored))) == expected
+        counts.add(expected)
+    assert len(counts) > 6
+    same = np.zeros_like(places)
+    assert int(count(tf.constant(same, tf.float32), tf.constant(False))) == 1
+
+
+def test_the_frame_is_the_same(hands, detector):
+    hand = frame.find_hand(hands["small"], detector)
+    for mirrored in (False, True):
+        found = graph.frame_view(
+            tf.constant(hand.places, tf.float32), tf.constant(mirrored), frame.FRAME_MARGIN
+        )
+        np.testing.assert_allclose(found, frame.frame_view(hand.places, mirrored), atol=1e-4)
+
+
+def test_the_network_of_the_graph_is_that_of_the_reader(hands, detector, network):
+    image = views.warp(hands["as it is"], views.whole_view(256, 256), detector.size_px)
+    found = network(image[np.newaxis, ..., np.newaxis], training=False)
+    expected = detector.find(image)
+    np.testing.assert_allclose(found[schema.REGION_BOXES][0], expected.boxes, atol=2e-3)
+    np.testing.assert_allclose(found[schema.REGION_SCORES][0], expected.scores, atol=5e-3)
