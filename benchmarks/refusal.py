@@ -6,7 +6,9 @@ Counts what prediction refuses of the radiographs of a table, of their halves, o
 with installed packages (scikit-learn, scikit-image, Matplotlib, and what lies under `--pictures`),
 and of pages of text, charts, boards, noise and blank films that are drawn here. The film check
 learns from other pages, stripes, grain and blank films, of its own making. A picture is refused by
-the film check or because it is unlike what the model has learned from; each is counted too.
+the film check or because it is unlike what the model has learned from; each is counted too. The
+last column counts the pictures on which the region detector finds a hand with certainty; a model
+that reads hands in their frame does not refuse those.
 """
 
 import argparse
@@ -21,10 +23,11 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from bone_age_tf.images import reading
+from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import collect_cases
 from bone_age_tf.reader import load
 from bone_age_tf.reasons import LEAST_SIDE_PX
+from bone_age_tf.regions.framing import HandFramer
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff"}
@@ -116,6 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     reader = load(options.model, variant=options.variant, exports_dir=options.exports_dir)
     predictor, checker = reader.bundle.predictor(options.variant), reader.quality_checker
+    framer = HandFramer(options.exports_dir)
     random = np.random.default_rng(0)
     hands = [reading.read_radiograph(case.path) for case in collect_cases(options.input)]
     sets = {
@@ -127,18 +131,21 @@ def main() -> None:
         "boards, stripes, rings, grain": patterns(random),
         "blank films": blank_films(random),
     }
-    print(f"{'':32}{'n':>6}{'refused':>9}{'by check':>10}{'unfamiliar':>12}")
+    print(f"{'':32}{'n':>6}{'refused':>9}{'by check':>10}{'unfamiliar':>12}{'hand found':>12}")
     for name, films in sets.items():
         found = []
         for film in tqdm(films, name, disable=None, leave=False):
-            look = None if checker is None else checker.check(film)
+            find = None if reader.framer is None else reader.framer.find
+            look = None if checker is None else checker.check(film, find)
             checked = look is not None and look.image is None
             right = film if look is None or look.image is None else look.image
-            distance = predictor.predict(predictor.fit_image(right), 0).unfamiliarity
-            found.append((checked, distance is not None and distance > 1))
-        checked, strange = np.array(found).T
-        both = (checked | strange).mean()
-        print(f"{name:32}{len(found):6}{both:9.1%}{checked.mean():10.1%}{strange.mean():12.1%}")
+            distance = predictor.predict(reader.fit_image(right)[0], 0).unfamiliarity
+            hand = framer.find(resizing.trim_margins(film))
+            found.append((checked, distance is not None and distance > 1, hand.is_certain))
+        checked, strange, there = np.array(found).T
+        shares = ((checked | strange).mean(), checked.mean(), strange.mean(), there.mean())
+        print(f"{name:32}{len(found):6}{shares[0]:9.1%}{shares[1]:10.1%}", end="")
+        print(f"{shares[2]:12.1%}{shares[3]:12.1%}")
 
 
 if __name__ == "__main__":

@@ -96,8 +96,9 @@ class QualityChecker:
 
         Args:
             image: [H, W] float32, 0 to 255.
-            find: finds the hand in an image with bright bones. Where the hand is certain, its
-                position is not corrected here, since its frame does that better.
+            find: finds the hand in an image with bright bones. An image with a certain hand is not
+                rejected for what is around it, and the hand's position is not corrected here, since
+                its frame does that better.
         """
         whole, image = image, resizing.trim_margins(image)
         height, width = image.shape
@@ -113,14 +114,13 @@ class QualityChecker:
             return Checked(None, TEXTS[Reason.FEW_LEVELS])
         outputs = self.run_network(resizing.resize(image, self.size_px, "pad"))
         kinds = outputs[schema.FILM_KIND][0]
-        if kinds[0] < self._hand_threshold:
-            return Checked(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
-        pose = likely_pose(outputs[schema.FILM_POSE][0])
         probability = outputs[schema.FILM_INVERTED][0, 0]
         inverted = bool(probability > SURE_INVERTED and not has_dark_rim(greys))
         hand = None if find is None else find(255.0 - image if inverted else image)
-        if hand is not None and hand.is_certain:
-            pose = 0
+        is_certain = hand is not None and hand.is_certain
+        if kinds[0] < self._hand_threshold and not is_certain:
+            return Checked(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
+        pose = 0 if is_certain else likely_pose(outputs[schema.FILM_POSE][0])
         corrections = [POSE_CORRECTIONS[pose]] if pose else []
         corrections += [GREYS_INVERTED] if inverted else []
         corrections += [MARGINS_CROPPED] if whole.size > WIDE * image.size else []

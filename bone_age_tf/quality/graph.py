@@ -249,11 +249,12 @@ def _check_image(
     greys = _sample_greys(image)
     dark = (outputs[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)
-    hand = None
+    hand, certain = None, tf.constant(False)
     if resize == schema.FRAME:
         assert detector is not None
         hand = find_hand(tf.where(dark, 255.0 - image, image), detector)
-        pose = tf.where(is_certain(hand), 0, pose)
+        certain = is_certain(hand)
+        pose = tf.where(certain, 0, pose)
     right = _corrected(image, pose, dark)
     if hand is not None:
         found = hand
@@ -263,7 +264,7 @@ def _check_image(
     reason = tf.where(is_corrected, int(Reason.CORRECTED), int(Reason.NONE))
     kinds = outputs[schema.FILM_KIND]
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
-    refused = kinds[0] < film_check.hand_threshold
+    refused = (kinds[0] < film_check.hand_threshold) & ~certain
     reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
     greys = tf.reshape(greys, [-1])
     reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)

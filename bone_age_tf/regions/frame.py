@@ -22,14 +22,17 @@ from bone_age_tf.regions.detector import Regions
 FRAME_MARGIN: Final = 0.04
 """Free border of the frame on each side, as a fraction of its side."""
 
-DOUBT_LIMIT: Final = 0.5
-"""Largest doubt at which the frame is used; above it the whole radiograph is read."""
+DOUBT_LIMIT: Final = 0.7
+"""Largest doubt at which there is a hand and its frame is used. Of 100 RSNA validation radiographs
+99 are below it, of their 400 halves and of 191 other pictures none (`benchmarks/refusal.py`)."""
 
 JOINT_DOUBT_LIMIT: Final = 0.35
 """Largest doubt at which single joints are trusted; the frame bears it that one is a little off."""
 
 SURE: Final = 0.35
 """Doubt at which the search ends."""
+SURE_ENOUGH: Final = 0.5
+"""Largest doubt at which no other quarter turns are tried."""
 DOUBT_OF_GEOMETRY: Final = 0.25
 """Doubt that each impossible proportion of the hand adds to that of the scores."""
 QUARTERS: Final = (0, 2, 1, 3)
@@ -163,7 +166,7 @@ def _search(image: np.ndarray, detector: Detector) -> Hand:
                 best = hand
             if best.doubt <= SURE:
                 return best
-        if best is not None and best.is_certain:
+        if best is not None and best.doubt <= SURE_ENOUGH:
             break
     assert best is not None
     return best

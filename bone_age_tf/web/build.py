@@ -210,6 +210,7 @@ def _frame_settings(size_px: int) -> dict:
         "most_bent_degrees": frame.MOST_BENT_DEGREES,
         "doubt_limit": frame.DOUBT_LIMIT,
         "sure": frame.SURE,
+        "sure_enough": frame.SURE_ENOUGH,
         "doubt_of_geometry": frame.DOUBT_OF_GEOMETRY,
         "quarters": frame.QUARTERS,
         "search": frame.SEARCH,

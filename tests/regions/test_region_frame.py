@@ -198,7 +198,7 @@ def test_the_side_is_the_one_that_is_surer(watched, is_left):
 
 
 def test_a_doubtful_hand_has_no_frame(watched):
-    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.3))
+    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.2))
     image = np.full((400, 300), 90, np.float32)
     hand = frame.find_hand(image, detector)
     assert not hand.is_certain

@@ -29,13 +29,12 @@ export async function look(film, check, settings, ask, find = null) {
   }
   const { square } = fit(image, check.size_px, check.resize);
   const said = await ask(square.pixels);
-  if (said.film_kind[0] < check.hand_threshold) {
-    return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
-  }
-  let pose = likelyPose(said.film_pose, settings);
   const inverted = said.film_inverted[0] > settings.sure_inverted && !hasDarkRim(some, settings);
   let hand = find && (await find(inverted ? corrected(image, 0, true) : image));
-  if (hand?.isCertain) pose = 0; // its frame turns it
+  if (said.film_kind[0] < check.hand_threshold && !hand?.isCertain) {
+    return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
+  }
+  const pose = hand?.isCertain ? 0 : likelyPose(said.film_pose, settings); // its frame turns it
   const isWide = film.width * film.height > settings.wide * width * height;
   const words = [
     ...(pose ? [settings.pose_corrections[pose]] : []),
