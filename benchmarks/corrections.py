@@ -64,7 +64,7 @@ def mask_of(radiograph: np.ndarray) -> np.ndarray | None:
 
 def variants(radiograph: np.ndarray) -> Iterator[tuple[str, np.ndarray, int, bool]]:
     """Yields variants of a radiograph: name, image, pose and whether its bones are dark."""
-    for pose, name in enumerate(schema.FILM_POSES):
+    for pose, name in enumerate(schema.POSES):
         yield name, posed(radiograph, pose), pose, False
     yield "inverted", 255 - radiograph, 0, True
     hand = mask_of(radiograph)
@@ -80,8 +80,8 @@ def outputs_of(checker: QualityChecker, radiograph: np.ndarray) -> tuple[np.ndar
     """Returns the probabilities of poses and of inversion, and whether the hand's rim is dark."""
     radiograph = resizing.trim_margins(radiograph)
     outputs = checker.run_network(resizing.resize(radiograph, checker.size_px, "pad"))
-    dark = float(outputs[schema.FILM_INVERTED][0, 0])
-    return outputs[schema.FILM_POSE][0], dark, has_dark_rim(sample_greys(radiograph))
+    dark = float(outputs[schema.INVERTED][0, 0])
+    return outputs[schema.POSE][0], dark, has_dark_rim(sample_greys(radiograph))
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def main() -> None:
 
 def print_poses(names: np.ndarray, poses: np.ndarray, truth: np.ndarray) -> None:
     """Prints the rates of wrong and missed corrections of poses."""
-    plain, upright = np.isin(names, schema.FILM_POSES), truth == 0
+    plain, upright = np.isin(names, schema.POSES), truth == 0
     turns, mirrors = poses[:, :4] + poses[:, 4:], poses[:, 4:].sum(axis=1)
     groups = {
         "upright": plain & upright,
@@ -143,8 +143,8 @@ def print_inversions(
     names: np.ndarray, dark: np.ndarray, is_dark: np.ndarray, rims: np.ndarray
 ) -> None:
     """Prints the rates of wrong and missed inversions, by the background of the hand."""
-    kinds = {"upright, turned or mirrored": np.isin(names, schema.FILM_POSES)}
-    kinds |= {name: names == name for name in dict.fromkeys(names) if name not in schema.FILM_POSES}
+    kinds = {"upright, turned or mirrored": np.isin(names, schema.POSES)}
+    kinds |= {name: names == name for name in dict.fromkeys(names) if name not in schema.POSES}
     print("inversions of " + ", ".join(f"{kind.sum()} {name}" for name, kind in kinds.items()))
     for title, allowed in (("the network alone", True), ("unless the rim is dark", ~rims)):
         print(f"{title}\n| above | " + " | ".join(kinds) + " |")

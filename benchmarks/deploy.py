@@ -118,19 +118,19 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
     from bone_age_tf.export import parity, publish
     from bone_age_tf.images import reading
     from bone_age_tf.models.build import build_model
-    from bone_age_tf.prepare import draw_films
-    from bone_age_tf.quality.publish import load_film_check
+    from bone_age_tf.prepare import draw_radiographs
+    from bone_age_tf.quality.publish import load_quality_check
 
     config = configs.load_config("resnet50", "hand_phantom")
     with config.unlocked():
         config.image_size_px = SIZE_PX
     keras.utils.set_random_seed(0)
-    files = draw_films([36.0, 84.0, 132.0, 180.0, 216.0], SIZE_PX)
+    files = draw_radiographs([36.0, 84.0, 132.0, 180.0, 216.0], SIZE_PX)
     cases = [
         parity.Case(file, reading.read_radiograph(file)[..., None], place % 2, 100.0)
         for place, file in enumerate(files)
     ]
-    check_network = load_film_check(HERE.parent / "exports")
+    check_network = load_quality_check(HERE.parent / "exports")
     return publish.publish(
         build_model(config),
         config,
@@ -246,10 +246,10 @@ def measure_server(rounds: int, requests: int, clients: int) -> None:
     """Measures the overhead of a server, and then its load with many clients."""
     import tensorflow as tf
 
-    from bone_age_tf.prepare import draw_films
+    from bone_age_tf.prepare import draw_radiographs
     from bone_age_tf.serving.connection import Address, connect
 
-    files = draw_films([36.0, 84.0, 132.0, 180.0], SIZE_PX)
+    files = draw_radiographs([36.0, 84.0, 132.0, 180.0], SIZE_PX)
     image = np.random.default_rng(0).uniform(0, 255, (1, SIZE_PX, SIZE_PX, 1)).astype(np.float32)
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_resnet50(Path(temporary), ("float32",))

@@ -276,7 +276,7 @@ def load_quality_checker(exports_dir: str | Path | None = None) -> QualityChecke
     Raises:
         ModelError: the export cannot be used.
     """
-    folder = catalog.find_network(schema.FILM_CHECK, exports_dir)
+    folder = catalog.find_network(schema.QUALITY_CHECK, exports_dir)
     return None if folder is None else QualityChecker.load(folder)
 
 

@@ -76,7 +76,9 @@ def prepare_dataset(
     return builder
 
 
-def draw_films(ages_months: Sequence[float], size_px: int = 256, seed: int = 0) -> list[bytes]:
+def draw_radiographs(
+    ages_months: Sequence[float], size_px: int = 256, seed: int = 0
+) -> list[bytes]:
     """Draws phantoms of alternating sex as PNG files.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from bone_age_tf.inference.result_table import ResultTable
 from bone_age_tf.progress import shown
 from bone_age_tf.radiograph import ARRAY, Radiograph, sex_name
 from bone_age_tf.reasons import TEXTS, Reason
-from bone_age_tf.regions.frame import Hand
-from bone_age_tf.regions.framing import HandFramer
+
+if TYPE_CHECKING:
+    from bone_age_tf.regions.frame import Hand
+    from bone_age_tf.regions.framing import HandFramer
 
 _MOST_NETWORKS = 4
 """Maximum number of copies of the network (each up to 240 MB), and of simultaneous radiographs."""
@@ -101,8 +103,7 @@ class Reader:
         first = bundle.predictor(variant, calibration)
         self.quality_checker = load_quality_checker(bundle.exports_dir) if quality_check else None
         self.rejects_unfamiliar = quality_check
-        frames = bundle.resize == schema.FRAME
-        self.framer = HandFramer(bundle.exports_dir) if frames else None
+        self.framer = _framer(bundle)
         self._networks: queue.LifoQueue[Predictor] = queue.LifoQueue()
         self._networks.put(first)
         self._template, self._loaded, self._lock = first, 1, threading.Lock()
@@ -206,7 +207,7 @@ class Reader:
         return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections + done)
 
     def fit_image(
-        self, image: np.ndarray, hand: Hand | None = None
+        self, image: np.ndarray, hand: "Hand | None" = None
     ) -> tuple[np.ndarray, tuple[str, ...]]:
         """Brings a corrected radiograph to the network's input.
 
@@ -303,6 +304,14 @@ def load(
     else:
         bundle = Bundle.find(None if model is None else str(model), exports_dir, version)
     return Reader(bundle, variant, calibration, quality_check)
+
+
+def _framer(bundle: Bundle) -> "HandFramer | None":
+    if bundle.resize != schema.FRAME:
+        return None
+    from bone_age_tf.regions import framing  # imports OpenCV
+
+    return framing.HandFramer(bundle.exports_dir)
 
 
 def _opened(source: Source) -> Radiograph:

@@ -99,7 +99,7 @@ POSE_CORRECTIONS: Final = (
     "rotated 180°, mirrored horizontally",
     "rotated 90° counterclockwise, mirrored horizontally",
 )
-"""Correction of each of `schema.FILM_POSES`."""
+"""Correction of each of `schema.POSES`."""
 MIRRORED: Final = POSE_CORRECTIONS[4]
 LEAST_TILT: Final = 30.0
 TILT_STEP: Final = 10
@@ -121,7 +121,7 @@ OF_KINDS: Final = {
     "two": Reason.TWO_HANDS,
     "other": Reason.NO_HAND,
 }
-"""Reason for rejecting an image by its most probable kind, one of `schema.FILM_KINDS`."""
+"""Reason for rejecting an image by its most probable kind, one of `schema.IMAGE_KINDS`."""
 
 
 def rotated(clockwise: int) -> str:

@@ -77,16 +77,16 @@ predictions from the whole image alone, `global_age_months` [B, 1] and `global_d
 [B, bins]; and for the loss `part_ranking` [B, K, 1 + bins], the scores and the distributions of the
 parts. A regression head has no distributions, and its `part_ranking` contains the ages."""
 
-FILM_CHECK: Final = "film_check"
+QUALITY_CHECK: Final = "film_check"
 """Name of the exported network for the quality check, in a folder beside the models."""
 
-FILM_KIND: Final = "film_kind"
-FILM_POSE: Final = "film_pose"
-FILM_INVERTED: Final = "film_inverted"
-FILM_KINDS: Final = ("hand", "cut", "two", "other")
+IMAGE_KIND: Final = "film_kind"
+POSE: Final = "film_pose"
+INVERTED: Final = "film_inverted"
+IMAGE_KINDS: Final = ("hand", "cut", "two", "other")
 """Kinds of images: one whole hand, a part of a hand, two hands, something else."""
 
-FILM_POSES: Final = (
+POSES: Final = (
     "upright",
     "turned left",
     "upside down",
@@ -102,7 +102,7 @@ counterclockwise by p modulo 4 quarter turns."""
 REGION_DETECTOR: Final = "region_detector"
 """Name of the exported network that detects ossification regions, in a folder beside the models."""
 
-CHECKERS: Final = (FILM_CHECK, REGION_DETECTOR)
+CHECKERS: Final = (QUALITY_CHECK, REGION_DETECTOR)
 """Exported networks that do not predict an age."""
 
 REGION_BOXES: Final = "region_boxes"

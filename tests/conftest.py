@@ -97,7 +97,7 @@ def _without_saved_model():
 
     from bone_age_tf.export import parity, publish
 
-    def write(model, config, folder, quality_check=None):
+    def write(model, config, folder, quality_check=None, detector=None):
         folder.mkdir()
         return {}
 

@@ -13,7 +13,7 @@ from bone_age_tf.bundle import Bundle
 from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images.encoded_pieces import GREY
 from bone_age_tf.images.reading import read_radiograph
-from bone_age_tf.prepare import draw_films
+from bone_age_tf.prepare import draw_radiographs
 from image_files import png
 
 ROUNDED = 0.06
@@ -37,7 +37,7 @@ def snippets(root):
 @pytest.fixture(scope="module")
 def hand():
     """A drawn hand with all greys from 0 to 255, and grain where margins would be cut off."""
-    (film,) = draw_films((120.0,), 320, seed=3)
+    (film,) = draw_radiographs((120.0,), 320, seed=3)
     pixels = np.asarray(Image.open(io.BytesIO(film)), np.float64)
     pixels += np.random.default_rng(0).normal(0, 6, pixels.shape)
     return (pixels - pixels.min()) * 255 / np.ptp(pixels)

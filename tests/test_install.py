@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
-from bone_age_tf.prepare import draw_films
+from bone_age_tf.prepare import draw_radiographs
 from bone_age_tf.reader import load
 from image_files import faulty_films
 
@@ -118,7 +118,7 @@ def test_the_base_environment_has_no_tensorflow(base, tmp_path):
 
 
 def test_it_reads_every_image_that_the_clone_reads(base, root, tmp_path):
-    (drawn,) = draw_films((100.0,), 320, seed=3)
+    (drawn,) = draw_radiographs((100.0,), 320, seed=3)
     folder = tmp_path / "images"
     folder.mkdir()
     hand = np.asarray(Image.open(io.BytesIO(drawn)), float)
@@ -167,7 +167,7 @@ def test_help_and_version_need_no_extra(base, tmp_path):
 )
 def test_a_missing_extra_is_one_line_that_names_it(base, tmp_path, words, extra):
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.png").write_bytes(draw_films((90.0,), 64)[0])
+    (tmp_path / "images" / "a.png").write_bytes(draw_radiographs((90.0,), 64)[0])
     done = run(base, tmp_path, *words)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()[-1:]

@@ -112,7 +112,7 @@ def _pictures(
 
 _SHEETS: Final = {
     "label": "Labels that are likely wrong",
-    "film": "Images that the quality check rejects",
+    "rejection": "Images that the quality check rejects",
     "hand": "Small hands, and hands whose regions are not clearly detected",
     "pose": "Images that the quality check corrects",
     "frame": "Large black edges, white frames and corners",
@@ -172,7 +172,7 @@ def _trust_csv(audited: Audited) -> str:
 def _page(audited: Audited, suspects: list[Suspect], pictures: Any, command: str) -> str:
     counts = Counter(suspect.kind for suspect in suspects)
     kinds = [kind for kind in _SHEETS if kind not in REMARKS]
-    has_checker = audited.films is not None
+    has_checker = audited.rejections is not None
     return templates.render(
         "evaluation/audit.md.jinja",
         name=one_line(audited.name),

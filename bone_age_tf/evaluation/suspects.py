@@ -34,7 +34,7 @@ class Audited:
         age_months: [N] labels in months.
         facts: size, exposure and fingerprints of each image.
         twins: pairs of images that show the same picture.
-        films: reason for which the quality check rejects each image, empty if it does not; None
+        rejections: why the quality check rejects each image, empty if it does not; None
             without a quality check.
         poses: what the quality check corrects in each image, may be empty; None without a quality
             check.
@@ -52,7 +52,7 @@ class Audited:
     age_months: np.ndarray
     facts: Sequence[ImageFacts]
     twins: Sequence[Twins]
-    films: Sequence[str] | None
+    rejections: Sequence[str] | None
     poses: Sequence[str] | None
     hands: Sequence[HandFacts] | None
     months: np.ndarray | None
@@ -65,7 +65,7 @@ class Suspect:
 
     Attributes:
         place: index of the image.
-        kind: `label`, `duplicate`, `leak`, `film` or `hand`; `pose` or `frame` if it is unusual.
+        kind: `label`, `duplicate`, `leak`, `rejection` or `hand`; `pose` or `frame` if unusual.
         reason: the reason as a text.
         size: strength of the suspicion, by which suspects of a kind are sorted.
     """
@@ -83,9 +83,9 @@ def find_suspects(audited: Audited) -> list[Suspect]:
     another part, else the later copy.
     """
     suspects = [_copy(audited, twins) for twins in audited.twins]
-    for place, words in enumerate(audited.films or ()):
+    for place, words in enumerate(audited.rejections or ()):
         if words:
-            suspects.append(Suspect(place, "film", words))
+            suspects.append(Suspect(place, "rejection", words))
     for place, words in enumerate(audited.poses or ()):
         if words:
             suspects.append(Suspect(place, "pose", words))

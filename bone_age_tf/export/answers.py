@@ -36,12 +36,12 @@ _FRAMINGS = ["", "", MIRRORED, NOT_FRAMED]
 
 
 def with_status(
-    films: Mapping[str, tf.Tensor], sex: tf.Tensor, outputs: Mapping[str, tf.Tensor]
+    checked: Mapping[str, tf.Tensor], sex: tf.Tensor, outputs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
     """Adds status and reason to the model's outputs, and removes the numbers of rejected files.
 
     Args:
-        films: result of `quality.graph.look_at_files`.
+        checked: result of `quality.graph.check_files`.
         sex: [B, 1], the sex in the request.
         outputs: outputs of the model by name, with the batch as the first axis.
 
@@ -49,7 +49,7 @@ def with_status(
         The outputs by name, NaN for files without a prediction (0 or an empty text for types
         without NaN), and `status` [B] string, `reason` [B] string and `reason_code` [B] int32.
     """
-    reason = films["reason"]
+    reason = checked["reason"]
     reason = tf.where(tf.reduce_all(is_sex(sex), axis=1), reason, int(Reason.SEX))
     was_read = reason < Reason.TOO_SMALL
     reason = tf.where(was_read & ~_all_finite(outputs), int(Reason.NO_NUMBER), reason)
@@ -64,7 +64,7 @@ def with_status(
         for name, value in outputs.items()
     }
     statuses = tf.where(answered, OK, tf.where(reason < Reason.EMPTY_FILE, REJECTED, ERROR))
-    texts = _texts(reason, films, distance)
+    texts = _texts(reason, checked, distance)
     return found | {STATUS: statuses, REASON: texts, REASON_CODE: reason}
 
 
@@ -93,25 +93,25 @@ def _only(kept: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
 
 
 def _texts(
-    reason: tf.Tensor, films: Mapping[str, tf.Tensor], distance: tf.Tensor | None
+    reason: tf.Tensor, checked: Mapping[str, tf.Tensor], distance: tf.Tensor | None
 ) -> tf.Tensor:
     """Returns the reasons as the same texts as in local prediction."""
     always = tf.constant([TEXTS.get(code, "") for code in range(max(Reason) + 1)])  # type: ignore[call-overload]
     texts = tf.gather(always, reason)
-    size = [tf.as_string(films["width"]), " x ", tf.as_string(films["height"])]
-    cut = tf.where(films["trimmed"], TRIMMED, "")
+    size = [tf.as_string(checked["width"]), " x ", tf.as_string(checked["height"])]
+    cut = tf.where(checked["trimmed"], TRIMMED, "")
     small = ["; the shorter side needs ", str(LEAST_SIDE_PX), " or more"]
-    pose = tf.gather(tf.constant(POSE_CORRECTIONS), films["pose"])
-    ways = _joined(pose, tf.where(films["inverted"], GREYS_INVERTED, ""))
-    ways = _joined(ways, tf.where(films["wide"], MARGINS_CROPPED, ""))
-    ways = _joined(ways, tf.gather(_TILTS, films["tilt"] + _HALF_TURN))
-    ways = _joined(ways, tf.gather(_FRAMINGS, films["framing"]))
+    pose = tf.gather(tf.constant(POSE_CORRECTIONS), checked["pose"])
+    ways = _joined(pose, tf.where(checked["inverted"], GREYS_INVERTED, ""))
+    ways = _joined(ways, tf.where(checked["wide"], MARGINS_CROPPED, ""))
+    ways = _joined(ways, tf.gather(_TILTS, checked["tilt"] + _HALF_TURN))
+    ways = _joined(ways, tf.gather(_FRAMINGS, checked["framing"]))
     others = tf.constant(["", *(f" but {text}" for _, _, text in OTHER_KINDS)])
     longer = {
         Reason.CORRECTED: [texts, " ", ways],
         Reason.TOO_SMALL: [texts, ": ", *size, " px", cut, *small],
         Reason.TOO_LARGE: [*size, " ", texts],
-        Reason.NO_IMAGE: [texts, tf.gather(others, films["other"] + 1)],
+        Reason.NO_IMAGE: [texts, tf.gather(others, checked["other"] + 1)],
     }
     if distance is not None:
         far = tf.strings.as_string(distance[:, 0], precision=2)

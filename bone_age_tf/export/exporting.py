@@ -17,8 +17,8 @@ from bone_age_tf.export import parity, publish
 from bone_age_tf.export.formats import DEFAULT_FORMATS
 from bone_age_tf.files import only_one_process, write_json
 from bone_age_tf.native_output import native_stderr_held_back
-from bone_age_tf.prepare import draw_films
-from bone_age_tf.quality.publish import load_film_check
+from bone_age_tf.prepare import draw_radiographs
+from bone_age_tf.quality.publish import load_quality_check
 from bone_age_tf.runs import Run, evaluate, familiarity, interval_table
 
 WARM_UP_AGES_MONTHS = (30.0, 84.0, 144.0, 192.0)
@@ -53,12 +53,12 @@ def export(
         "metrics": {"n": metrics["n"], **metrics["overall"]},
         "training": {"seed": current.seed, "config": configs.flat(config)},
     }
-    film_check = load_film_check(current.exports_dir) if quality_check else None
-    checked = "with the quality check" if film_check else "without a quality check"
+    checker = load_quality_check(current.exports_dir) if quality_check else None
+    checked = "with the quality check" if checker else "without a quality check"
     print(f"exporting: SavedModel ({checked}), LiteRT {', '.join(formats)}")
     learned = familiarity(current)
     calibrating = _cases(current, "train", config.calibration_images, _for_calibration)
-    compared = _cases(current, "test", config.parity_images, _evenly, film_check is not None)
+    compared = _cases(current, "test", config.parity_images, _evenly, checker is not None)
     # The converter and LiteRT report each of their steps.
     home = current.exports_dir / config.model
     with only_one_process(home, f"exporting {config.model}"), native_stderr_held_back():
@@ -73,8 +73,8 @@ def export(
             table,
             calibration,
             learned,
-            film_check,
-            draw_films(WARM_UP_AGES_MONTHS),
+            checker,
+            draw_radiographs(WARM_UP_AGES_MONTHS),
             formats,
         )
     print(parity.parity_table(measured))

@@ -88,9 +88,9 @@ def measure_parity(
     Returns:
         JSON-ready: `n`; and for each form the mean and maximum difference from Keras in months and
         the MAE against the labels; for those with a map, its maximum difference `max_map` on the
-        first cases; for the SavedModel, how many films it read `from_bytes` (its
-        film check refused or turned the others, which gave pixels); for files their `megabytes`
-        too and, for LiteRT, milliseconds an image with two threads and with one, and the megabytes
+        first cases; for the SavedModel, how many files it read `from_bytes` (its quality
+        check rejected or corrected the others, which gave pixels); for files their `megabytes` too
+        and, for LiteRT, milliseconds an image with two threads and with one, and the megabytes
         of memory that it takes.
 
     Raises:

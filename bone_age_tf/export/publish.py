@@ -35,7 +35,7 @@ from bone_age_tf.models.build import build_model, build_served_model
 from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.progress import shown
-from bone_age_tf.quality.graph import FilmCheck
+from bone_age_tf.quality.graph import QualityCheck
 from bone_age_tf.regions.graph import load_detector_network
 from bone_age_tf.settings import Config
 from bone_age_tf.training.precision import in_float32
@@ -54,8 +54,8 @@ def publish(
     interval: IntervalTable | None = None,
     site: SiteCalibration | None = None,
     familiarity: Familiarity | None = None,
-    film_check: FilmCheck | None = None,
-    films: Sequence[bytes] = (),
+    quality_check: QualityCheck | None = None,
+    radiographs: Sequence[bytes] = (),
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> tuple[Path, dict]:
     """Exports a trained network as the next version of its model.
@@ -73,8 +73,8 @@ def publish(
         site: a site calibration that is included in the files, or None.
         familiarity: distribution of the model's features, for the distance from the training
             images.
-        film_check: quality check inside the SavedModel, or None.
-        films: PNG or JPEG files of drawn hands for the warm-up; without any there is no warm-up.
+        quality_check: quality check inside the SavedModel, or None.
+        radiographs: PNG or JPEG files of drawn hands for the warm-up; without them there is none.
         formats: keys of `FORMATS`.
 
     Returns:
@@ -98,16 +98,16 @@ def publish(
         mapped = build_mapped_model(static)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=home) as temporary:
         folder = Path(temporary) / "version"
-        signatures = saved_model.write_saved_model(mapped, config, folder, film_check, detector)
-        if films:
-            write_warm_up(folder, config.model, list(signatures), config.image_size_px, films)
+        signatures = saved_model.write_saved_model(mapped, config, folder, quality_check, detector)
+        if radiographs:
+            write_warm_up(folder, config.model, list(signatures), config.image_size_px, radiographs)
         write_keras_file(plain, folder / schema.KERAS_FILE)
         convolve_strided(static)  # after it was saved as it was trained
         version = next_version(home)
         learned = {
             "interval": None if interval is None else interval.as_json(),
             "site_calibration": None if site is None else site.as_json(),
-            "film_check": None if film_check is None else film_check.version,
+            "film_check": None if quality_check is None else quality_check.version,
             "map": {"shape": [1, *mapped.output[schema.MAP].shape[1:]], "range": [0, 1]},
         }
         metadata = _metadata(static, config, version, formats, signatures, facts | learned)

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from bone_age_tf import schema
 from bone_age_tf.export import answers
 from bone_age_tf.export.overlay import overlay_png
-from bone_age_tf.quality.graph import FilmCheck, look_at_files
+from bone_age_tf.quality.graph import QualityCheck, check_files
 from bone_age_tf.settings import Config
 from bone_age_tf.tensors import Tensor
 
@@ -20,7 +20,7 @@ def write_saved_model(
     model: keras.Model,
     config: Config,
     folder: Path,
-    film_check: FilmCheck | None = None,
+    quality_check: QualityCheck | None = None,
     detector: keras.Model | None = None,
 ) -> dict[str, dict]:
     """Writes a SavedModel with its signatures, all for any batch size.
@@ -38,7 +38,7 @@ def write_saved_model(
         model: the model, built with a static image size.
         config: config, of which `image_size_px` and `resize` are used.
         folder: folder of the SavedModel, which must not exist.
-        film_check: the quality check; None neither rejects nor corrects images.
+        quality_check: the quality check; None neither rejects nor corrects images.
         detector: the region detector, for a model that reads hands in their frame.
 
     Returns:
@@ -53,8 +53,8 @@ def write_saved_model(
     quick_fn = _traced_once(_without_map(model), size_px)
     whole_fn = _traced_once(model, size_px)
     look_fn = tf.function(
-        lambda image_bytes: look_at_files(
-            image_bytes, size_px, config.resize, film_check, detector
+        lambda image_bytes: check_files(
+            image_bytes, size_px, config.resize, quality_check, detector
         ),
         autograph=False,
     ).get_concrete_function(tf.TensorSpec([None], tf.string, name=schema.IMAGE_BYTES))
@@ -65,12 +65,12 @@ def write_saved_model(
             tf.shape(sex)[0],
             "image_bytes and sex have different numbers of cases",
         )
-        films = look_fn(image_bytes)
+        checked = look_fn(image_bytes)
         known_sex = tf.where(answers.is_sex(sex), sex, 0.0)
-        outputs = dict(network_fn(films[schema.IMAGE], known_sex))
+        outputs = dict(network_fn(checked[schema.IMAGE], known_sex))
         if schema.MAP in outputs:
-            outputs[schema.OVERLAY] = overlay_png(films[schema.IMAGE], outputs[schema.MAP])
-        return answers.with_status(films, sex, outputs)
+            outputs[schema.OVERLAY] = overlay_png(checked[schema.IMAGE], outputs[schema.MAP])
+        return answers.with_status(checked, sex, outputs)
 
     # It tracks what the endpoints use; `track` would store every variable a second time.
     archive = keras.export.ExportArchive()

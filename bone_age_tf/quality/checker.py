@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -34,7 +35,9 @@ from bone_age_tf.reasons import (
     Reason,
     correction_text,
 )
-from bone_age_tf.regions.frame import Hand
+
+if TYPE_CHECKING:
+    from bone_age_tf.regions.frame import Hand
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Checked:
     image: np.ndarray | None
     rejection: str = ""
     corrections: tuple[str, ...] = ()
-    hand: Hand | None = None
+    hand: "Hand | None" = None
 
     @property
     def reason(self) -> str:
@@ -91,7 +94,9 @@ class QualityChecker:
         remedy = f"make it again with: {again}, or use --noquality_check"
         return load_image_network(folder, make, "quality check", remedy)
 
-    def check(self, image: np.ndarray, find: Callable[[np.ndarray], Hand] | None = None) -> Checked:
+    def check(
+        self, image: np.ndarray, find: "Callable[[np.ndarray], Hand] | None" = None
+    ) -> Checked:
         """Rejects an image or corrects it.
 
         Args:
@@ -113,14 +118,14 @@ class QualityChecker:
         if count_levels(greys) < LEAST_LEVELS:
             return Checked(None, TEXTS[Reason.FEW_LEVELS])
         outputs = self.run_network(resizing.resize(image, self.size_px, "pad"))
-        kinds = outputs[schema.FILM_KIND][0]
-        probability = outputs[schema.FILM_INVERTED][0, 0]
+        kinds = outputs[schema.IMAGE_KIND][0]
+        probability = outputs[schema.INVERTED][0, 0]
         inverted = bool(probability > SURE_INVERTED and not has_dark_rim(greys))
         hand = None if find is None else find(255.0 - image if inverted else image)
         is_certain = hand is not None and hand.is_certain
         if kinds[0] < self._hand_threshold and not is_certain:
-            return Checked(None, TEXTS[OF_KINDS[schema.FILM_KINDS[int(kinds.argmax())]]])
-        pose = 0 if is_certain else likely_pose(outputs[schema.FILM_POSE][0])
+            return Checked(None, TEXTS[OF_KINDS[schema.IMAGE_KINDS[int(kinds.argmax())]]])
+        pose = 0 if is_certain else likely_pose(outputs[schema.POSE][0])
         corrections = [POSE_CORRECTIONS[pose]] if pose else []
         corrections += [GREYS_INVERTED] if inverted else []
         corrections += [MARGINS_CROPPED] if whole.size > WIDE * image.size else []
@@ -151,7 +156,7 @@ def is_too_small(side_px: int, whole_side_px: int) -> bool:
 
 
 def likely_pose(poses: np.ndarray) -> int:
-    """Returns the pose to correct, an index in `schema.FILM_POSES`.
+    """Returns the pose to correct, an index in `schema.POSES`.
 
     Args:
         poses: [8] probabilities; the last four are the first four, mirrored.
@@ -166,7 +171,7 @@ def corrected(image: np.ndarray, pose: int, inverted: bool) -> np.ndarray:
 
     Args:
         image: [H, W], 0 to 255.
-        pose: its pose, an index in `schema.FILM_POSES`.
+        pose: its pose, an index in `schema.POSES`.
         inverted: whether its bones are dark.
     """
     upright = np.rot90(image, -(pose % 4))

@@ -42,15 +42,15 @@ class QualityBatches(keras.utils.PyDataset):
         random = np.random.default_rng([self.seed, place])
         samples = make_quality_samples(self.hands, BATCH, SIZE_PX, random)
         targets = {
-            schema.FILM_KIND: samples.kind,
-            schema.FILM_POSE: np.maximum(samples.pose, 0),
-            schema.FILM_INVERTED: np.maximum(samples.inverted, 0)[:, None],
+            schema.IMAGE_KIND: samples.kind,
+            schema.POSE: np.maximum(samples.pose, 0),
+            schema.INVERTED: np.maximum(samples.inverted, 0)[:, None],
         }
         # An undefined label has the weight 0.
         weights = {
-            schema.FILM_KIND: np.ones(BATCH, np.float32),
-            schema.FILM_POSE: (samples.pose >= 0).astype(np.float32),
-            schema.FILM_INVERTED: (samples.inverted >= 0).astype(np.float32),
+            schema.IMAGE_KIND: np.ones(BATCH, np.float32),
+            schema.POSE: (samples.pose >= 0).astype(np.float32),
+            schema.INVERTED: (samples.inverted >= 0).astype(np.float32),
         }
         return samples.images, targets, weights
 
@@ -94,9 +94,9 @@ def train_quality_check(hands: np.ndarray, steps: int, seed: int) -> keras.Model
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-3, global_clipnorm=1.0)
     optimizer.build(network.trainable_variables)
     losses = {
-        schema.FILM_KIND: "sparse_categorical_crossentropy",
-        schema.FILM_POSE: "sparse_categorical_crossentropy",
-        schema.FILM_INVERTED: "binary_crossentropy",
+        schema.IMAGE_KIND: "sparse_categorical_crossentropy",
+        schema.POSE: "sparse_categorical_crossentropy",
+        schema.INVERTED: "binary_crossentropy",
     }
     network.compile(optimizer, losses, weighted_metrics={name: ["accuracy"] for name in losses})
     network.fit(
@@ -127,19 +127,19 @@ def measure_quality_check(
     outputs_by_name = {
         name: np.concatenate([outputs[name] for _, outputs in batches]) for name in batches[0][1]
     }
-    whole = outputs_by_name[schema.FILM_KIND][:, 0]
+    whole = outputs_by_name[schema.IMAGE_KIND][:, 0]
     threshold = float(np.quantile(whole[kind == 0], REFUSED_SHARE))
     refused = whole < threshold
-    predicted_dark = outputs_by_name[schema.FILM_INVERTED][:, 0] > 0.5
+    predicted_dark = outputs_by_name[schema.INVERTED][:, 0] > 0.5
     return QualityFigures(
         len(kind),
         threshold,
         float(refused[kind == 0].mean()),
         {
             name: float(refused[kind == place].mean())
-            for place, name in enumerate(schema.FILM_KINDS)
+            for place, name in enumerate(schema.IMAGE_KINDS)
             if place
         },
-        float((outputs_by_name[schema.FILM_POSE].argmax(axis=1) == pose)[kind == 0].mean()),
+        float((outputs_by_name[schema.POSE].argmax(axis=1) == pose)[kind == 0].mean()),
         float((predicted_dark == (dark > 0.5))[kind == 0].mean()),
     )

@@ -42,7 +42,7 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class FilmCheck:
+class QualityCheck:
     """The trained network of the quality check.
 
     Attributes:
@@ -56,11 +56,11 @@ class FilmCheck:
     version: int
 
 
-def look_at_files(
+def check_files(
     files: tf.Tensor,
     size_px: int,
     resize: str,
-    film_check: FilmCheck | None,
+    quality_check: QualityCheck | None,
     detector: keras.Model | None = None,
 ) -> dict[str, tf.Tensor]:
     """Decodes, checks, corrects and resizes each file.
@@ -69,12 +69,12 @@ def look_at_files(
         files: [B] string, PNG or JPEG files.
         size_px: side of the model's input image in pixels.
         resize: one of `schema.INPUT_MODES`.
-        film_check: the network of the quality check; None neither rejects nor corrects images.
+        quality_check: the network of the quality check; None neither rejects nor corrects images.
         detector: the region detector, for `schema.FRAME`.
 
     Returns:
         `image` [B, size_px, size_px, 1] float32, 0 to 255, black for a file that cannot be read;
-        `reason` [B] int32, codes of `Reason`; `pose` [B] int32, index in `schema.FILM_POSES` before
+        `reason` [B] int32, codes of `Reason`; `pose` [B] int32, index in `schema.POSES` before
         the correction; `inverted` [B] bool, whether the bones were dark; `height` and `width` [B]
         int32, in pixels; `trimmed` [B] bool, whether margins are excluded from height and width;
         `wide` [B] bool, whether the margins were wide; `other` [B] int32, index in `OTHER_KINDS` of
@@ -87,8 +87,8 @@ def look_at_files(
 
     def check_case(case: Any) -> Tensor:
         image = _decoded_image(pixels, case)
-        if film_check is not None:
-            return _check_image(image, size_px, resize, film_check, detector)
+        if quality_check is not None:
+            return _check_image(image, size_px, resize, quality_check, detector)
         fitted, framing = fit_image(image, size_px, resize, detector)
         reason = tf.where(_is_reported(framing), int(Reason.CORRECTED), int(Reason.NONE))
         return _outcome(reason, fitted, framing)
@@ -230,24 +230,24 @@ def _check_image(
     whole: tf.Tensor,
     size_px: int,
     resize: str,
-    film_check: FilmCheck,
+    quality_check: QualityCheck,
     detector: keras.Model | None,
 ) -> Tensor:
     """Checks, corrects and resizes one image; almost without branches, which are slower here."""
     image = graph_reading.trim_margins(whole)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
-    network = film_check.network
+    network = quality_check.network
     small = graph_reading.resize(image, network.input_shape[1])
     outputs = {
         name: values[0] for name, values in network(small[tf.newaxis], training=False).items()
     }
-    poses = outputs[schema.FILM_POSE]
+    poses = outputs[schema.POSE]
     turns = poses[:4] + poses[4:]
     turn = tf.argmax(turns, output_type=tf.int32)
     turn = tf.where(tf.reduce_max(turns) > SURE_TURNED, turn, 0)
     pose = turn + tf.where(tf.reduce_sum(poses[4:]) > SURE_MIRRORED, 4, 0)
     greys = _sample_greys(image)
-    dark = (outputs[schema.FILM_INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
+    dark = (outputs[schema.INVERTED][0] > SURE_INVERTED) & ~_has_dark_rim(greys)
     wide = tf.size(whole) > WIDE * tf.size(image)
     hand, certain = None, tf.constant(False)
     if resize == schema.FRAME:
@@ -262,9 +262,9 @@ def _check_image(
     fitted, framing = fit_image(right, size_px, resize, detector, hand)
     is_corrected = (pose > 0) | dark | wide | _is_reported(framing)
     reason = tf.where(is_corrected, int(Reason.CORRECTED), int(Reason.NONE))
-    kinds = outputs[schema.FILM_KIND]
-    refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.FILM_KINDS])
-    refused = (kinds[0] < film_check.hand_threshold) & ~certain
+    kinds = outputs[schema.IMAGE_KIND]
+    refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.IMAGE_KINDS])
+    refused = (kinds[0] < quality_check.hand_threshold) & ~certain
     reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
     greys = tf.reshape(greys, [-1])
     reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)

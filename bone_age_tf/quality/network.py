@@ -25,8 +25,8 @@ def build_quality_network(size_px: int | None = SIZE_PX) -> keras.Model:
 
     Returns:
         A functional model from `image` [B, S, S, 1], 0 to 255, to a dict: `film_kind` [B, 4],
-        probabilities of `schema.FILM_KINDS`; `film_pose` [B, 8], probabilities of
-        `schema.FILM_POSES`; `film_inverted` [B, 1], probability that bones are dark.
+        probabilities of `schema.IMAGE_KINDS`; `film_pose` [B, 8], probabilities of
+        `schema.POSES`; `film_inverted` [B, 1], probability that bones are dark.
     """
     image = keras.Input((size_px, size_px, 1), name=schema.IMAGE, dtype="float32")
     x = kl.Rescaling(2.0, offset=-1.0, name="to_unit_range")(PercentileStretch(border=-1.0)(image))
@@ -41,8 +41,8 @@ def build_quality_network(size_px: int | None = SIZE_PX) -> keras.Model:
     x = kl.Dropout(0.2, name="head_dropout")(x)
     x = kl.Dense(96, "relu", name="head_dense")(x)
     outputs = {
-        schema.FILM_KIND: kl.Dense(len(schema.FILM_KINDS), "softmax", name=schema.FILM_KIND)(x),
-        schema.FILM_POSE: kl.Dense(len(schema.FILM_POSES), "softmax", name=schema.FILM_POSE)(x),
-        schema.FILM_INVERTED: kl.Dense(1, "sigmoid", name=schema.FILM_INVERTED)(x),
+        schema.IMAGE_KIND: kl.Dense(len(schema.IMAGE_KINDS), "softmax", name=schema.IMAGE_KIND)(x),
+        schema.POSE: kl.Dense(len(schema.POSES), "softmax", name=schema.POSE)(x),
+        schema.INVERTED: kl.Dense(1, "sigmoid", name=schema.INVERTED)(x),
     }
-    return keras.Model(image, outputs, name=schema.FILM_CHECK)
+    return keras.Model(image, outputs, name=schema.QUALITY_CHECK)

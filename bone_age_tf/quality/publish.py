@@ -12,7 +12,7 @@ from bone_age_tf.errors import ModelError
 from bone_age_tf.export.image_network import publish_image_network
 from bone_age_tf.program import program
 from bone_age_tf.quality.fit import QualityFigures
-from bone_age_tf.quality.graph import FilmCheck
+from bone_age_tf.quality.graph import QualityCheck
 from bone_age_tf.quality.network import build_quality_network
 
 
@@ -39,8 +39,8 @@ def publish_quality_check(
     metadata = {
         "resize": "pad",
         "hand_threshold": figures.hand_threshold,
-        "kinds": schema.FILM_KINDS,
-        "poses": schema.FILM_POSES,
+        "kinds": schema.IMAGE_KINDS,
+        "poses": schema.POSES,
         "figures": dataclasses.asdict(figures),
         **facts,
     }
@@ -55,13 +55,13 @@ def publish_quality_check(
     )
 
 
-def load_film_check(exports_dir: Path) -> FilmCheck | None:
+def load_quality_check(exports_dir: Path) -> QualityCheck | None:
     """Returns the newest exported quality check for a SavedModel, or None if there is none.
 
     Raises:
         ModelError: the export cannot be used; the message names the command that makes a new one.
     """
-    folder = catalog.find_network(schema.FILM_CHECK, exports_dir)
+    folder = catalog.find_network(schema.QUALITY_CHECK, exports_dir)
     if folder is None:
         return None
     try:
@@ -69,7 +69,7 @@ def load_film_check(exports_dir: Path) -> FilmCheck | None:
         network = build_quality_network(content["size_px"])
         trained = keras.saving.load_model(folder / schema.KERAS_FILE, compile=False)
         network.set_weights(trained.get_weights())
-        return FilmCheck(network, float(content["hand_threshold"]), int(content["version"]))
+        return QualityCheck(network, float(content["hand_threshold"]), int(content["version"]))
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise ModelError(
             f"{folder}: not a usable quality check ({type(error).__name__}: {error}); make it "

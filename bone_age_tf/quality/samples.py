@@ -14,7 +14,7 @@ from bone_age_tf import schema
 from bone_age_tf.images import resizing
 
 SHARES: Final = {"hand": 0.55, "cut": 0.17, "two": 0.08, "other": 0.2}
-"""Share of each of `schema.FILM_KINDS` among the samples; chosen for this project."""
+"""Share of each of `schema.IMAGE_KINDS` among the samples; chosen for this project."""
 ASPECT: Final = schema.RADIOGRAPH_ASPECT
 """Mean width over height of the samples with a hand."""
 _WORK_PX: Final = 128
@@ -34,8 +34,8 @@ class QualitySamples:
 
     Attributes:
         images: [B, S, S, 1] float32, 0 to 255.
-        kind: [B] indices in `schema.FILM_KINDS`.
-        pose: [B] indices in `schema.FILM_POSES`; -1 where the pose is undefined.
+        kind: [B] indices in `schema.IMAGE_KINDS`.
+        pose: [B] indices in `schema.POSES`; -1 where the pose is undefined.
         inverted: [B] 1 where the bones are dark, else 0; -1 where this is undefined.
     """
 
@@ -56,11 +56,11 @@ def make_quality_samples(
         size_px: side of the sample images in pixels; the resize mode is `pad`.
         random: source of every random choice.
     """
-    kinds = random.choice(len(schema.FILM_KINDS), count, p=[SHARES[k] for k in schema.FILM_KINDS])
+    kinds = random.choice(len(schema.IMAGE_KINDS), count, p=[SHARES[k] for k in schema.IMAGE_KINDS])
     images, poses, inverted = [], [], []
     for kind in kinds:
-        image = _FILMS[schema.FILM_KINDS[kind]](hands, random)
-        if kind != schema.FILM_KINDS.index("other"):
+        image = _FILMS[schema.IMAGE_KINDS[kind]](hands, random)
+        if kind != schema.IMAGE_KINDS.index("other"):
             image = exposed(image, random)
         pose = 0 if random.random() < _UPRIGHT_SHARE else int(random.integers(8))
         dark = random.random() < _INVERTED_SHARE
@@ -77,7 +77,7 @@ def make_quality_samples(
 
 
 def posed(image: np.ndarray, pose: int) -> np.ndarray:
-    """Returns an upright image [H, W] in another pose, an index in `schema.FILM_POSES`."""
+    """Returns an upright image [H, W] in another pose, an index in `schema.POSES`."""
     return np.ascontiguousarray(np.rot90(image[:, ::-1] if pose >= 4 else image, pose % 4))
 
 

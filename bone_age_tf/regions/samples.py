@@ -47,10 +47,10 @@ def make_region_samples(
     images, boxes = [], []
     for place in places:
         view = draw_view(hands.boxes[place], random)
-        film = draw_film(hands, place, view, size_px, random)
+        radiograph = draw_sample(hands, place, view, size_px, random)
         if random.random() < _COMPANY_SHARE:
-            film = _with_company(film, hands, view, random)
-        images.append(_other_exposure(film, random))
+            radiograph = _with_company(radiograph, hands, view, random)
+        images.append(_other_exposure(radiograph, random))
         found = on_film(views.moved_boxes(hands.boxes[place].astype(np.float64), view))
         boxes.append(np.full_like(found, np.nan) if np.linalg.det(view[:, :2]) < 0 else found)
     return np.stack(images)[..., None].astype(np.float32), np.stack(boxes).astype(np.float32)
@@ -90,7 +90,7 @@ def _square(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([matrix, [[0.0, 0.0, 1.0]]])
 
 
-def draw_film(
+def draw_sample(
     hands: RegionImages,
     place: int,
     view: np.ndarray,
@@ -110,14 +110,14 @@ def draw_film(
     cv2.fillConvexPoly(inside, at, 255, cv2.LINE_AA, 4)
     seen = warped(image, view, side).astype(np.float32)
     share = inside.astype(np.float32) / 255
-    film = resizing.to_uint8(share * seen + (1 - share) * _surroundings(image, side, random))
+    radiograph = resizing.to_uint8(share * seen + (1 - share) * _surroundings(image, side, random))
     if random.random() < _EDGE_SHARE:
         thick = int(random.integers(1, 4 * _FINER))
         grey = float(random.choice([255.0, 255.0, random.uniform(60, 255)]))
-        cv2.polylines(film, [at], True, (grey,), thick, cv2.LINE_AA, 4)
+        cv2.polylines(radiograph, [at], True, (grey,), thick, cv2.LINE_AA, 4)
     if random.random() < _CAPTION_SHARE:
-        _write_captions(film, random)
-    small = cv2.resize(film, (size_px, size_px), interpolation=cv2.INTER_AREA)
+        _write_captions(radiograph, random)
+    small = cv2.resize(radiograph, (size_px, size_px), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32)
 
 
@@ -162,9 +162,9 @@ def _surroundings(image: np.ndarray, side: int, random: np.random.Generator) -> 
     return np.clip(grey + slope[0] * line[:, None] + slope[1] * line[None, :], 0, 255)
 
 
-def _write_captions(film: np.ndarray, random: np.random.Generator) -> None:
+def _write_captions(radiograph: np.ndarray, random: np.random.Generator) -> None:
     """Writes letters, some on a plate, onto [S, S] uint8."""
-    side = len(film)
+    side = len(radiograph)
     letters = list("ABCDEFGHIKLLLLMNOPRRRSTUVW0123456789 .:/")
     for _ in range(int(random.integers(1, 4))):
         text = "".join(random.choice(letters, int(random.choice([1, 1, 2, 4, 12, 20]))))
@@ -174,32 +174,32 @@ def _write_captions(film: np.ndarray, random: np.random.Generator) -> None:
         if random.random() < 0.5:
             end = at[0] + size[0] + 3, at[1] + low
             start = at[0] - 3, at[1] - size[1] - 3
-            cv2.rectangle(film, start, end, (float(random.uniform(0, 255)),), -1)
+            cv2.rectangle(radiograph, start, end, (float(random.uniform(0, 255)),), -1)
         ink = (float(random.uniform(120, 255)),)
         thick = int(random.integers(1, 4))
-        cv2.putText(film, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thick, cv2.LINE_AA)
+        cv2.putText(radiograph, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thick, cv2.LINE_AA)
 
 
 def _with_company(
-    film: np.ndarray, hands: RegionImages, view: np.ndarray, random: np.random.Generator
+    radiograph: np.ndarray, hands: RegionImages, view: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Returns a film [S, S] with a piece of another radiograph beside the hand."""
-    side = len(film)
+    """Returns a radiograph [S, S] with a piece of another radiograph beside the hand."""
+    side = len(radiograph)
     other = hands.images[random.integers(len(hands))]
     turn = cv2.getRotationMatrix2D((0.5, 0.5), random.uniform(-180, 180), random.uniform(0.3, 0.8))
     angle = random.uniform(0, 2 * np.pi)
     turn[:, 2] = turn[:, 2] + 0.75 * np.array([np.cos(angle), np.sin(angle)])
-    return np.maximum(film, warped(other, turn, side).astype(np.float32))
+    return np.maximum(radiograph, warped(other, turn, side).astype(np.float32))
 
 
-def _other_exposure(film: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _other_exposure(radiograph: np.ndarray, random: np.random.Generator) -> np.ndarray:
     if random.random() < 0.12:  # burnt out, or nearly lost in the dark
         black, white = random.uniform(0, 40), random.uniform(110, 230)
-        film = np.clip((film - black) * 255 / (white - black), 0, 255)
-    film = exposed(film, random)
+        radiograph = np.clip((radiograph - black) * 255 / (white - black), 0, 255)
+    radiograph = exposed(radiograph, random)
     if random.random() < 0.25:
-        film = 255.0 * np.power(film / 255.0, np.exp(random.uniform(-0.6, 0.6)))
-    return film
+        radiograph = 255.0 * np.power(radiograph / 255.0, np.exp(random.uniform(-0.6, 0.6)))
+    return radiograph
 
 
 def on_film(boxes: np.ndarray) -> np.ndarray:

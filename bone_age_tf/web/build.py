@@ -85,7 +85,9 @@ def build_page(
     _check_output(output)
     variant = bundle.variant(variant)
     bundle.predictor(variant)  # raises an error if it cannot be used
-    check = catalog.find_network(schema.FILM_CHECK, bundle.exports_dir) if quality_check else None
+    check = (
+        catalog.find_network(schema.QUALITY_CHECK, bundle.exports_dir) if quality_check else None
+    )
     if check is not None:
         QualityChecker.load(check)  # likewise
     framer = HandFramer(bundle.exports_dir) if bundle.resize == schema.FRAME else None

@@ -31,7 +31,7 @@ def audited(**changes):
         "age_months": ages,
         "facts": facts,
         "twins": [],
-        "films": None,
+        "rejections": None,
         "poses": None,
         "hands": None,
         "months": None,
@@ -74,7 +74,7 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         months=months,
         deviation=np.array([0, 5.0, 0, 0, 0, 0]),
         twins=[Twins(0, 2, "mirrored", 0.99)],
-        films=["", "", "", "two hands: the radiograph must show the left hand alone", "", ""],
+        rejections=["", "", "", "two hands: the radiograph must show the left hand alone", "", ""],
         poses=["corrected: mirrored horizontally", "", "", "", "", ""],
         hands=[HandFacts(0.7, 0.8)] * 4 + [HandFacts(0.33, 0.8), HandFacts(0.7, 0.2)],
     )
@@ -84,7 +84,7 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         "python run.py --mode=audit",
         "| label: likely wrong | 1 |",
         "| duplicate: a copy in the same part | 1 |",
-        "| film: not one whole hand | 1 |",
+        "| rejection: not one whole hand | 1 |",
         "| hand: small, or regions not clearly detected | 2 |",
         "| pose: mirrored, rotated or inverted; corrected before a prediction | 1 |",
         "MAE 17.5 months over the 4 training images",
@@ -94,16 +94,16 @@ def test_the_report_names_what_it_found_and_how(tmp_path):
         assert words in page
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {
-        "ages.png", "images.png", "labels.png", "predictions.png", "films.png", "duplicates.png",
-        "extremes.png", "hands.png", "poses.png",
+        "ages.png", "images.png", "labels.png", "predictions.png", "rejections.png",
+        "duplicates.png", "extremes.png", "hands.png", "poses.png",
     }  # fmt: skip
     assert all(f"]({name})" in page for name in pictures)
     suspects = rows_of(tmp_path / "suspects.csv")
     assert [(row["image_id"], row["kind"]) for row in suspects] == [
-        ("c", "duplicate"), ("d", "film"), ("f", "hand"), ("e", "hand"), ("b", "label")
+        ("c", "duplicate"), ("f", "hand"), ("e", "hand"), ("b", "label"), ("d", "rejection")
     ]  # fmt: skip
-    assert suspects[2]["reason"] == "regions not clearly detected: mean score 0.20"
-    assert suspects[3]["reason"] == "small hand: its regions span 33% of the longer side"
+    assert suspects[1]["reason"] == "regions not clearly detected: mean score 0.20"
+    assert suspects[2]["reason"] == "small hand: its regions span 33% of the longer side"
     remarks = rows_of(tmp_path / "remarks.csv")
     assert [(row["image_id"], row["kind"]) for row in remarks] == [("a", "pose")]
     trust = rows_of(tmp_path / "trust.csv")

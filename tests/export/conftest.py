@@ -14,9 +14,11 @@ AGES = (30.0, 84.0, 144.0, 192.0)
 @pytest.fixture(scope="session")
 def drawn():
     """Drawn hands, 160 px, uint8."""
-    from bone_age_tf.prepare import draw_films
+    from bone_age_tf.prepare import draw_radiographs
 
-    return [np.asarray(Image.open(io.BytesIO(film))) for film in draw_films(AGES, 160, seed=3)]
+    return [
+        np.asarray(Image.open(io.BytesIO(film))) for film in draw_radiographs(AGES, 160, seed=3)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +31,7 @@ def served(root, phantoms, drawn, tmp_path_factory):
     from bone_age_tf.export import parity, publish
     from bone_age_tf.models.build import build_features_model, build_model
     from bone_age_tf.models.catalog import MODELS
-    from bone_age_tf.quality.publish import load_film_check
+    from bone_age_tf.quality.publish import load_quality_check
 
     exports = tmp_path_factory.mktemp("served")
     shutil.copytree(root / "exports" / "film_check", exports / "film_check")
@@ -57,8 +59,8 @@ def served(root, phantoms, drawn, tmp_path_factory):
             {},
             exports,
             familiarity=fit_familiarity(known[::2], known[1::2]),
-            film_check=load_film_check(exports),
-            films=[case.encoded for case in cases],
+            quality_check=load_quality_check(exports),
+            radiographs=[case.encoded for case in cases],
         )
     finally:
         MODELS.pop("tiny")

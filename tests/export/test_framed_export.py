@@ -17,7 +17,7 @@ from bone_age_tf.errors import ModelError
 from bone_age_tf.export import parity, publish
 from bone_age_tf.models.build import build_model
 from bone_age_tf.models.catalog import MODELS
-from bone_age_tf.quality.publish import load_film_check
+from bone_age_tf.quality.publish import load_quality_check
 from bone_age_tf.reader import Reader
 from bone_age_tf.reasons import MIRRORED, NOT_FRAMED
 
@@ -55,7 +55,7 @@ def bundle(exports, drawn):
             cases,
             {},
             exports,
-            film_check=load_film_check(exports),
+            quality_check=load_quality_check(exports),
             formats=("float32",),
         )
     return Bundle.open(folder)

@@ -18,7 +18,7 @@ from bone_age_tf.export import parity, publish, saved_model
 from bone_age_tf.export.overlay import overlay_png
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import Case
-from bone_age_tf.quality.publish import load_film_check
+from bone_age_tf.quality.publish import load_quality_check
 from bone_age_tf.reader import load
 from bone_age_tf.reasons import TEXTS, Reason
 from image_files import faulty_films
@@ -288,7 +288,9 @@ def test_an_export_that_dies_leaves_the_version_before(served, tiny_config, monk
     from bone_age_tf.models.build import build_model
 
     with pytest.raises(OSError, match="no space left"):
-        publish.publish(build_model(tiny_config), tiny_config, [], [], {}, exports, films=[b"film"])
+        publish.publish(
+            build_model(tiny_config), tiny_config, [], [], {}, exports, radiographs=[b"x"]
+        )
     assert {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -300,5 +302,5 @@ def test_a_film_check_without_its_network_is_told(served, tmp_path):
         (served[0] / "film_check" / "1" / "metadata.json").read_text()
     )
     with pytest.raises(ValueError, match="train_quality_check, or export with --noquality_check"):
-        load_film_check(tmp_path)
-    assert load_film_check(tmp_path / "nothing") is not None  # that of the package
+        load_quality_check(tmp_path)
+    assert load_quality_check(tmp_path / "nothing") is not None  # that of the package

@@ -10,7 +10,7 @@ from PIL import Image
 from bone_age_tf.errors import RadiographError
 from bone_age_tf.images import encoded_header, graph_reading
 from bone_age_tf.images.reading import read_radiograph
-from bone_age_tf.quality.graph import look_at_files
+from bone_age_tf.quality.graph import check_files
 from bone_age_tf.reasons import TEXTS
 from image_files import (
     burdened_files,
@@ -33,7 +33,7 @@ def upright(data):
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
 def reasons_of(files):
-    return look_at_files(files, 16, "pad", None)["reason"]
+    return check_files(files, 16, "pad", None)["reason"]
 
 
 @pytest.mark.parametrize("name", every_file())

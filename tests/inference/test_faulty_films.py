@@ -8,7 +8,7 @@ from PIL import Image
 
 from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images.resizing import to_uint8
-from bone_age_tf.prepare import draw_films
+from bone_age_tf.prepare import draw_radiographs
 from bone_age_tf.reader import load
 from bone_age_tf.reasons import MARGINS_CROPPED, TEXTS, Reason
 from image_files import faulty_films
@@ -32,7 +32,7 @@ def read(root):
 
 @pytest.fixture(scope="module")
 def files():
-    (drawn,) = draw_films((100.0,), 320, seed=3)
+    (drawn,) = draw_radiographs((100.0,), 320, seed=3)
     hand = np.asarray(Image.open(io.BytesIO(drawn)), np.float32)
     hand += np.random.default_rng(0).normal(0, 6, hand.shape)  # what is around it is not plain
     low, high = np.percentile(hand, [0.5, 99.5])

@@ -171,7 +171,7 @@ def test_metadata_without_an_entry(export, entry):
         (
             lambda c: c["preprocessing"].update(resize="portrait"),
             r"metadata\.json: preprocessing\.resize is 'portrait', which this version does not "
-            r"read; possible: pad, stretch\. Export again with this version: .*--mode=export",
+            r"read; possible: pad, stretch, frame\. Export again with this version: .*=export",
         ),
         (lambda c: c["outputs"].pop("distribution"), "outputs are age_months, distribution"),
         (

@@ -30,10 +30,10 @@ def reader(root):
 @pytest.fixture(scope="module")
 def hands():
     """Drawn hands, uint8, with grain so that margins are not cropped."""
-    from bone_age_tf.prepare import draw_films
+    from bone_age_tf.prepare import draw_radiographs
 
     grain = np.random.default_rng(0).normal(0, 5, (320, 320))
-    films = draw_films((60.0, 100.0, 140.0, 180.0), 320, seed=3)
+    films = draw_radiographs((60.0, 100.0, 140.0, 180.0), 320, seed=3)
     pixels = [np.asarray(Image.open(io.BytesIO(film)), float) for film in films]
     return [np.clip(np.rint(hand + grain), 0, 255).astype(np.uint8) for hand in pixels]
 

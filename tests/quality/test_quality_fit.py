@@ -46,9 +46,9 @@ def test_batches_repeat_and_leave_out_what_cannot_be_told(hands):
     np.testing.assert_array_equal(images, batches[2][0])
     assert np.abs(images - batches[1][0]).max() > 1
     assert set(targets) == set(weights) == set(build_quality_network().output)
-    whole = targets[schema.FILM_KIND] == 0
-    np.testing.assert_array_equal(weights[schema.FILM_POSE], whole)
-    np.testing.assert_array_equal(weights[schema.FILM_INVERTED], targets[schema.FILM_KIND] < 3)
+    whole = targets[schema.IMAGE_KIND] == 0
+    np.testing.assert_array_equal(weights[schema.POSE], whole)
+    np.testing.assert_array_equal(weights[schema.INVERTED], targets[schema.IMAGE_KIND] < 3)
     assert len(images) == BATCH
 
 
@@ -69,7 +69,7 @@ def test_its_export_answers_the_same_and_is_read(trained, hands, tmp_path):
     assert folder == tmp_path / "film_check" / "1"
     content = json.loads((folder / "metadata.json").read_text())
     assert content["figures"]["samples"] == 500
-    assert content["kinds"] == list(schema.FILM_KINDS)
+    assert content["kinds"] == list(schema.IMAGE_KINDS)
     checker = load_quality_checker(tmp_path)
     found = checker.run_network(images[0, ..., 0])
     for name, values in trained.predict(images[:1], verbose=0).items():

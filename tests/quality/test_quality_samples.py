@@ -21,7 +21,7 @@ def samples(hands):
 
 def test_kinds_come_in_their_shares(samples):
     found = np.bincount(samples.kind, minlength=4) / 600
-    np.testing.assert_allclose(found, [SHARES[kind] for kind in schema.FILM_KINDS], atol=0.05)
+    np.testing.assert_allclose(found, [SHARES[kind] for kind in schema.IMAGE_KINDS], atol=0.05)
 
 
 def test_images_are_films(samples):
@@ -60,6 +60,6 @@ def test_poses_are_what_they_are_called():
         "mirrored and upside down": [[5, 6], [3, 4], [1, 2]],
         "mirrored and turned right": [[6, 4, 2], [5, 3, 1]],
     }
-    assert tuple(expected) == schema.FILM_POSES
+    assert tuple(expected) == schema.POSES
     for pose, wanted in enumerate(expected.values()):
         np.testing.assert_array_equal(posed(image, pose), wanted)

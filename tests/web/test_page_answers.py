@@ -50,7 +50,7 @@ def odd_films(hands, tmp_path_factory):
         "plain.png": Image.new("L", (200, 200), 90),
         "tiny, in black.png": ImageOps.expand(hand.resize((60, 80)), 50),
     }
-    for pose, name in enumerate(schema.FILM_POSES):
+    for pose, name in enumerate(schema.POSES):
         lying = ImageOps.mirror(hand) if pose >= 4 else hand
         films[f"{name}.png"] = lying.rotate(90 * (pose % 4), expand=True)
     for name, film in films.items():
