@@ -173,8 +173,9 @@ def _prepare_keras(name: str, mode: ModuleType) -> None:
 
     logging.set_verbosity(logging.ERROR)
     # Graphs consist of many objects, which Python would search again and again for garbage.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    if not gc.get_freeze_count():  # once in a process: what is frozen is never freed
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
 
 
 def _overview() -> str:

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Graphs are made of many objects; to look through all that live takes a tenth of the time."""
+    """Leaves what lives on to itself: to search all the objects of graphs takes long."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -286,7 +286,8 @@ def upright(places: np.ndarray, mirrored: bool = False) -> np.ndarray:
         mirrored: whether the hand is a mirrored left hand.
     """
     palm = places[_place("MCP3")] - places[_place("wrist")]
-    up = palm / max(1e-9, float(np.linalg.norm(palm)))
+    length = float(np.linalg.norm(palm))
+    up = palm / length if length > 0 else np.array([0.0, -1.0])  # else no view could be inverted
     across = np.array([-up[1], up[0]]) * (-1.0 if mirrored else 1.0)
     return np.stack([across, -up])
 

@@ -229,7 +229,8 @@ def palm_length(places: tf.Tensor) -> tf.Tensor:
 def upright(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     """Returns `frame.upright` [2, 2] of places [17, 2]."""
     palm = places[_MCP3] - places[_WRIST]
-    up = palm / tf.maximum(1e-9, tf.norm(palm))
+    length = tf.norm(palm)
+    up = tf.where(length > 0, palm / length, [0.0, -1.0])
     across = tf.stack([-up[1], up[0]]) * tf.where(mirrored, -1.0, 1.0)
     return tf.stack([across, -up])
 

@@ -104,6 +104,17 @@ def test_proportions_that_no_hand_has_are_counted_alike(hands, detector):
     assert int(count(tf.constant(same, tf.float32), tf.constant(False))) == 1
 
 
+def test_joints_in_one_place_still_have_a_view():
+    """A detector that finds all joints in one place must not stop a batch."""
+    same = np.full((17, 2), 5.0)
+    expected = frame.frame_view(same)
+    assert np.isfinite(views.inverse(expected)).all()
+    found = graph.frame_view(tf.constant(same, tf.float32), tf.constant(False), frame.FRAME_MARGIN)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    seen = graph.warp(tf.ones([30, 20]), found, 16)
+    assert np.isfinite(seen).all()
+
+
 def test_the_frame_is_the_same(hands, detector):
     hand = frame.find_hand(hands["small"], detector)
     for mirrored in (False, True):

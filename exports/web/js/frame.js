@@ -137,8 +137,8 @@ export function frameView(places, mirrored, border, rules) {
 function upright(places, mirrored, rules) {
   const [wrist, knuckle] = ["wrist", "MCP3"].map((name) => places[rules.regions.indexOf(name)]);
   const palm = [knuckle[0] - wrist[0], knuckle[1] - wrist[1]];
-  const length = Math.max(1e-9, Math.hypot(...palm));
-  const up = [palm[0] / length, palm[1] / length];
+  const length = Math.hypot(...palm);
+  const up = length > 0 ? [palm[0] / length, palm[1] / length] : [0, -1];
   const sign = mirrored ? -1 : 1;
   return [[-up[1] * sign, up[0] * sign], [-up[0], -up[1]]];
 }
