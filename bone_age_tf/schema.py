@@ -157,6 +157,11 @@ INPUT_MODES: Final = (*RESIZE_MODES, FRAME)
 """How radiographs become the input of a model: as squares, or the hand in its frame, see
 `regions.frame`. A hand that is not located with certainty is left as it is, padded to a square."""
 
+FRAME_MARGIN: Final = 0.04
+"""Free border of the frame on each side, as a fraction of its side."""
+VIEW_BORDER: Final = 0.1
+"""Border around the hand when the detector looks at it again, as a fraction of the view."""
+
 SIDES: Final = ("left", "right")
 
 RADIOGRAPH_ASPECT: Final = 0.785

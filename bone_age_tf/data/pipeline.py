@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 from bone_age_tf import schema
 from bone_age_tf.errors import DataError
 from bone_age_tf.images import graph_reading
-from bone_age_tf.regions.graph import fit_image, load_detector_network
+from bone_age_tf.regions.graph import fit_image
+from bone_age_tf.regions.network import load_detector_network
 from bone_age_tf.tensors import Tensor, Tensors
 
 _HASH_BUCKETS = 10_000

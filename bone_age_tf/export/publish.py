@@ -36,7 +36,7 @@ from bone_age_tf.models.layers import convolve_strided
 from bone_age_tf.models.removal import build_mapped_model
 from bone_age_tf.progress import shown
 from bone_age_tf.quality.graph import QualityCheck
-from bone_age_tf.regions.graph import load_detector_network
+from bone_age_tf.regions.network import load_detector_network
 from bone_age_tf.settings import Config
 from bone_age_tf.training.precision import in_float32
 

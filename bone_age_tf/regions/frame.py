@@ -19,9 +19,6 @@ from bone_age_tf.images.resizing import fitted_size
 from bone_age_tf.regions import views
 from bone_age_tf.regions.detector import Regions
 
-FRAME_MARGIN: Final = 0.04
-"""Free border of the frame on each side, as a fraction of its side."""
-
 DOUBT_LIMIT: Final = 0.7
 """Largest doubt at which there is a hand and its frame is used. Of 100 RSNA validation radiographs
 99 are below it, of their 400 halves and of 191 other pictures none (`benchmarks/refusal.py`)."""
@@ -43,8 +40,6 @@ CLOSER_LOOKS: Final = 3
 """Most times that the detector looks again at the hand it has found."""
 SETTLED: Final = 0.02
 """Largest change of the joints between two passes, in lengths of the palm, that ends the search."""
-VIEW_BORDER: Final = 0.1
-"""Border around the hand in the second pass, as a fraction of the hand's height on each side."""
 
 FINGERS: Final = (2, 3, 4, 5)
 FINGER_JOINTS: Final = tuple(
@@ -200,7 +195,7 @@ def _closer(image: np.ndarray, detector: Detector, hand: Hand) -> Hand:
 
 def _view_around(hand: Hand, detector: Detector) -> np.ndarray:
     aspect = schema.RADIOGRAPH_ASPECT if detector.resize_mode == "stretch" else 1.0
-    return frame_view(hand.places, hand.mirrored, aspect, VIEW_BORDER)
+    return frame_view(hand.places, hand.mirrored, aspect, schema.VIEW_BORDER)
 
 
 def _look(image: np.ndarray, detector: Detector, view: np.ndarray) -> Hand:
@@ -293,7 +288,10 @@ def upright(places: np.ndarray, mirrored: bool = False) -> np.ndarray:
 
 
 def frame_view(
-    places: np.ndarray, mirrored: bool = False, aspect: float = 1.0, border: float = FRAME_MARGIN
+    places: np.ndarray,
+    mirrored: bool = False,
+    aspect: float = 1.0,
+    border: float = schema.FRAME_MARGIN,
 ) -> np.ndarray:
     """Returns the transform [2, 3] from pixels (x, y) of the radiograph to fractions of the frame.
 

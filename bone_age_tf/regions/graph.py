@@ -3,22 +3,19 @@
 The operations do the same as `regions.frame` and `regions.views`; tests compare the two.
 """
 
-import json
+import functools
 import math
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from bone_age_tf import catalog, schema
-from bone_age_tf.errors import ModelError
+from bone_age_tf import schema
 from bone_age_tf.images import graph_reading
-from bone_age_tf.program import program
 from bone_age_tf.reasons import LEAST_TILT, TILT_STEP
 from bone_age_tf.regions import frame
-from bone_age_tf.regions.network import build_region_detector, build_served_detector
 from bone_age_tf.tensors import Tensor
 
 NO_FRAME, FRAMED, MIRRORED, WHOLE = range(4)
@@ -86,7 +83,7 @@ def framed(image: tf.Tensor, hand: dict[str, tf.Tensor], size_px: int) -> tf.Ten
         hand: from `find_hand`.
         size_px: side of the frame in pixels.
     """
-    view = frame_view(hand["places"], hand["mirrored"], frame.FRAME_MARGIN)
+    view = frame_view(hand["places"], hand["mirrored"], schema.FRAME_MARGIN)
     return warp(image[..., 0], view, size_px)[..., tf.newaxis]
 
 
@@ -205,20 +202,35 @@ def _closer(
 
 
 def _view_around(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    return frame_view(places, mirrored, frame.VIEW_BORDER)
+    return frame_view(places, mirrored, schema.VIEW_BORDER)
 
 
 def _look(
     image: tf.Tensor, view: tf.Tensor, mirrored: tf.Tensor, network: keras.Model
 ) -> tuple[Tensor, Tensor]:
     """Returns places [17, 2] and doubt of what the detector finds in a view of an image [H, W]."""
-    seen = warp(image, view, network.input_shape[1])
-    found = network(seen[tf.newaxis, ..., tf.newaxis], training=False)
-    boxes = found[schema.REGION_BOXES][0]
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, ::-1]
-    back = tf.linalg.inv(view[:, :2])
-    places = tf.matmul(centres - view[:, 2], back, transpose_b=True)
-    return places, measure_doubt(places, found[schema.REGION_SCORES][0], mirrored)
+    return _traced_look(network)(image, view, mirrored)
+
+
+@functools.lru_cache(maxsize=2)
+def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Returns `_look` as a function that is traced once, though a search calls it four times."""
+
+    def look(image: tf.Tensor, view: tf.Tensor, mirrored: tf.Tensor) -> tuple[Tensor, Tensor]:
+        seen = warp(image, view, network.input_shape[1])
+        found = network(seen[tf.newaxis, ..., tf.newaxis], training=False)
+        boxes = found[schema.REGION_BOXES][0]
+        centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, ::-1]
+        back = tf.linalg.inv(view[:, :2])
+        places = tf.matmul(centres - view[:, 2], back, transpose_b=True)
+        return places, measure_doubt(places, found[schema.REGION_SCORES][0], mirrored)
+
+    signature = [
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([2, 3], tf.float32),
+        tf.TensorSpec([], tf.bool),
+    ]
+    return tf.function(look, input_signature=signature, autograph=False)
 
 
 def palm_length(places: tf.Tensor) -> tf.Tensor:
@@ -316,35 +328,3 @@ def warp(image: tf.Tensor, view: tf.Tensor, size_px: int) -> tf.Tensor:
     )
     seen = tf.cond(finer > 1, lambda: tf.nn.avg_pool2d(seen, 2, 2, "VALID"), lambda: seen)
     return tf.ensure_shape(seen[0, ..., 0], [size_px, size_px])
-
-
-def load_detector_network(exports_dir: str | Path | None = None) -> keras.Model:
-    """Returns the newest exported region detector.
-
-    Args:
-        exports_dir: see `catalog.find_network`.
-
-    Returns:
-        A model from `image` [B, S, S, 1], 0 to 255, padded to squares, to `region_boxes` and
-        `region_scores`, see `build_region_detector`.
-
-    Raises:
-        ModelError: there is none, or it cannot be used; the message names the remedy.
-    """
-    folder = catalog.find_network(schema.REGION_DETECTOR, exports_dir)
-    again = f"{program()} --mode=train_region_detector"
-    if folder is None:
-        raise ModelError(f"no region detector that finds hands; make one with: {again}")
-    try:
-        content = json.loads((folder / schema.METADATA_FILE).read_text("utf-8"))
-        if content.get("resize") != "pad":
-            raise ValueError("it takes images that are stretched to squares")
-        trained = keras.saving.load_model(folder / schema.KERAS_FILE, compile=False)
-        network = build_served_detector(build_region_detector(content["size_px"]))
-        network.set_weights(trained.get_weights())
-        return network
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{folder}: not a usable region detector for TensorFlow ({type(error).__name__}: "
-            f"{error}); make it again with: {again}"
-        ) from None

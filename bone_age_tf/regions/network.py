@@ -11,14 +11,18 @@ the last joint of a finger is 6 px wide, so that few anchors of a grid would ove
 The network consists of convolutions and matrix products, which LiteRT runs with built-in operators.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers as kl
 from keras import ops
 
-from bone_age_tf import schema
+from bone_age_tf import catalog, schema
+from bone_age_tf.errors import ModelError
 from bone_age_tf.models.layers import PercentileStretch
+from bone_age_tf.program import program
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 SIZE_PX = 128
@@ -77,6 +81,38 @@ def build_served_detector(trained: keras.Model) -> keras.Model:
     names = (schema.REGION_BOXES, schema.REGION_SCORES)
     outputs = {name: trained.output[name] for name in names}
     return keras.Model(trained.input, outputs, name=schema.REGION_DETECTOR)
+
+
+def load_detector_network(exports_dir: str | Path | None = None) -> keras.Model:
+    """Returns the newest exported region detector.
+
+    Args:
+        exports_dir: see `catalog.find_network`.
+
+    Returns:
+        A model from `image` [B, S, S, 1], 0 to 255, padded to squares, to `region_boxes` and
+        `region_scores`, see `build_region_detector`.
+
+    Raises:
+        ModelError: there is none, or it cannot be used; the message names the remedy.
+    """
+    folder = catalog.find_network(schema.REGION_DETECTOR, exports_dir)
+    again = f"{program()} --mode=train_region_detector"
+    if folder is None:
+        raise ModelError(f"no region detector that finds hands; make one with: {again}")
+    try:
+        content = json.loads((folder / schema.METADATA_FILE).read_text("utf-8"))
+        if content.get("resize") != "pad":
+            raise ValueError("it takes images that are stretched to squares")
+        trained = keras.saving.load_model(folder / schema.KERAS_FILE, compile=False)
+        network = build_served_detector(build_region_detector(content["size_px"]))
+        network.set_weights(trained.get_weights())
+        return network
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: not a usable region detector for TensorFlow ({type(error).__name__}: "
+            f"{error}); make it again with: {again}"
+        ) from None
 
 
 def _convolve(x: Tensor, name: str, filters: int, stride: int = 1) -> Tensor:

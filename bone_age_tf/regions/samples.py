@@ -8,6 +8,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.quality.samples import exposed
 from bone_age_tf.regions import frame, views
@@ -25,8 +26,6 @@ _COMPANY_SHARE, _CAPTION_SHARE, _EDGE_SHARE = 0.06, 0.35, 0.35
 _KEPT_AREA: Final = 0.5
 """A region with less of its area on the image counts as not seen."""
 _FINER: Final = 2
-_BORDER: Final = 0.1
-"""Border of the cut hand, that of the second pass of `frame.find_hand`."""
 
 
 def make_region_samples(
@@ -67,15 +66,15 @@ def draw_view(boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     if not np.isfinite(centres).all():  # a hand that the image cuts off
         upright = np.eye(2, 3)
     else:
-        upright = frame.frame_view(centres, border=_BORDER)
+        upright = frame.frame_view(centres, border=schema.VIEW_BORDER)
     if random.random() < CUT_SHARE:
         angle, zoom = random.normal(0, _CUT_LEAN_DEGREES), np.exp(random.normal(0, 0.1))
         shift = random.normal(0, 0.04, 2)
     else:
         any_angle = random.random() < _ANY_ANGLE_SHARE
         angle = random.uniform(-180, 180) if any_angle else random.normal(0, _LEAN_DEGREES)
-        zoom = np.exp(random.uniform(*np.log(_HEIGHT))) / (1 - 2 * _BORDER)
-        room = max(0.05, 0.5 * (1 - 0.85 * zoom * (1 - 2 * _BORDER)))
+        zoom = np.exp(random.uniform(*np.log(_HEIGHT))) / (1 - 2 * schema.VIEW_BORDER)
+        room = max(0.05, 0.5 * (1 - 0.85 * zoom * (1 - 2 * schema.VIEW_BORDER)))
         shift = random.uniform(-room, room, 2)
     turn = cv2.getRotationMatrix2D((0.5, 0.5), angle, zoom)
     turn[:, :2] += zoom * random.uniform(-0.06, 0.06, (2, 2))  # also a little narrower or sheared

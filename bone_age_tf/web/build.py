@@ -218,8 +218,8 @@ def _frame_settings(size_px: int) -> dict:
         "search": frame.SEARCH,
         "closer_looks": frame.CLOSER_LOOKS,
         "settled": frame.SETTLED,
-        "view_border": frame.VIEW_BORDER,
-        "frame_margin": frame.FRAME_MARGIN,
+        "view_border": schema.VIEW_BORDER,
+        "frame_margin": schema.FRAME_MARGIN,
         "least_tilt": reasons.LEAST_TILT,
         "tilt_step": reasons.TILT_STEP,
         "rotated": [

@@ -87,7 +87,7 @@ def test_the_frame_holds_the_fingertips_and_the_forearms_ends():
     tips.append(2 * hand[place("PIP1")] - hand[place("MCP1")])
     ends = hand[[place("radius"), place("ulna")]] + [0, 0.25 * PALM]
     inside = views.moved_points(np.concatenate([hand, tips, ends]), view)
-    border = frame.FRAME_MARGIN
+    border = schema.FRAME_MARGIN
     assert inside.min() >= border - 1e-9
     assert inside.max() <= 1 - border + 1e-9
     assert inside[:, 1].min() == pytest.approx(border)

@@ -10,6 +10,7 @@ from bone_age_datasets.hand_phantom.population import PhantomSettings
 from bone_age_tf import schema
 from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.regions import frame, graph, views
+from bone_age_tf.regions.network import load_detector_network
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def detector(root):
 
 @pytest.fixture(scope="module")
 def network(root):
-    return graph.load_detector_network(root / "exports")
+    return load_detector_network(root / "exports")
 
 
 def turned(image, degrees, mirrored, scale, height=420, width=360):
@@ -52,12 +53,13 @@ def hands():
     }
 
 
-def in_graph(function):
-    return tf.function(function, autograph=False)
+def in_graph(function, signature=None):
+    return tf.function(function, signature, autograph=False)
 
 
 def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
-    find = in_graph(lambda image: graph.find_hand(image, network))
+    any_size = [tf.TensorSpec([None, None, 1], tf.float32)]
+    find = in_graph(lambda image: graph.find_hand(image, network), any_size)
     certain = 0
     for name, image in hands.items():
         expected = frame.find_hand(image, detector)
@@ -109,7 +111,7 @@ def test_joints_in_one_place_still_have_a_view():
     same = np.full((17, 2), 5.0)
     expected = frame.frame_view(same)
     assert np.isfinite(views.inverse(expected)).all()
-    found = graph.frame_view(tf.constant(same, tf.float32), tf.constant(False), frame.FRAME_MARGIN)
+    found = graph.frame_view(tf.constant(same, tf.float32), tf.constant(False), schema.FRAME_MARGIN)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     seen = graph.warp(tf.ones([30, 20]), found, 16)
     assert np.isfinite(seen).all()
@@ -119,7 +121,7 @@ def test_the_frame_is_the_same(hands, detector):
     hand = frame.find_hand(hands["small"], detector)
     for mirrored in (False, True):
         found = graph.frame_view(
-            tf.constant(hand.places, tf.float32), tf.constant(mirrored), frame.FRAME_MARGIN
+            tf.constant(hand.places, tf.float32), tf.constant(mirrored), schema.FRAME_MARGIN
         )
         np.testing.assert_allclose(found, frame.frame_view(hand.places, mirrored), atol=1e-4)
 
