@@ -52,6 +52,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "holdout_fraction": _BELOW_ONE,
     "huber_months": _POSITIVE,
     "image_size_px": (f"{LEAST_SIDE_PX} or more", lambda value: value >= LEAST_SIDE_PX),
+    "jitter": _BELOW_ONE,
     "label_sd_months": _POSITIVE,
     "learning_rate": _POSITIVE,
     "network_px": (
@@ -63,6 +64,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "part_size_px": (f"{LEAST_SIDE_PX} or more", lambda value: value >= LEAST_SIDE_PX),
     "parts": _ONE_OR_MORE,
     "ranking_loss_weight": _ZERO_OR_MORE,
+    "region_px": (f"{LEAST_SIDE_PX} or more", lambda value: value >= LEAST_SIDE_PX),
     "second_view_weight": _ZERO_OR_MORE,
     "sex_units": _ONE_OR_MORE,
     "used_parts": _ONE_OR_MORE,

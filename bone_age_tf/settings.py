@@ -104,6 +104,10 @@ if TYPE_CHECKING:
         compatibility: str
         local_contrast: bool
         network_px: int
+        # Of bonewise
+        jitter: float
+        region_px: int
+        train_whole: bool
         # Of prsnet
         apart_weight: float
         part_loss_weight: float

@@ -40,12 +40,17 @@ def relation(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
 
 
 def parts(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """Draws the boxes of the selected parts, each with its share of the scores over its area."""
+    """Draws the boxes of the parts, each with its share in the answer over its area.
+
+    Of selected parts it is the share of the scores, of regions that of the weights in the fusion.
+    """
     outputs = network.own_outputs(images, sex)
+    boxes_of_all, shares_of_all = outputs[schema.PART_BOXES], outputs[schema.PART_SCORES]
+    if schema.PART_KEPT in outputs:
+        highest = shares_of_all.max(axis=1, keepdims=True)
+        shares_of_all = outputs[schema.PART_KEPT] * np.exp(shares_of_all - highest)
     maps = []
-    names = (schema.PART_BOXES, schema.PART_SCORES, schema.PART_KEPT)
-    for boxes, scores, kept in zip(*(outputs[name] for name in names), strict=True):
-        shares = kept * np.exp(scores - scores.max())
+    for boxes, shares in zip(boxes_of_all, shares_of_all, strict=True):
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         maps.append(
             box_map(boxes, shares / shares.sum() / np.maximum(areas, 1e-6), network.size_px)

@@ -4,6 +4,7 @@ from typing import Final
 
 MODELS: Final = {
     "attention_vgg": "bone_age_tf.models.attention_vgg",
+    "bonewise": "bone_age_tf.models.bonewise",
     "cnn": "bone_age_tf.models.cnn",
     "compact": "bone_age_tf.models.compact",
     "efficientnet_lite0": "bone_age_tf.models.efficientnet_lite",

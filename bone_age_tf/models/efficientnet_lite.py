@@ -64,22 +64,41 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     x = build_photometry(image, config)
     if config.network_px:
         x = layers.BilinearSquare(config.network_px, name="enlarged")(x)
-    width = config.base_filters / STEM_FILTERS
-    x = _convolve(x, "stem", _rounded(STEM_FILTERS, width), 3, 2)
-    for stage, (repeats, kernel, stride, expansion, filters) in enumerate(STAGES, start=1):
+    return heads.build_head(build_features(x, config.base_filters), sex, config)
+
+
+def build_features(x: Tensor, base_filters: int) -> Tensor:
+    """Returns the features [B, C] of images [B, H, W, 3] in the range of the network."""
+    x = build_stages(x, base_filters)
+    x = convolve(x, "top", _rounded(TOP_FILTERS, base_filters / STEM_FILTERS), 1)
+    return kl.GlobalAveragePooling2D(name="image_features")(x)
+
+
+def build_stages(
+    x: Tensor, base_filters: int, stages: int = len(STAGES), prefix: str = ""
+) -> Tensor:
+    """Builds the stem and the first stages.
+
+    Args:
+        x: [B, H, W, 3] in the range of the network.
+        base_filters: filters of the stem; see the module.
+        stages: number of stages.
+        prefix: prefix of the names of layers.
+    """
+    width = base_filters / STEM_FILTERS
+    x = convolve(x, f"{prefix}stem", _rounded(STEM_FILTERS, width), 3, 2)
+    for stage, (repeats, kernel, stride, expansion, filters) in enumerate(STAGES[:stages], start=1):
         for place in range(repeats):
-            name = f"block{stage}{'abcd'[place]}"
+            name = f"{prefix}block{stage}{'abcd'[place]}"
             step = stride if place == 0 else 1
             x = _block(x, name, kernel, step, expansion, _rounded(filters, width))
-    x = _convolve(x, "top", _rounded(TOP_FILTERS, width), 1)
-    features = kl.GlobalAveragePooling2D(name="image_features")(x)
-    return heads.build_head(features, sex, config)
+    return x
 
 
 def _block(x: Tensor, name: str, kernel: int, stride: int, expansion: int, filters: int) -> Tensor:
     y = x
     if expansion > 1:
-        y = _convolve(y, f"{name}_expand", x.shape[-1] * expansion, 1)
+        y = convolve(y, f"{name}_expand", x.shape[-1] * expansion, 1)
     depthwise = kl.DepthwiseConv2D(
         kernel,
         stride,
@@ -89,15 +108,16 @@ def _block(x: Tensor, name: str, kernel: int, stride: int, expansion: int, filte
         name=f"{name}_dwconv",
     )
     y = _normalised(depthwise(y), f"{name}_bn", f"{name}_activation")
-    y = _convolve(y, f"{name}_project", filters, 1, active=False)
+    y = convolve(y, f"{name}_project", filters, 1, active=False)
     if stride == 1 and x.shape[-1] == filters:
         y = kl.Add(name=f"{name}_add")([x, y])
     return y
 
 
-def _convolve(
+def convolve(
     x: Tensor, name: str, filters: int, kernel: int, stride: int = 1, active: bool = True
 ) -> Tensor:
+    """Convolves, normalises and, if active, applies ReLU6."""
     x = kl.Conv2D(
         filters,
         kernel,

@@ -26,13 +26,18 @@ def add_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) 
     """
     if not config.selection:
         return
+    add_part_losses(config, losses, weights)
+    ranked = schema.AGE_MONTHS if config.head == "regression" else schema.DISTRIBUTION
+    losses[schema.PART_RANKING] = RankingLoss(losses[ranked])
+    weights[schema.PART_RANKING] = config.ranking_loss_weight
+
+
+def add_part_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) -> None:
+    """Adds the losses of the parts and of the whole image; see `add_losses`."""
     for name, loss in list(losses.items()):
         for name_of_part in _OF_PARTS[name]:
             losses[name_of_part] = loss
             weights[name_of_part] = weights[name] * config.part_loss_weight
-    ranked = schema.AGE_MONTHS if config.head == "regression" else schema.DISTRIBUTION
-    losses[schema.PART_RANKING] = RankingLoss(losses[ranked])
-    weights[schema.PART_RANKING] = config.ranking_loss_weight
 
 
 def part_weights(config: Config) -> tuple[float, float] | None:

@@ -70,7 +70,7 @@ def traits(name: str) -> ModelTraits:
         explanations=("relation", "vanilla_gradients", "path_cam"),
         own_maps=("relation", "parts"),
         training_outputs=(schema.PART_RANKING,),
-        joined_layer=JOINED,
+        beside_features=lambda model: model.get_layer(JOINED).input[1:],
         add_losses=part_losses.add_losses,
         part_weights=part_losses.part_weights,
     )

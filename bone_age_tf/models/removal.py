@@ -46,9 +46,9 @@ def build_removal_model(model: keras.Model) -> keras.Model:
     places = pooled_map(model)
     again = RepeatedForPlaces(places.shape[1] * places.shape[2], name="for_each_place")
     beside = [model.input[schema.SEX]]
-    joined = model_traits(model.name).joined_layer
-    if joined:
-        beside += [t for t in model.get_layer(joined).input if t is not features]
+    beside_features = model_traits(model.name).beside_features
+    if beside_features is not None:
+        beside += beside_features(model)
     inputs = [features, *beside]
     repeated = [_without_each_place(model, places, features), *map(again, beside)]
     outputs = {schema.AGE_MONTHS: model.output[schema.AGE_MONTHS]}
@@ -153,12 +153,13 @@ class RepeatedForPlaces(PlacesLayer):
         self.count = count
 
     def call(self, rows: Any) -> Tensor:
-        """Maps [B, C] to [B * count, C]."""
-        many = ops.broadcast_to(rows[:, None], (ops.shape(rows)[0], self.count, rows.shape[-1]))
-        return ops.reshape(many, (-1, rows.shape[-1]))
+        """Maps [B, ...] to [B * count, ...]."""
+        shape = rows.shape[1:]
+        many = ops.broadcast_to(rows[:, None], (ops.shape(rows)[0], self.count, *shape))
+        return ops.reshape(many, (-1, *shape))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (None, input_shape[-1])
+        return (None, *input_shape[1:])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count}

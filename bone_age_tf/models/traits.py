@@ -25,8 +25,8 @@ class ModelTraits:
             default methods.
         own_maps: names of explanation methods that only this model has.
         training_outputs: names of outputs that only the loss uses; exports drop them.
-        joined_layer: name of the layer that concatenates the image's features with others; empty
-            if there are no others.
+        beside_features: function from a model to the tensors that the head takes besides the
+            image's features and the sex; None if there are no others.
         pooled_map: function from a model to the map [B, H, W, C] that is pooled to its features.
         without_place: function from a model, that map and the features [B, C] to the features
             [B * H * W, C] without each place of the map.
@@ -34,14 +34,19 @@ class ModelTraits:
             place.
         part_weights: function from a config to the weights of the losses on part boxes (second view
             and distance); None if the model selects no parts.
+        source_layer: function from the name of a layer to that of the layer of another model with
+            whose weights it may begin.
+        load_frozen: function that loads the weights of what is never trained.
     """
 
     imagenet: Callable[..., keras.Model] | str | None = None
     explanations: tuple[str, ...] = ()
     own_maps: tuple[str, ...] = ()
     training_outputs: tuple[str, ...] = ()
-    joined_layer: str = ""
+    beside_features: Callable[[keras.Model], list] | None = None
     pooled_map: Callable[[keras.Model], Any] | None = None
     without_place: Callable[[keras.Model, Any, Any], Any] | None = None
     add_losses: Callable[[Config, Losses, Losses], None] | None = None
     part_weights: Callable[[Config], tuple[float, float] | None] | None = None
+    source_layer: Callable[[str], str] | None = None
+    load_frozen: Callable[[keras.Model], None] | None = None

@@ -69,10 +69,13 @@ def initialise(network: keras.Model, config: Config) -> Loaded | None:
         ConfigError: the source is not available, was trained on another range of pixels, or has no
             layer of the network. The message gives the remedy.
     """
+    traits = model_traits(config.model)
+    if traits.load_frozen is not None:
+        traits.load_frozen(network)
     if config.init == RANDOM:
         return None
     source = _source(config)
-    loaded = load_matching(network, source)
+    loaded = load_matching(network, source, traits.source_layer)
     if not loaded.layers:
         raise ConfigError(
             f"--config.init={config.init}: no layer has the name and shapes of one of "
@@ -95,21 +98,36 @@ def require_source(config: Config) -> None:
         _files(config)
 
 
-def load_matching(network: keras.Model, source: keras.Model) -> Loaded:
-    """Loads the weights of each layer with the same name and shapes in a source."""
+def load_matching(
+    network: keras.Model,
+    source: keras.Model,
+    source_layer: Callable[[str], str] | None = None,
+) -> Loaded:
+    """Loads the weights of each layer with the same name and shapes in a source.
+
+    Args:
+        network: the network, changed in place.
+        source: where the weights come from.
+        source_layer: function from the name of a layer to the name in the source of a layer that
+            is not there under its own.
+    """
     theirs = {layer.name: layer for layer in source.layers if layer.weights}
     ours = {layer.name: layer for layer in network.layers if layer.weights}
-    taken, missing, other_shape, parameters = [], [], [], 0
-    for name, layer in ours.items():
+    taken, missing, other_shape, used, parameters = [], [], [], set(), 0
+    for own_name, layer in ours.items():
+        name = own_name
+        if name not in theirs and source_layer is not None:
+            name = source_layer(own_name)
+        used.add(name)
         if name not in theirs:
-            missing.append(name)
+            missing.append(own_name)
         elif [w.shape for w in theirs[name].weights] != [w.shape for w in layer.weights]:
-            other_shape.append(name)
+            other_shape.append(own_name)
         else:
             layer.set_weights(theirs[name].get_weights())
-            taken.append(name)
+            taken.append(own_name)
             parameters += layer.count_params()
-    unused = [name for name in theirs if name not in ours]
+    unused = [name for name in theirs if name not in used]
     return Loaded(tuple(taken), tuple(missing), tuple(other_shape), tuple(unused), parameters)
 
 

@@ -74,7 +74,11 @@ def test_no_map_is_constant_or_nan(eager, coarse, narrow_resnet50, name, head, s
     config.update({"head": head, "sex_mode": sex_mode, "image_size_px": 64})
     network = ExplainedNetwork(build_model(config), config)
     names = methods.available(network)
-    own = {"attention_vgg": {"attention"}, "prsnet": {"relation", "parts"}}
+    own = {
+        "attention_vgg": {"attention"},
+        "bonewise": {"parts"},
+        "prsnet": {"relation", "parts"},
+    }
     everyone = {name for name, method in methods.METHODS.items() if not method.own}
     assert set(names) == everyone | own.get(name, set())
     if name != "cnn":
