@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from bone_age_tf.images.encoded_pieces import GREY, GREY_ALPHA, PALETTE, RGB
+from bone_age_tf.images.traced import traced_once
 from bone_age_tf.tensors import Tensor
 
 NO_IMAGE, GREY_PNG, PNG, CLEAR_PNG, JPEG, INK_JPEG = range(6)
@@ -24,6 +25,7 @@ _EXIF = b"Exif\x00\x00"
 _PNG_CHUNKS = (b"tRNS", b"eXIf", b"IDAT")
 
 
+@traced_once(tf.TensorSpec([], tf.string))
 def read_header(data: tf.Tensor) -> dict[str, tf.Tensor]:
     """Reads the header of one file.
 

@@ -20,12 +20,14 @@ from bone_age_tf.images.resizing import (
     STEP_PERCENT,
     THIN_EDGE,
 )
+from bone_age_tf.images.traced import traced_once
 from bone_age_tf.tensors import Tensor
 
 _ADOBE_INKS = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """Adobe's marker of a CMYK JPEG file (Adobe Technical Note 5116)."""
 
 
+@traced_once(tf.TensorSpec([], tf.string))
 def decode_radiograph(data: tf.Tensor) -> tf.Tensor:
     """Decodes a PNG or JPEG of 8 or 16 bits to grey values.
 
@@ -154,6 +156,7 @@ def resize(image: tf.Tensor, size_px: int, mode: str = "pad") -> tf.Tensor:
     return tf.ensure_shape(tf.cast(square, tf.float32), [size_px, size_px, 1])
 
 
+@traced_once(tf.TensorSpec([None, None, 1], tf.float32))
 def trim_margins(image: tf.Tensor) -> tf.Tensor:
     """Crops the margins of [H, W, 1]; see `bone_age_tf.images.resizing.trim_margins`."""
     greys = tf.cast(tf.round(tf.cast(image[..., 0], tf.float32)), tf.int32)

@@ -43,23 +43,26 @@ class PercentileStretch(keras.layers.Layer):
 
     def call(self, image: Tensor) -> Tensor:
         """Maps [B, H, W, 1], 0 to 255, to [B, H, W, 1] float32, 0 to 1."""
-        counted = image > self.border
-        total = ops.sum(ops.cast(counted, "float32"), axis=(1, 2, 3), keepdims=True) + 1e-3
-        counted_pixels = ops.where(counted, image, _BEYOND)
-        low = ops.stop_gradient(self._percentile(counted_pixels, total, self.low))
-        high = ops.stop_gradient(self._percentile(counted_pixels, total, self.high))
+        low, high = self._percentiles(ops.stop_gradient(image))
         return ops.clip((image - low) / ops.maximum(high - low, 1.0), 0.0, 1.0)
 
-    def _percentile(self, counted_pixels: Tensor, total: Tensor, share: Tensor) -> Tensor:
-        value = ops.full_like(total, 128.0)
+    def _percentiles(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns both percentiles, each [B, 1, 1, 1]; one search, as each step adds to a graph."""
+        shape = ops.shape(image)
+        pixels = ops.reshape(image, (-1, 1, shape[1] * shape[2]))
+        counted = pixels > self.border
+        total = ops.sum(ops.cast(counted, "float32"), axis=2, keepdims=True) + 1e-3
+        wanted = total * ops.convert_to_tensor([[[self.low], [self.high]]], "float32")
+        pixels = ops.where(counted, pixels, _BEYOND)
+        values = ops.full_like(wanted, 128.0)
         step = 64.0
         for _ in range(_BISECTIONS):
             # Arithmetic instead of a comparison, for which LiteRT has no fast kernels.
-            below = ops.clip((value - counted_pixels) * _STEEP, 0.0, 1.0)
-            too_low = ops.sum(below, axis=(1, 2, 3), keepdims=True) < share * total
-            value = value + ops.where(too_low, step, -step)
+            below = ops.clip((values - pixels) * _STEEP, 0.0, 1.0)
+            too_low = ops.sum(below, axis=2, keepdims=True) < wanted
+            values = values + ops.where(too_low, step, -step)
             step /= 2
-        return value
+        return tuple(ops.reshape(values[:, place], (-1, 1, 1, 1)) for place in (0, 1))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

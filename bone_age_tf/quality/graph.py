@@ -17,6 +17,7 @@ from bone_age_tf import schema
 from bone_age_tf.images import encoded_header, graph_reading
 from bone_age_tf.images.file_kinds import HEAD_BYTES, OTHER_KINDS
 from bone_age_tf.images.resizing import PLAIN
+from bone_age_tf.images.traced import traced_once
 from bone_age_tf.reasons import (
     BRIGHT,
     LEAST_LEVELS,
@@ -289,6 +290,7 @@ def _sample_greys(image: tf.Tensor) -> tf.Tensor:
     return image[::step, ::step, 0]
 
 
+@traced_once(tf.TensorSpec([None, None], tf.float32))
 def _has_dark_rim(greys: tf.Tensor) -> tf.Tensor:
     """Implements `bone_age_tf.quality.checker.has_dark_rim` as graph operations."""
     levels = tf.cast(tf.round(greys), tf.int32)
@@ -313,12 +315,14 @@ def _has_dark_rim(greys: tf.Tensor) -> tf.Tensor:
     return painted & (rim_size > 0) & (size > 0) & darker
 
 
+@traced_once(tf.TensorSpec([None], tf.float32))
 def _levels(greys: tf.Tensor) -> tf.Tensor:
     """Returns the number of grey levels that hold at least 1 / `LEVEL_SHARE` of the pixels."""
     counts = tf.math.bincount(tf.cast(tf.round(greys), tf.int32))
     return tf.math.count_nonzero(LEVEL_SHARE * counts >= tf.size(greys), dtype=tf.int32)
 
 
+@traced_once(tf.TensorSpec([None], tf.float32))
 def _range(greys: tf.Tensor) -> tf.Tensor:
     """Returns the difference between the 99th and the 1st percentile of greys [N].
 
