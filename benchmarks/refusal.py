@@ -7,8 +7,8 @@ with installed packages (scikit-learn, scikit-image, Matplotlib, and what lies u
 and of pages of text, charts, boards, noise and blank films that are drawn here. The film check
 learns from other pages, stripes, grain and blank films, of its own making. A picture is refused by
 the film check or because it is unlike what the model has learned from; each is counted too. The
-last column counts the pictures on which the region detector finds a hand with certainty; a model
-that reads hands in their frame does not refuse those.
+last columns count the pictures on which the region detector finds a hand with certainty, which a
+model that reads hands in their frame does not refuse, except those that perhaps show two hands.
 """
 
 import argparse
@@ -23,10 +23,11 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from bone_age_tf import schema
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import collect_cases
 from bone_age_tf.reader import load
-from bone_age_tf.reasons import LEAST_SIDE_PX
+from bone_age_tf.reasons import LEAST_SIDE_PX, PERHAPS_TWO
 from bone_age_tf.regions.framing import HandFramer
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
@@ -106,6 +107,14 @@ def halves(films: list[np.ndarray]) -> Iterator[np.ndarray]:
         yield from (film[:height], film[height:], film[:, :width], film[:, width:])
 
 
+def pairs(films: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yields each film beside its mirror image, in both orders."""
+    for film in map(resizing.trim_margins, films):
+        mirrored = film[:, ::-1]
+        yield np.hstack([film, mirrored])
+        yield np.hstack([mirrored, film])
+
+
 def main() -> None:
     """Looks at every set and prints a line for each."""
     parser = argparse.ArgumentParser(
@@ -125,13 +134,15 @@ def main() -> None:
     sets = {
         "whole hands": iter(hands),
         "halves of them": halves(hands),
+        "two of them side by side": pairs(hands),
         "pictures from packages": pictures(options.pictures),
         "pages of text": text_pages(random),
         "charts": charts(random),
         "boards, stripes, rings, grain": patterns(random),
         "blank films": blank_films(random),
     }
-    print(f"{'':32}{'n':>6}{'refused':>9}{'by check':>10}{'unfamiliar':>12}{'hand found':>12}")
+    print(f"{'':32}{'n':>6}{'refused':>9}{'by check':>10}", end="")
+    print(f"{'unfamiliar':>12}{'hand found':>12}{'two':>8}")
     for name, films in sets.items():
         found = []
         for film in tqdm(films, name, disable=None, leave=False):
@@ -140,12 +151,17 @@ def main() -> None:
             checked = look is not None and look.image is None
             right = film if look is None or look.image is None else look.image
             distance = predictor.predict(reader.fit_image(right)[0], 0).unfamiliarity
-            hand = framer.find(resizing.trim_margins(film))
-            found.append((checked, distance is not None and distance > 1, hand.is_certain))
-        checked, strange, there = np.array(found).T
+            cropped = resizing.trim_margins(film)
+            is_certain, two = framer.find(cropped).is_certain, False
+            if checker is not None:
+                square = resizing.resize(cropped, checker.size_px, "pad")
+                kinds = checker.run_network(square)[schema.IMAGE_KIND][0]
+                two = kinds[schema.TWO_HANDS] > PERHAPS_TWO
+            found.append((checked, distance is not None and distance > 1, is_certain, two))
+        checked, strange, there, two = np.array(found).T
         shares = ((checked | strange).mean(), checked.mean(), strange.mean(), there.mean())
         print(f"{name:32}{len(found):6}{shares[0]:9.1%}{shares[1]:10.1%}", end="")
-        print(f"{shares[2]:12.1%}{shares[3]:12.1%}")
+        print(f"{shares[2]:12.1%}{shares[3]:12.1%}{two.mean():8.1%}")
 
 
 if __name__ == "__main__":

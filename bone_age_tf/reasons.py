@@ -38,6 +38,10 @@ SURE_INVERTED: Final = 0.9
 """Minimum probability at which a rotation, a mirroring or an inversion is corrected; less clear
 radiographs are left unchanged. Chosen by the rates of wrong and missed corrections on real
 radiographs (`benchmarks/corrections.py`): rotations are rarely confused, mirrorings often are."""
+PERHAPS_TWO: Final = 0.05
+"""Least probability of two hands at which a certain hand is not read: the other one could have been
+found instead. Of 100 validation radiographs none is above it, of 200 pairs made of them 96 %
+(`benchmarks/refusal.py`)."""
 BRIGHT: Final = 128
 PAINTED_PERCENT: Final = 20
 """Minimum grey level, and minimum percentage of the pixels, of a background that may have been

@@ -85,6 +85,7 @@ POSE: Final = "film_pose"
 INVERTED: Final = "film_inverted"
 IMAGE_KINDS: Final = ("hand", "cut", "two", "other")
 """Kinds of images: one whole hand, a part of a hand, two hands, something else."""
+TWO_HANDS: Final = IMAGE_KINDS.index("two")
 
 POSES: Final = (
     "upright",

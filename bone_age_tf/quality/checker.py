@@ -24,6 +24,7 @@ from bone_age_tf.reasons import (
     MARGINS_CROPPED,
     OF_KINDS,
     PAINTED_PERCENT,
+    PERHAPS_TWO,
     POSE_CORRECTIONS,
     RIM_PX,
     SURE_INVERTED,
@@ -102,8 +103,8 @@ class QualityChecker:
         Args:
             image: [H, W] float32, 0 to 255.
             find: finds the hand in an image with bright bones. An image with a certain hand is not
-                rejected for what is around it, and the hand's position is not corrected here, since
-                its frame does that better.
+                rejected for what is around it, except a second hand: either one could have been
+                found. The hand's position is not corrected here, since its frame does that better.
         """
         whole, image = image, resizing.trim_margins(image)
         height, width = image.shape
@@ -123,6 +124,8 @@ class QualityChecker:
         inverted = bool(probability > SURE_INVERTED and not has_dark_rim(greys))
         hand = None if find is None else find(255.0 - image if inverted else image)
         is_certain = hand is not None and hand.is_certain
+        if is_certain and kinds[schema.TWO_HANDS] > PERHAPS_TWO:
+            return Checked(None, TEXTS[Reason.TWO_HANDS])
         if kinds[0] < self._hand_threshold and not is_certain:
             return Checked(None, TEXTS[OF_KINDS[schema.IMAGE_KINDS[int(kinds.argmax())]]])
         pose = 0 if is_certain else likely_pose(outputs[schema.POSE][0])

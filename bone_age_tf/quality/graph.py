@@ -28,6 +28,7 @@ from bone_age_tf.reasons import (
     MOST_PIXELS,
     OF_KINDS,
     PAINTED_PERCENT,
+    PERHAPS_TWO,
     RIM_PX,
     SURE_INVERTED,
     SURE_MIRRORED,
@@ -267,6 +268,8 @@ def _check_image(
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.IMAGE_KINDS])
     refused = (kinds[0] < quality_check.hand_threshold) & ~certain
     reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
+    two = certain & (kinds[schema.TWO_HANDS] > PERHAPS_TWO)
+    reason = tf.where(two, int(Reason.TWO_HANDS), reason)
     greys = tf.reshape(greys, [-1])
     reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)
     reason = tf.where(_range(greys) < LEAST_RANGE, int(Reason.BLANK), reason)

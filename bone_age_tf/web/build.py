@@ -180,6 +180,7 @@ def _settings(variant: str, quality_check: bool) -> dict:
         "sure_turned": reasons.SURE_TURNED,
         "sure_mirrored": reasons.SURE_MIRRORED,
         "sure_inverted": reasons.SURE_INVERTED,
+        "perhaps_two": reasons.PERHAPS_TWO,
         "texts": {reason.name.lower(): text for reason, text in reasons.TEXTS.items()},
         "pose_corrections": reasons.POSE_CORRECTIONS,
         "greys_inverted": reasons.GREYS_INVERTED,

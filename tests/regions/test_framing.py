@@ -9,7 +9,7 @@ from bone_age_datasets.hand_phantom.examples import make_example
 from bone_age_datasets.hand_phantom.population import PhantomSettings
 
 from bone_age_tf.bundle import load_quality_checker
-from bone_age_tf.reasons import MIRRORED, NOT_FRAMED
+from bone_age_tf.reasons import MIRRORED, NOT_FRAMED, TEXTS, Reason
 from bone_age_tf.regions.framing import HandFramer
 
 
@@ -51,6 +51,16 @@ def test_a_slanted_hand_is_not_refused_where_it_is_found(checker, framer, hands)
         assert checked.corrections == ()
         _, done = framer.fit(checked.image, 64, checked.hand)
         assert turn_of(done) == pytest.approx(40, abs=30)  # a drawn hand leans by up to that
+
+
+def test_two_hands_are_refused_by_name_though_one_is_found(checker, framer, hands):
+    found = []
+    for hand in (hands[0], hands[2]):
+        for first, second in ((hand, hand[:, ::-1]), (hand[:, ::-1], hand)):
+            both = np.ascontiguousarray(np.hstack([first, second]))
+            found.append(framer.find(both).is_certain)
+            assert checker.check(both, framer.find).rejection == TEXTS[Reason.TWO_HANDS]
+    assert any(found)
 
 
 def test_parts_of_hands_are_not_found(checker, framer, hands):

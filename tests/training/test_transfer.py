@@ -129,7 +129,8 @@ def test_imagenet_weights_that_cannot_be_fetched_are_named(monkeypatch, tmp_path
     assert str(tmp_path / "models") in str(raised.value)
     assert "no route to host" in str(raised.value)
     with pytest.raises(
-        ConfigError, match="no ImageNet weights for cnn; there are for bonewise, efficientnet_lite0, "
+        ConfigError,
+        match="no ImageNet weights for cnn; there are for bonewise, efficientnet_lite0, ",
     ):
         initialise(build_model(config_of()), config_of(init="imagenet"))
 

@@ -53,6 +53,7 @@ def films(hands, tmp_path_factory):
         "inverted": 255 - hand,
         "large": cv2.resize(other, (1500, 1700)),
         "half": hand[:110],
+        "two": np.hstack([hand, hand[:, ::-1]]),
         "noise": np.random.default_rng(0).integers(0, 255, (99, 80)).astype(np.uint8),
     }
     for name, film in found.items():
@@ -71,6 +72,8 @@ def test_it_answers_as_the_reader_does(
         found.read(*films, sex="male")
         table = list(csv.DictReader(io.StringIO(found.csv().decode(), newline="")))
     results = reader.read_table([Case(path.name, path, 1) for path in films], progress=False)
+    two = next(result for result in results if result.source == "two.png")
+    assert (two.status == "rejected") == quality_check
     for row, result in zip(table, results, strict=True):
         assert (row["status"], row["reason"]) == (result.status, result.note), row
         if result.status == "ok":
