@@ -13,6 +13,7 @@ from typing import Any
 
 from bone_age_tf import catalog, schema
 from bone_age_tf.errors import ModelError
+from bone_age_tf.evaluation.region_norms import RegionNorms
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.inference.predictor import Predictor, load_interpreter
 from bone_age_tf.program import program
@@ -117,6 +118,8 @@ class Bundle:
         scatter_months: root mean squared error on the test data in months, None if unknown.
         files: LiteRT and ONNX file names by variant.
         settings: config of the training, flat.
+        region_norms: usual differences between the regions' bone ages; None unless the model reads
+            each region.
     """
 
     folder: Path
@@ -129,6 +132,7 @@ class Bundle:
     scatter_months: float | None
     files: Mapping[str, str]
     settings: Mapping[str, Any]
+    region_norms: RegionNorms | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> "Bundle":
@@ -247,7 +251,9 @@ class Bundle:
             raise ModelError(
                 f"{path}: not a usable LiteRT model ({error}); {remedy(self.folder)}"
             ) from None
-        predictor = Predictor(interpreter, path, self.size_px, self.resize, calibration)
+        predictor = Predictor(
+            interpreter, path, self.size_px, self.resize, calibration, self.region_norms
+        )
         if problem := predictor.mismatch(self.outputs):
             raise ModelError(f"{path}: {problem}; {remedy(self.folder)}")
         return predictor
@@ -338,4 +344,5 @@ def _parse(raw: Mapping[str, Any]) -> dict[str, Any]:
         "scatter_months": None if rmse is None else float(rmse["value"]),
         "files": {str(variant): str(name) for variant, name in raw["files"].items()},
         "settings": raw.get("training", {}).get("config", {}),
+        "region_norms": None if raw.get("regions") is None else RegionNorms.read(raw["regions"]),
     }

@@ -30,6 +30,7 @@ from bone_age_tf.evaluation.interval import (
     fit_interval,
 )
 from bone_age_tf.evaluation.metrics import Predictions
+from bone_age_tf.evaluation.region_norms import RegionNorms, fit_region_norms
 from bone_age_tf.evaluation.report import write_report
 from bone_age_tf.files import require_writable_folder, write_json
 from bone_age_tf.models.build import build_features_model, load_network
@@ -334,6 +335,16 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
         None if interval is None else interval[:, 0],
         None if interval is None else interval[:, 1],
     )
+
+
+def region_norms(current: Run) -> RegionNorms | None:
+    """Fits norms of the regions' bone ages to the validation part; None without such outputs."""
+    network, part = current.network(), current.parts["validation"]
+    if schema.REGION_AGES not in network.output:
+        return None
+    table = pipeline.read_table(current.builder, part)
+    outputs = prediction.predict(network, current.config, current.builder, part, len(table))
+    return fit_region_norms(outputs[schema.REGION_AGES], outputs[schema.REGION_WEIGHTS], table.sex)
 
 
 def familiarity(current: Run) -> Familiarity:

@@ -117,6 +117,14 @@ interphalangeal joint. The detector's outputs are `region_boxes` [B, 17, 4], ymi
 as fractions of the image, and `region_scores` [B, 17], the predicted overlap (IoU) of each box, 0
 to 1."""
 
+REGION_AGES: Final = "region_ages_months"
+REGION_WEIGHTS: Final = "region_weights"
+REGION_CROPS: Final = "region_crops"
+REGION_DISTRIBUTIONS: Final = "region_distributions"
+"""Outputs of `bonewise` in the order of `REGIONS`: bone age of each region in months [B, 17], its
+weight in the fused answer [B, 17], the square that was cropped around it [B, 17, 4] (ymin, xmin,
+ymax, xmax, fractions of the image), and for the loss its distribution [B, 17, bins]."""
+
 REGION_GROUPS: Final = ("wrist", "radius", "ulna", "MCP", "PIP", "DIP")
 """Groups of regions, by joint."""
 

@@ -19,6 +19,7 @@ from bone_age_tf.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from bone_age_tf.inference.cases import Case
+    from bone_age_tf.inference.predictor import Prediction
     from bone_age_tf.inference.result import Result
     from bone_age_tf.inference.result_table import ResultTable
 
@@ -212,9 +213,33 @@ def _single(result: "Result") -> list[str]:
             lower, upper = prediction.interval_90_months
             text += f", 90 % interval {lower:.1f} to {upper:.1f}"
         lines.append(f"{text}; {notes}" if notes else text)
+        lines += _region_lines(prediction)
     if result.sex is None:
         lines.append(f"{BOTH_SEXES}; --sex=female or --sex=male selects one")
     return lines
+
+
+def _region_lines(prediction: "Prediction") -> list[str]:
+    """Returns a line for regions that are unusually far ahead of the hand, and one for behind."""
+    if prediction.regions is None:
+        return []
+    unusual = [(name, one) for name, one in prediction.regions.items() if one.is_unusual]
+    lines = []
+    for words, way in (("ahead of the hand", 1), ("behind the hand", -1)):
+        chosen = sorted(
+            (pair for pair in unusual if way * pair[1].deviations > 0),
+            key=lambda pair: -abs(pair[1].deviations),
+        )
+        if chosen:
+            texts = (
+                f"{name} {one.age_months:.0f} months ({one.difference_months:+.0f} from usual, "
+                f"{abs(one.deviations):.1f} SD)"
+                for name, one in chosen
+            )
+            lines.append(f"  {words}: {', '.join(texts)}")
+    return lines or [
+        f"  no region is unusually far ahead or behind (n = {len(prediction.regions)})"
+    ]
 
 
 def _counts(table: "ResultTable") -> list[str]:

@@ -67,6 +67,7 @@ METHODS: Final = {
     "attention": Method("Attention", own_maps.attention, own=True),
     "relation": Method("Relation map", own_maps.relation, own=True),
     "parts": Method("Parts by score", own_maps.parts, own=True),
+    "regions": Method("Regions by weight", own_maps.regions, own=True),
 }
 """Methods by the name used in `--methods`."""
 

@@ -17,6 +17,7 @@ NEEDED: Final = {
     "attention": schema.ATTENTIONS[0],
     "relation": schema.RELATION_MAP,
     "parts": schema.PART_BOXES,
+    "regions": schema.REGION_CROPS,
 }
 """Output that each of these methods requires."""
 
@@ -40,19 +41,23 @@ def relation(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndar
 
 
 def parts(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
-    """Draws the boxes of the parts, each with its share in the answer over its area.
-
-    Of selected parts it is the share of the scores, of regions that of the weights in the fusion.
-    """
+    """Draws the boxes of the selected parts, each with its share of the scores over its area."""
     outputs = network.own_outputs(images, sex)
-    boxes_of_all, shares_of_all = outputs[schema.PART_BOXES], outputs[schema.PART_SCORES]
-    if schema.PART_KEPT in outputs:
-        highest = shares_of_all.max(axis=1, keepdims=True)
-        shares_of_all = outputs[schema.PART_KEPT] * np.exp(shares_of_all - highest)
-    maps = []
-    for boxes, shares in zip(boxes_of_all, shares_of_all, strict=True):
-        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        maps.append(
-            box_map(boxes, shares / shares.sum() / np.maximum(areas, 1e-6), network.size_px)
-        )
-    return np.stack(maps)
+    scores = outputs[schema.PART_SCORES]
+    shares = outputs[schema.PART_KEPT] * np.exp(scores - scores.max(axis=1, keepdims=True))
+    return _boxes_by_share(outputs[schema.PART_BOXES], shares, network.size_px)
+
+
+def regions(network: ExplainedNetwork, images: np.ndarray, sex: int) -> np.ndarray:
+    """Draws the crops of the regions, each with its share of the weights over its area."""
+    outputs = network.own_outputs(images, sex)
+    crops, weights = outputs[schema.REGION_CROPS], outputs[schema.REGION_WEIGHTS]
+    return _boxes_by_share(crops, weights, network.size_px)
+
+
+def _boxes_by_share(boxes: np.ndarray, shares: np.ndarray, size_px: int) -> np.ndarray:
+    """Returns maps [B, S, S] of boxes [B, K, 4], each with its share [B, K] over its area."""
+    areas = np.maximum(np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1), 1e-6)
+    heights = shares / shares.sum(axis=1, keepdims=True) / areas
+    pairs = zip(boxes, heights, strict=True)
+    return np.stack([box_map(some, height, size_px) for some, height in pairs])

@@ -19,7 +19,7 @@ from bone_age_tf.files import only_one_process, write_json
 from bone_age_tf.native_output import native_stderr_held_back
 from bone_age_tf.prepare import draw_radiographs
 from bone_age_tf.quality.publish import load_quality_check
-from bone_age_tf.runs import Run, evaluate, familiarity, interval_table
+from bone_age_tf.runs import Run, evaluate, familiarity, interval_table, region_norms
 
 WARM_UP_AGES_MONTHS = (30.0, 84.0, 144.0, 192.0)
 
@@ -43,7 +43,8 @@ def export(
     table = interval_table(current)  # first: it may measure anew
     metrics_file = current.workdir / "evaluation" / "metrics.json"
     metrics = json.loads(metrics_file.read_text()) if metrics_file.exists() else evaluate(current)
-    facts = {
+    norms = region_norms(current)
+    facts: dict[str, Any] = {
         "data": {
             "name": current.builder.info.full_name,
             "train": str(current.parts["train"]),
@@ -52,6 +53,7 @@ def export(
         },
         "metrics": {"n": metrics["n"], **metrics["overall"]},
         "training": {"seed": current.seed, "config": configs.flat(config)},
+        "regions": None if norms is None else norms.as_json(),
     }
     checker = load_quality_check(current.exports_dir) if quality_check else None
     checked = "with the quality check" if checker else "without a quality check"

@@ -1,7 +1,7 @@
 """Bone age from an exported network through LiteRT; neither TensorFlow nor Keras is imported."""
 
 import functools
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from bone_age_tf import schema
 from bone_age_tf.errors import InputError, PredictionError
+from bone_age_tf.evaluation.region_norms import RegionAge, RegionNorms
 from bone_age_tf.evaluation.site_calibration import SiteCalibration
 from bone_age_tf.images import resizing
 from bone_age_tf.native_output import native_stderr_held_back
@@ -28,12 +29,15 @@ class Prediction:
             calibration does not change it.
         unfamiliarity: distance of the image from the training images; above 1 it is outside their
             distribution. None if the export does not compute it.
+        regions: bone age of each ossification region, and how far it is ahead of the hand or
+            behind, by the names in `schema.REGIONS`; None unless the model reads each region.
     """
 
     age_months: float
     interval_90_months: tuple[float, float] | None
     distribution: np.ndarray | None = field(default=None, repr=False)
     unfamiliarity: float | None = None
+    regions: Mapping[str, RegionAge] | None = field(default=None, repr=False)
 
 
 class Predictor:
@@ -45,6 +49,7 @@ class Predictor:
         size_px: side of the square that the network takes, in pixels.
         resize_mode: how a radiograph becomes the input, one of `schema.INPUT_MODES`.
         calibration: the site calibration that is applied to the predictions, or None.
+        region_norms: usual differences between the regions' bone ages, or None.
     """
 
     def __init__(
@@ -54,9 +59,11 @@ class Predictor:
         size_px: int,
         resize_mode: str,
         calibration: SiteCalibration | None = None,
+        region_norms: RegionNorms | None = None,
     ):
         """See `Bundle.predictor`."""
         self._interpreter, self._path = interpreter, path
+        self.region_norms = region_norms
         self.size_px, self.resize_mode, self.calibration = size_px, resize_mode, calibration
 
     @functools.cached_property
@@ -75,6 +82,7 @@ class Predictor:
             self.size_px,
             self.resize_mode,
             self.calibration,
+            self.region_norms,
         )
 
     def mismatch(self, outputs: Set[str]) -> str | None:
@@ -153,11 +161,16 @@ class Predictor:
             interval = None if interval is None else self.calibration.apply(interval, sex)
         distribution = outputs.get(schema.DISTRIBUTION)
         distance = outputs.get(schema.UNFAMILIARITY)
+        regions = None
+        if self.region_norms is not None and schema.REGION_AGES in outputs:
+            months, weights = (outputs[n][0] for n in (schema.REGION_AGES, schema.REGION_WEIGHTS))
+            regions = self.region_norms.compare(months, weights, sex)
         return Prediction(
             age,
             None if interval is None else (float(interval[0, 0]), float(interval[0, 1])),
             None if distribution is None else distribution[0],
             None if distance is None else float(distance.item()),
+            regions,
         )
 
 

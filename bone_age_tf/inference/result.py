@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bone_age_tf import reasons, schema
+from bone_age_tf.evaluation.region_norms import RegionAge
 from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.reasons import correction_text
 
@@ -96,6 +97,7 @@ class Result:
                 schema.AGE_MONTHS: prediction.age_months,
                 schema.INTERVAL_90: prediction.interval_90_months,
                 schema.UNFAMILIARITY: prediction.unfamiliarity,
+                **_regions_to_dict(prediction),
             }
             for sex, prediction in self.by_sex.items()
         }
@@ -117,11 +119,24 @@ class Result:
                 else tuple(prediction[schema.INTERVAL_90]),
                 None,
                 prediction[schema.UNFAMILIARITY],
+                _regions_of(prediction),
             )
             for sex, prediction in content["by_sex"].items()
         }
         texts = {name: tuple(content[name]) for name in ("reasons", "corrections")}
         return cls(**{**content, **texts, "by_sex": by_sex})
+
+
+def _regions_to_dict(prediction: Prediction) -> dict[str, Any]:
+    if prediction.regions is None:
+        return {}
+    by_name = {name: dataclasses.asdict(one) for name, one in prediction.regions.items()}
+    return {schema.REGION_AGES: by_name}
+
+
+def _regions_of(content: Mapping[str, Any]) -> dict[str, RegionAge] | None:
+    by_name = content.get(schema.REGION_AGES)
+    return by_name and {name: RegionAge(**one) for name, one in by_name.items()}
 
 
 def _cells(prediction: Prediction) -> tuple[str, str, str]:

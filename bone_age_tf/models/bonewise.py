@@ -41,7 +41,7 @@ JOINT_SIDE: Final = 0.1875
 _SIDES: Final = tuple(CROP_SIDES.get(name, JOINT_SIDE) for name in schema.REGIONS)
 REGION_STAGES: Final = 5
 """Stages of EfficientNet-Lite0 that read the crops, up to stride 16."""
-BONE_PREFIX, GLOBAL_PREFIX, PART_PREFIX = "bone_", "global_", "part_"
+BONE_PREFIX, GLOBAL_PREFIX, REGION_PREFIX = "bone_", "global_", "region_"
 _FIRST_WEIGHT, _FIRST_WHOLE_WEIGHT = -2.5, 0.2
 """Initial weights in the fusion before the softplus: 0.08 of each region, 0.8 of the whole hand."""
 
@@ -49,10 +49,11 @@ _FIRST_WEIGHT, _FIRST_WHOLE_WEIGHT = -2.5, 0.2
 def traits(name: str) -> ModelTraits:
     """Declares the losses of regions, what the fusion needs, and where first weights come from."""
     return ModelTraits(
-        own_maps=("parts",),
+        own_maps=("regions",),
+        training_outputs=(schema.REGION_DISTRIBUTIONS, schema.GLOBAL_DISTRIBUTION),
         imagenet="bone_age_tf.training.efficientnet_weights",
         beside_features=_beside_features,
-        add_losses=part_losses.add_part_losses,
+        add_losses=part_losses.add_region_losses,
         source_layer=source_layer,
         load_frozen=load_detector,
     )
@@ -99,10 +100,11 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
             `jitter`, `train_whole`, `pixels`. See also `heads.build_head`.
 
     Returns:
-        Keras tensors by output name, see `schema.OUTPUTS`. In addition `part_boxes` [B, 17, 4], the
-        crops; `part_scores` [B, 17], the weights in the fusion; `part_ages_months` [B, 17] and
-        `part_distributions` [B, 17, bins] in the order of `schema.REGIONS`; `global_age_months`
-        [B, 1] and `global_distribution` [B, bins]. A regression has no distributions.
+        Keras tensors by output name, see `schema.OUTPUTS`. In addition, in the order of
+        `schema.REGIONS`, `region_ages_months` [B, 17], `region_weights` [B, 17], `region_crops`
+        [B, 17, 4] and `region_distributions` [B, 17, bins]; and of the whole hand alone
+        `global_age_months` [B, 1] and `global_distribution` [B, bins]. A regression has no
+        distributions.
 
     Raises:
         ConfigError: `pixels` is not `unit`. See also `heads.build_head`.
@@ -119,39 +121,39 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
             layer.trainable = False
 
     boxes, scores = _locate(image)
-    squares = bone_layers.SquaresAround(_SIDES, config.jitter, name=schema.PART_BOXES)(boxes)
+    squares = bone_layers.SquaresAround(_SIDES, config.jitter, name=schema.REGION_CROPS)(boxes)
     crops = bone_layers.CropRegions(config.region_px, name="crop_regions")([grey, squares])
     crops = kl.Concatenate(name="crops_to_rgb")([crops] * 3)
     x = efficientnet_lite.build_stages(crops, width, REGION_STAGES, BONE_PREFIX)
     x = efficientnet_lite.convolve(x, f"{BONE_PREFIX}joined", 8 * width, 1)
     vectors = kl.GlobalAveragePooling2D(name="bone_features")(x)
     vectors = bone_layers.NamedRegions(len(_SIDES), name="region_vectors")(vectors)
-    of_parts = heads.build_head(vectors, sex, config, PART_PREFIX)
+    of_regions = heads.build_head(vectors, sex, config, REGION_PREFIX)
 
-    weights = kl.Reshape((len(_SIDES),), name="region_weights")(
+    weights = kl.Reshape((len(_SIDES),), name="weights_of_regions")(
         _weight(vectors, "region_weight", _FIRST_WEIGHT)
     )
-    weights = kl.Multiply(name=schema.PART_SCORES, dtype="float32")([weights, scores])
-    reshape = kl.Reshape((len(_SIDES),), name=schema.PART_AGES, dtype="float32")
-    ages, of_all = reshape(of_parts[schema.AGE_MONTHS]), of_whole[schema.AGE_MONTHS]
+    weights = kl.Multiply(name=schema.REGION_WEIGHTS, dtype="float32")([weights, scores])
+    reshape = kl.Reshape((len(_SIDES),), name=schema.REGION_AGES, dtype="float32")
+    ages, of_all = reshape(of_regions[schema.AGE_MONTHS]), of_whole[schema.AGE_MONTHS]
     outputs = {
-        schema.PART_BOXES: squares,
-        schema.PART_SCORES: weights,
-        schema.PART_AGES: ages,
+        schema.REGION_CROPS: squares,
+        schema.REGION_WEIGHTS: weights,
+        schema.REGION_AGES: ages,
         schema.GLOBAL_AGE: of_all,
     }
     whole_weight = _weight(features, "whole_weight", _FIRST_WHOLE_WEIGHT)
     if schema.DISTRIBUTION not in of_whole:
         mean = bone_layers.WeightedMean(name=schema.AGE_MONTHS)
         return outputs | {schema.AGE_MONTHS: mean([of_all, whole_weight, ages, weights])}
-    of_all, of_each = of_whole[schema.DISTRIBUTION], of_parts[schema.DISTRIBUTION]
+    of_all, of_each = of_whole[schema.DISTRIBUTION], of_regions[schema.DISTRIBUTION]
     pool = bone_layers.OpinionPool(name=schema.DISTRIBUTION)
     fused, bins = pool([of_all, whole_weight, of_each, weights]), config.bin_months
     return outputs | {
         schema.AGE_MONTHS: ExpectedAge(bins, name=schema.AGE_MONTHS)(fused),
         schema.DISTRIBUTION: fused,
         schema.INTERVAL_90: DistributionQuantiles(bins, name=schema.INTERVAL_90)(fused),
-        schema.PART_DISTRIBUTIONS: of_each,
+        schema.REGION_DISTRIBUTIONS: of_each,
         schema.GLOBAL_DISTRIBUTION: of_all,
     }
 

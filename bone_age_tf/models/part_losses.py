@@ -1,5 +1,6 @@
 """Losses of the predictions of parts, and of the order of their scores."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,7 +14,12 @@ _OF_PARTS = {
     schema.AGE_MONTHS: (schema.PART_AGES, schema.GLOBAL_AGE),
     schema.DISTRIBUTION: (schema.PART_DISTRIBUTIONS, schema.GLOBAL_DISTRIBUTION),
 }
-"""Outputs of the parts and of the whole image that have the same loss as an output of the head."""
+_OF_REGIONS = {
+    schema.AGE_MONTHS: (schema.REGION_AGES, schema.GLOBAL_AGE),
+    schema.DISTRIBUTION: (schema.REGION_DISTRIBUTIONS, schema.GLOBAL_DISTRIBUTION),
+}
+"""Outputs of the parts, or regions, and of the whole image that have the same loss as an output of
+the head."""
 
 
 def add_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) -> None:
@@ -26,16 +32,25 @@ def add_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) 
     """
     if not config.selection:
         return
-    add_part_losses(config, losses, weights)
+    _repeat(_OF_PARTS, config, losses, weights)
     ranked = schema.AGE_MONTHS if config.head == "regression" else schema.DISTRIBUTION
     losses[schema.PART_RANKING] = RankingLoss(losses[ranked])
     weights[schema.PART_RANKING] = config.ranking_loss_weight
 
 
-def add_part_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) -> None:
-    """Adds the losses of the parts and of the whole image; see `add_losses`."""
+def add_region_losses(config: Config, losses: dict[str, Any], weights: dict[str, Any]) -> None:
+    """Adds the losses of the regions and of the whole image; see `add_losses`."""
+    _repeat(_OF_REGIONS, config, losses, weights)
+
+
+def _repeat(
+    names: Mapping[str, tuple[str, ...]],
+    config: Config,
+    losses: dict[str, Any],
+    weights: dict[str, Any],
+) -> None:
     for name, loss in list(losses.items()):
-        for name_of_part in _OF_PARTS[name]:
+        for name_of_part in names[name]:
             losses[name_of_part] = loss
             weights[name_of_part] = weights[name] * config.part_loss_weight
 

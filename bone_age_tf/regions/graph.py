@@ -212,7 +212,7 @@ def _look(
     return _traced_look(network)(image, view, mirrored)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, Tensor]]:
     """Returns `_look` as a function that is traced once, though a search calls it four times."""
 

@@ -11,6 +11,7 @@ the last joint of a finger is 6 px wide, so that few anchors of a grid would ove
 The network consists of convolutions and matrix products, which LiteRT runs with built-in operators.
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -101,18 +102,25 @@ def load_detector_network(exports_dir: str | Path | None = None) -> keras.Model:
     if folder is None:
         raise ModelError(f"no region detector that finds hands; make one with: {again}")
     try:
-        content = json.loads((folder / schema.METADATA_FILE).read_text("utf-8"))
-        if content.get("resize") != "pad":
-            raise ValueError("it takes images that are stretched to squares")
-        trained = keras.saving.load_model(folder / schema.KERAS_FILE, compile=False)
-        network = build_served_detector(build_region_detector(content["size_px"]))
-        network.set_weights(trained.get_weights())
-        return network
+        return _load_once(folder.absolute(), (folder / schema.KERAS_FILE).stat().st_mtime_ns)
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise ModelError(
             f"{folder}: not a usable region detector for TensorFlow ({type(error).__name__}: "
             f"{error}); make it again with: {again}"
         ) from None
+
+
+@functools.cache
+def _load_once(folder: Path, modified_ns: int) -> keras.Model:
+    """Loads a network once: graphs that contain it do not keep it."""
+    del modified_ns  # distinguishes a file from a later file with the same path
+    content = json.loads((folder / schema.METADATA_FILE).read_text("utf-8"))
+    if content.get("resize") != "pad":
+        raise ValueError("it takes images that are stretched to squares")
+    trained = keras.saving.load_model(folder / schema.KERAS_FILE, compile=False)
+    network = build_served_detector(build_region_detector(content["size_px"]))
+    network.set_weights(trained.get_weights())
+    return network
 
 
 def _convolve(x: Tensor, name: str, filters: int, stride: int = 1) -> Tensor:

@@ -1,8 +1,10 @@
+import gc
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from bone_age_tf import schema
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.pipeline import Part
 
@@ -141,3 +143,12 @@ def test_parts_follow_the_splits_there_are():
         pipeline.choose_parts(["test"], 0.1, True)
     with pytest.raises(ValueError, match=r"holdout_fraction=0\.1"):
         pipeline.choose_parts(["train"], 0.0, True)
+
+
+def test_the_search_for_hands_outlives_what_it_was_traced_with(phantoms):
+    """A graph does not keep the variables of the region detector."""
+    trace = pipeline.traced_decoding.__wrapped__
+    found = [trace(size_px, schema.FRAME) for size_px in (16, 24, 32)]
+    gc.collect()
+    row = next(iter(pipeline.read_encoded(phantoms, pipeline.Part("test"))))
+    assert found[0](row[schema.IMAGE]).shape == (16, 16, 1)

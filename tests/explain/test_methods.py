@@ -76,7 +76,7 @@ def test_no_map_is_constant_or_nan(eager, coarse, narrow_resnet50, name, head, s
     names = methods.available(network)
     own = {
         "attention_vgg": {"attention"},
-        "bonewise": {"parts"},
+        "bonewise": {"regions"},
         "prsnet": {"relation", "parts"},
     }
     everyone = {name for name, method in methods.METHODS.items() if not method.own}

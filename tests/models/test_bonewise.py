@@ -89,7 +89,7 @@ def test_it_looks_where_the_regions_are(root, network):
     image = frame.framed(radiograph, hand, 256)
     expected = hand.boxes_in(frame.frame_view(hand.places, hand.mirrored))
     inputs = {schema.IMAGE: image[None, ..., None], schema.SEX: np.zeros((1, 1), np.float32)}
-    squares = np.array(network(inputs, training=False)[schema.PART_BOXES])[0]
+    squares = np.array(network(inputs, training=False)[schema.REGION_CROPS])[0]
     off = (squares[:, :2] + squares[:, 2:]) / 2 - (expected[:, :2] + expected[:, 2:]) / 2
     assert np.abs(off).max() < 0.02
     assert len(squares) == len(schema.REGIONS)
@@ -120,5 +120,5 @@ def test_it_begins_with_the_weights_of_the_whole_hands_network(network, tmp_path
         np.testing.assert_array_equal(own, expected)
     trained = {variable.path.split("/")[0] for variable in model.trainable_variables}
     assert trained
-    assert {name.partition("_")[0] for name in trained} == {"bone", "part", "region", "whole"}
+    assert {name.partition("_")[0] for name in trained} == {"bone", "region", "whole"}
     assert bonewise.source_layer("bone_stem_conv") == "stem_conv"

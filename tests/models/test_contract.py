@@ -47,15 +47,16 @@ ONLY_OF_DISTRIBUTIONS = {
     "distribution",
     "interval_90_months",
     schema.PART_DISTRIBUTIONS,
+    schema.REGION_DISTRIBUTIONS,
     schema.GLOBAL_DISTRIBUTION,
 }
 OF_MODELS = {
     "attention_vgg": set(schema.ATTENTIONS),
     "bonewise": {
-        schema.PART_BOXES,
-        schema.PART_SCORES,
-        schema.PART_AGES,
-        schema.PART_DISTRIBUTIONS,
+        schema.REGION_CROPS,
+        schema.REGION_WEIGHTS,
+        schema.REGION_AGES,
+        schema.REGION_DISTRIBUTIONS,
         schema.GLOBAL_AGE,
         schema.GLOBAL_DISTRIBUTION,
     },
