@@ -339,9 +339,10 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
 
 def region_norms(current: Run) -> RegionNorms | None:
     """Fits norms of the regions' bone ages to the validation part; None without such outputs."""
-    network, part = current.network(), current.parts["validation"]
+    network = current.network()
     if schema.REGION_AGES not in network.output:
         return None
+    part = current.parts["validation"]
     table = pipeline.read_table(current.builder, part)
     outputs = prediction.predict(network, current.config, current.builder, part, len(table))
     return fit_region_norms(outputs[schema.REGION_AGES], outputs[schema.REGION_WEIGHTS], table.sex)
