@@ -9,6 +9,7 @@ import keras
 from keras import layers as kl
 from keras import ops
 
+from bone_age_tf.models.part_layers import CropParts, GroupParts
 from bone_age_tf.tensors import Shape, Tensor, Tensors
 
 _LEAST = 1e-8
@@ -60,31 +61,17 @@ class SquaresAround(kl.Layer):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class CropRegions(kl.Layer):
-    """Crops boxes from images and resizes the crops with two matrix products.
+class CropRegions(CropParts):
+    """Crops boxes from images; where a crop is shrunk, no pixel is skipped.
 
-    The interpolation is linear, with a triangle as wide as a pixel of the crop where a crop is
-    shrunk, so that nothing is skipped. Pixels beyond the image are black. There is no gradient with
-    respect to the boxes.
-
-    Args:
-        size_px: side of each crop in pixels.
+    The interpolation is linear, with a triangle as wide as a pixel of the crop where that is larger
+    than one of the image. There is no gradient with respect to the boxes.
     """
-
-    def __init__(self, size_px: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.size_px = size_px
 
     def call(self, inputs: Tensors) -> Tensor:
         """Maps images [B, H, W, 1] and boxes [B, R, 4] to crops [B * R, S, S, 1]."""
-        image, boxes = inputs[0], ops.stop_gradient(inputs[1])
-        shape = ops.shape(image)
-        rows = self._weights(boxes[..., 0], boxes[..., 2], shape[1])
-        columns = self._weights(boxes[..., 1], boxes[..., 3], shape[2])
-        grey = ops.reshape(image, (-1, 1, shape[1], shape[2]))
-        crops = ops.matmul(ops.matmul(rows, grey), ops.transpose(columns, (0, 1, 3, 2)))
-        return ops.reshape(crops, (-1, self.size_px, self.size_px, 1))
+        image, boxes = inputs
+        return super().call([image, ops.stop_gradient(boxes)])
 
     def _weights(self, low: Tensor, high: Tensor, pixels: Tensor) -> Tensor:
         """Returns the weights [B, R, S, pixels] of the pixels of a line in each pixel of a crop."""
@@ -96,12 +83,6 @@ class CropRegions(kl.Layer):
         reach = ops.maximum(side * count / size, 1.0)[..., None]
         distance = ops.abs(places[..., None] - ops.arange(pixels, dtype="float32"))
         return ops.maximum(1.0 - distance / reach, 0.0) / reach
-
-    def compute_output_spec(self, inputs: Tensors) -> Any:
-        return keras.KerasTensor((None, self.size_px, self.size_px, 1), "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size_px": self.size_px}
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
@@ -127,33 +108,17 @@ class WiderView(CropRegions):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
-class NamedRegions(kl.Layer):
-    """Groups the vectors of regions by image and adds a learned embedding of each region.
-
-    Args:
-        count: number of regions in an image.
-    """
-
-    def __init__(self, count: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.count = count
+class NamedRegions(GroupParts):
+    """Groups the vectors of regions by image and adds a learned embedding of each region."""
 
     def build(self, input_shape: Shape) -> None:
-        shape = (self.count, input_shape[-1])
-        self.names = self.add_weight(
-            shape, keras.initializers.RandomNormal(stddev=0.1), name="names"
-        )
+        shape, initial = (self.count, input_shape[-1]), keras.initializers.RandomNormal(stddev=0.1)
+        self.names = self.add_weight(shape, initial, name="names")
 
     def call(self, vectors: Tensor) -> Tensor:
         """Maps [B * R, C] to [B, R, C]."""
-        grouped = ops.reshape(vectors, (-1, self.count, vectors.shape[-1]))
+        grouped = super().call(vectors)
         return grouped + ops.cast(self.names, grouped.dtype)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (None, self.count, input_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "count": self.count}
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
