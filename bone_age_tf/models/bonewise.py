@@ -5,7 +5,7 @@ hand in its frame. Square crops of fixed sides around them pass through one trun
 weights; an embedding says which region it is. Each region has a distribution of its own, trained on
 the child's age (a weak label), and so has the whole hand. The fused distribution is their weighted
 geometric mean (logarithmic opinion pool; Genest & Zidek 1986, doi 10.1214/ss/1177013825) with
-weights that the features determine: in a child of two the carpals count, at sixteen the radius.
+weights that the features determine, times the detector's score of each region.
 
 The whole hand is read by `efficientnet_lite0`, the regions by its stages up to stride 16. Trained
 weights of `efficientnet_lite0` initialise both, since crops have the scale of the image. With
