@@ -15,7 +15,7 @@ from bone_age_tf.recipes.recipe import Recipe, Stage
 # tone, sharpness and objects in front of the hand vary as on whole radiographs.
 _FRAMES = {
     "age_loss_weight": 0.05,
-    "epochs": 14,
+    "epochs": 7,
     "learning_rate": 7e-4,
     "dropout": 0.2,
     "augmentation.rotation_degrees": 12.0,
