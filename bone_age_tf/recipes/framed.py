@@ -13,11 +13,7 @@ from bone_age_tf.recipes.recipe import Recipe, Stage
 
 # Every hand is upright and of one size, so position and size vary with the detector's errors only;
 # tone, sharpness and objects in front of the hand vary as on whole radiographs.
-_FRAMES = {
-    "age_loss_weight": 0.05,
-    "epochs": 7,
-    "learning_rate": 7e-4,
-    "dropout": 0.2,
+AUGMENTATION = {
     "augmentation.rotation_degrees": 12.0,
     "augmentation.shift_fraction": 0.04,
     "augmentation.aspect_fraction": 0.1,
@@ -28,6 +24,13 @@ _FRAMES = {
     "augmentation.crush": 0.05,
     "augmentation.marks": 0.1,
     "augmentation.cover": 0.1,
+}
+_FRAMES = {
+    **AUGMENTATION,
+    "age_loss_weight": 0.05,
+    "epochs": 7,
+    "learning_rate": 7e-4,
+    "dropout": 0.2,
 }
 
 RECIPE = Recipe(
