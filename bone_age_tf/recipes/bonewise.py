@@ -1,0 +1,33 @@
+"""The ossification regions of hands in their frame, beside the whole hand's trained network.
+
+Command: python run.py --mode=recipe --recipe=bonewise --precision=float32 --manual_dir=FRAMED
+Data: as in the recipe `framed`, whose copy of the images this recipe takes.
+Start: the shipped weights of `efficientnet_lite0`, for the whole hand, where they stay as they
+are, and for the crops.
+"""
+
+from bone_age_tf.recipes.framed import AUGMENTATION
+from bone_age_tf.recipes.recipe import Recipe, Stage
+
+RECIPE = Recipe(
+    name="bonewise",
+    model="bonewise",
+    dataset="rsna_bone_age/px512",
+    stages=(
+        Stage(
+            "regions",
+            {
+                **AUGMENTATION,
+                "age_loss_weight": 0.05,
+                "epochs": 7,
+                "learning_rate": 7e-4,
+                "dropout": 0.2,
+                "train_whole": False,
+            },
+            init="exports/efficientnet_lite0/3/model.keras",
+            seed=12,
+        ),
+    ),
+    pack_px=320,
+    pack_quality=90,
+)
