@@ -30,6 +30,7 @@ from bone_age_tf.reasons import (
     SURE_INVERTED,
     SURE_MIRRORED,
     SURE_TURNED,
+    SURE_WHOLE,
     TEXTS,
     TRIMMED,
     WIDE,
@@ -104,7 +105,7 @@ class QualityChecker:
             image: [H, W] float32, 0 to 255.
             find: finds the hand in an image with bright bones. An image with a certain hand is not
                 rejected for what is around it, except a second hand: either one could have been
-                found. The hand's position is not corrected here, since its frame does that better.
+                found. Where the hand is not certain, the network must be sure of it. The hand's position is not corrected here, since its frame does that better.
         """
         whole, image = image, resizing.trim_margins(image)
         height, width = image.shape
@@ -126,8 +127,11 @@ class QualityChecker:
         is_certain = hand is not None and hand.is_certain
         if is_certain and kinds[schema.TWO_HANDS] > PERHAPS_TWO:
             return Checked(None, TEXTS[Reason.TWO_HANDS])
-        if kinds[0] < self._hand_threshold and not is_certain:
+        threshold = self._hand_threshold if hand is None else SURE_WHOLE
+        if kinds[0] < threshold and not is_certain:
             return Checked(None, TEXTS[OF_KINDS[schema.IMAGE_KINDS[int(kinds.argmax())]]])
+        if hand is not None and hand.is_cut:
+            return Checked(None, TEXTS[Reason.CUT])
         pose = 0 if is_certain else likely_pose(outputs[schema.POSE][0])
         corrections = [POSE_CORRECTIONS[pose]] if pose else []
         corrections += [GREYS_INVERTED] if inverted else []

@@ -33,6 +33,7 @@ from bone_age_tf.reasons import (
     SURE_INVERTED,
     SURE_MIRRORED,
     SURE_TURNED,
+    SURE_WHOLE,
     WIDE,
     Reason,
 )
@@ -266,8 +267,12 @@ def _check_image(
     reason = tf.where(is_corrected, int(Reason.CORRECTED), int(Reason.NONE))
     kinds = outputs[schema.IMAGE_KIND]
     refusals = tf.constant([int(OF_KINDS[kind]) for kind in schema.IMAGE_KINDS])
-    refused = (kinds[0] < quality_check.hand_threshold) & ~certain
+    threshold = quality_check.hand_threshold if hand is None else SURE_WHOLE
+    refused = (kinds[0] < threshold) & ~certain
     reason = tf.where(refused, tf.gather(refusals, tf.argmax(kinds)), reason)
+    if hand is not None:
+        cut = (reason < Reason.TOO_SMALL) & found["cut"]
+        reason = tf.where(cut, int(Reason.CUT), reason)
     two = certain & (kinds[schema.TWO_HANDS] > PERHAPS_TWO)
     reason = tf.where(two, int(Reason.TWO_HANDS), reason)
     greys = tf.reshape(greys, [-1])

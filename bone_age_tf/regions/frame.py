@@ -41,6 +41,11 @@ CLOSER_LOOKS: Final = 3
 SETTLED: Final = 0.02
 """Largest change of the joints between two passes, in lengths of the palm, that ends the search."""
 
+BELOW_WRIST: Final = 0.08
+"""Length of the forearm below the middles of the ends of radius and ulna, in lengths of the palm,
+without which the wrist is incomplete. Of 197 held-out training images none has less, the next one
+0.14 (`benchmarks/unusual_radiographs.py` cuts the wrists of others)."""
+
 FINGERS: Final = (2, 3, 4, 5)
 FINGER_JOINTS: Final = tuple(
     place for place, name in enumerate(schema.REGIONS) if name.startswith(("DIP", "PIP", "MCP"))
@@ -94,6 +99,7 @@ class Hand:
         scores: [17] float32, see `Regions`.
         mirrored: whether it was found as a left hand on the mirrored radiograph.
         doubt: 0 for none to 1.
+        is_cut: whether a joint or the wrist lies beyond the edges of the radiograph.
     """
 
     places: np.ndarray
@@ -102,6 +108,7 @@ class Hand:
     scores: np.ndarray
     mirrored: bool
     doubt: float
+    is_cut: bool = False
 
     @property
     def is_certain(self) -> bool:
@@ -137,7 +144,8 @@ def find_hand(image: np.ndarray, detector: Detector) -> Hand:
     hand = _look(small, detector, _view_around(hand, detector))
     scale = np.array([width / small.shape[1], height / small.shape[0]])
     view = hand.view @ np.diag([*(1 / scale), 1.0])
-    return dataclasses.replace(hand, places=hand.places * scale, view=view)
+    is_cut = lies_beyond(hand.places, hand.mirrored, small.shape[1], small.shape[0])
+    return dataclasses.replace(hand, places=hand.places * scale, view=view, is_cut=is_cut)
 
 
 def _shrunk(image: np.ndarray, longer_side_px: int) -> np.ndarray:
@@ -268,6 +276,21 @@ def _hand_coordinates(places: np.ndarray, mirrored: bool) -> np.ndarray:
     linear = upright(places, mirrored)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (places - places[_place("wrist")]) @ linear.T / palm_length(places)
+
+
+def lies_beyond(places: np.ndarray, mirrored: bool, width: int, height: int) -> bool:
+    """Returns whether a joint or the wrist lies beyond the edges of an image.
+
+    Args:
+        places: [17, 2] (x, y) of the middles of the regions in pixels.
+        mirrored: whether the hand is a mirrored left hand.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+    """
+    down = upright(places, mirrored)[1] * BELOW_WRIST * palm_length(places)
+    ends = [places[_place(name)] + down for name in ("radius", "ulna")]
+    points = np.concatenate([places, np.stack(ends)])
+    return bool((points < 0).any() or (points > [width, height]).any())
 
 
 def upright(places: np.ndarray, mirrored: bool = False) -> np.ndarray:

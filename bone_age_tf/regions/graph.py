@@ -62,7 +62,7 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
 
     Returns:
         `places` [17, 2] float32, (x, y) of the middles of `schema.REGIONS` in pixels; `mirrored`, a
-        bool; `doubt`, a float32.
+        bool; `doubt`, a float32; `cut`, a bool, see `frame.Hand.is_cut`.
     """
     shape = tf.shape(image)[:2]
     most = frame.SEARCH * network.input_shape[1]
@@ -71,8 +71,10 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
     )
     places, mirrored, _ = _search(small, network)
     places, doubt = _look(small, _view_around(places, mirrored), mirrored, network)
-    scale = tf.cast(shape, tf.float32) / tf.cast(tf.shape(small), tf.float32)
-    return {"places": places * scale[::-1], "mirrored": mirrored, "doubt": doubt}
+    small_shape = tf.cast(tf.shape(small), tf.float32)
+    scale = tf.cast(shape, tf.float32) / small_shape
+    cut = lies_beyond(places, mirrored, small_shape[::-1])
+    return {"places": places * scale[::-1], "mirrored": mirrored, "doubt": doubt, "cut": cut}
 
 
 def framed(image: tf.Tensor, hand: dict[str, tf.Tensor], size_px: int) -> tf.Tensor:
@@ -236,6 +238,13 @@ def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, Tensor]]:
 def palm_length(places: tf.Tensor) -> tf.Tensor:
     """Returns `frame.palm_length` of places [17, 2]."""
     return tf.norm(places[_MCP3] - places[_WRIST])
+
+
+def lies_beyond(places: tf.Tensor, mirrored: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Returns `frame.lies_beyond` of places [17, 2] in an image of a width and height [2]."""
+    down = upright(places, mirrored)[1] * frame.BELOW_WRIST * palm_length(places)
+    points = tf.concat([places, tf.gather(places, _places("radius", "ulna")) + down], axis=0)
+    return tf.reduce_any((points < 0.0) | (points > size))
 
 
 def upright(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:

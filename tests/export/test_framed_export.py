@@ -80,6 +80,7 @@ def files(drawn):
         "upside down": np.ascontiguousarray(drawn[3][::-1, ::-1]),
         "inverted": 255 - drawn[2],
         "half": drawn[2][:70],
+        "without the wrist": drawn[1][:76],
         "two": np.hstack([drawn[1], drawn[1][:, ::-1]]),
         "noise": np.random.default_rng(0).integers(0, 255, (99, 80)).astype(np.uint8),
     }

@@ -1,5 +1,6 @@
 """A hand that is found is read, whatever the network of the quality check says of the rest."""
 
+import dataclasses
 import re
 
 import cv2
@@ -8,8 +9,10 @@ import pytest
 from bone_age_datasets.hand_phantom.examples import make_example
 from bone_age_datasets.hand_phantom.population import PhantomSettings
 
+from bone_age_tf import schema
 from bone_age_tf.bundle import load_quality_checker
-from bone_age_tf.reasons import MIRRORED, NOT_FRAMED, TEXTS, Reason
+from bone_age_tf.images.resizing import resize, trim_margins
+from bone_age_tf.reasons import MIRRORED, NOT_FRAMED, SURE_WHOLE, TEXTS, Reason
 from bone_age_tf.regions.framing import HandFramer
 
 
@@ -70,6 +73,19 @@ def test_parts_of_hands_are_not_found(checker, framer, hands):
             assert checker.check(part, framer.find).image is None
 
 
+def test_a_hand_without_its_wrist_is_refused_though_it_is_found(checker, framer, hands):
+    found = []
+    for hand in hands:
+        places = framer.find(hand).places
+        wrist, ends = places[schema.REGIONS.index("wrist")][1], places[:, 1].max()
+        whole, cut = hand[: round(ends + 25)], hand[: round(wrist)]
+        assert not framer.find(whole).is_cut
+        assert checker.check(whole, framer.find).image is not None
+        assert framer.find(cut).is_cut
+        assert checker.check(cut, framer.find).rejection == TEXTS[Reason.CUT]
+        found.append(framer.find(cut).is_certain)
+
+
 def test_what_was_done_is_said(framer, hands):
     assert framer.fit(hands[0], 64)[1] == ()
     assert framer.fit(hands[0][:, ::-1].copy(), 64)[1] == (MIRRORED,)
@@ -80,3 +96,17 @@ def test_what_was_done_is_said(framer, hands):
     image, done = framer.fit(hands[0][:100], 64)
     assert done == (NOT_FRAMED,)
     assert image.shape == (64, 64)
+
+
+def test_a_hand_that_is_not_located_is_read_only_where_the_network_is_sure(checker, framer, hands):
+    unsure = []
+    for hand in hands:
+        for rows in range(130, 256, 10):
+            part = hand[:rows]
+            doubtful = dataclasses.replace(framer.find(part), doubt=1.0, is_cut=False)
+            outputs = checker.run_network(resize(trim_margins(part), checker.size_px, "pad"))
+            probability = outputs[schema.IMAGE_KIND][0, 0]
+            checked = checker.check(part, lambda _, hand=doubtful: hand)
+            assert (checked.image is not None) == (probability >= SURE_WHOLE)
+            unsure.append(checker.check(part).image is not None and checked.image is None)
+    assert any(unsure)

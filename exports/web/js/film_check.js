@@ -34,9 +34,11 @@ export async function look(film, check, settings, ask, find = null) {
   if (hand?.isCertain && said.film_kind[check.kinds.indexOf("two")] > settings.perhaps_two) {
     return { image: null, reason: settings.refusals.two };
   }
-  if (said.film_kind[0] < check.hand_threshold && !hand?.isCertain) {
+  const threshold = hand ? settings.sure_whole : check.hand_threshold;
+  if (said.film_kind[0] < threshold && !hand?.isCertain) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };
   }
+  if (hand?.isCut) return { image: null, reason: settings.refusals.cut };
   const pose = hand?.isCertain ? 0 : likelyPose(said.film_pose, settings); // its frame turns it
   const isWide = film.width * film.height > settings.wide * width * height;
   const words = [

@@ -9,7 +9,7 @@ import { fit, fittedSize, roundedEven } from "./image.js";
  * Finds the hand in an image with bright bones.
  *
  * rules are settings.frame; find takes the pixels of a square of rules.size_px and returns { boxes,
- * scores }. Returns { places, mirrored, doubt, isCertain }: places, (x, y) of each region.
+ * scores }. Returns { places, mirrored, doubt, isCertain, isCut }: places, (x, y) of each region.
  */
 export async function findHand(image, rules, find) {
   const most = rules.search * rules.size_px;
@@ -22,7 +22,19 @@ export async function findHand(image, rules, find) {
   const hand = await look(viewAround(found, rules), found.mirrored);
   const scale = [image.width / small.width, image.height / small.height];
   const places = hand.places.map(([x, y]) => [x * scale[0], y * scale[1]]);
-  return { ...hand, places, isCertain: hand.doubt <= rules.doubt_limit };
+  const isCut = liesBeyond(hand.places, hand.mirrored, small, rules);
+  return { ...hand, places, isCertain: hand.doubt <= rules.doubt_limit, isCut };
+}
+
+/** Says whether a joint or the wrist lies beyond the edges of an image. */
+function liesBeyond(places, mirrored, { width, height }, rules) {
+  const [, down] = upright(places, mirrored, rules);
+  const far = rules.below_wrist * palmLength(places, rules);
+  const ends = ["radius", "ulna"].map((name) => {
+    const [x, y] = places[rules.regions.indexOf(name)];
+    return [x + down[0] * far, y + down[1] * far];
+  });
+  return [...places, ...ends].some(([x, y]) => x < 0 || y < 0 || x > width || y > height);
 }
 
 /** Returns the hand in its frame of sizePx, an image. */
