@@ -44,7 +44,7 @@ def ground(image: np.ndarray) -> float:
 
 def cassette_frame(image: np.ndarray, hand: Hand, random: Random) -> np.ndarray:
     """Puts the film into a dark cassette with a lit frame."""
-    height, width = image.shape
+    width = image.shape[1]
     wide = round(0.12 * width)
     lit = np.pad(image, wide, constant_values=float(random.uniform(200, 255)))
     return np.pad(lit, round(0.08 * width), constant_values=float(random.uniform(0, 30)))
@@ -176,7 +176,7 @@ def phone(image: np.ndarray, hand: Hand, random: Random) -> np.ndarray:
 
 def cast(image: np.ndarray, hand: Hand, random: Random) -> np.ndarray:
     """Puts a plaster cast around forearm, wrist and palm."""
-    height, width = image.shape
+    height = len(image)
     fibres = cv2.GaussianBlur(random.normal(0, 40, image.shape), (0, 0), 0.004 * height)
     top = (place_of(hand, "MCP3")[1] + place_of(hand, "wrist")[1]) / 2
     inside = np.clip((np.arange(height)[:, None] - top) / (0.02 * height), 0, 1)
@@ -235,7 +235,7 @@ def _finished(image: np.ndarray, random: Random) -> np.ndarray:
 
 
 def foot(image: np.ndarray, hand: Hand, random: Random) -> np.ndarray:
-    """Draws a foot from above: five toes of nearly one length, metatarsals, tarsals and the heel."""
+    """Draws a foot from above: five toes of similar length, metatarsals, tarsals and the heel."""
     parts: list[tuple] = [(0.5, 0.55, 0.45, 1.4, 0.5, 70), (0.5, 0.5, 0.5, 0.9, 0.6, 70)]
     for toe in range(5):
         x, length = 0.26 + 0.12 * toe, 0.1 + 0.02 * toe

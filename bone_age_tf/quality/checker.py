@@ -105,7 +105,9 @@ class QualityChecker:
             image: [H, W] float32, 0 to 255.
             find: finds the hand in an image with bright bones. An image with a certain hand is not
                 rejected for what is around it, except a second hand: either one could have been
-                found. Where the hand is not certain, the network must be sure of it. The hand's position is not corrected here, since its frame does that better.
+                found. If the hand is not certain, the network must be sure of it (`SURE_WHOLE`). A
+                hand whose wrist or joints lie beyond the edges is rejected. The hand's position is
+                not corrected here, since its frame does that better.
         """
         whole, image = image, resizing.trim_margins(image)
         height, width = image.shape
