@@ -1,14 +1,18 @@
 """Writes the trained network as a `.keras` file of half the size."""
 
+import io
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
-_COMPRESSION = 1
-"""Deflate level, 1 to 9. Level 9 makes the file of a ResNet50 7 % smaller and takes 13 times as
-long."""
+_COMPRESSION = 4
+"""Deflate level, 1 to 9. Level 9 takes ten times as long and makes files 2 % smaller."""
+_WEIGHTS = ".h5"
+_SMALL = 64
+"""Number of values below which weights are not compressed."""
 
 _KERNEL_AXES = 2
 """Minimum number of axes of weights that are rounded. Biases, scales and moments have fewer axes;
@@ -37,8 +41,32 @@ def write_keras_file(network: keras.Model, path: Path) -> None:
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as target,
     ):
         for name in source.namelist():
-            target.writestr(name, source.read(name))
+            content = source.read(name)
+            target.writestr(name, _shuffled(content) if name.endswith(_WEIGHTS) else content)
     plain.unlink()
+
+
+def _shuffled(content: bytes) -> bytes:
+    """Returns an HDF5 file whose arrays are compressed by bytes of the same significance.
+
+    The last bits of rounded kernels are zero, so that a file is a quarter smaller than without the
+    shuffle filter. HDF5 reads it like any other.
+    """
+    packed = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as source, h5py.File(packed, "w") as target:
+
+        def copy(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset):
+                filters = {"compression": "gzip", "compression_opts": _COMPRESSION, "shuffle": True}
+                options = {**filters, "chunks": item.shape} if item.size >= _SMALL else {}
+                new = target.create_dataset(name, data=item[()], **options)
+            else:
+                new = target.require_group(name)
+            new.attrs.update(item.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+    return packed.getvalue()
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
