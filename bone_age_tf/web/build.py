@@ -220,6 +220,7 @@ def _frame_settings(size_px: int) -> dict:
         "quarters": frame.QUARTERS,
         "search": frame.SEARCH,
         "closer_looks": frame.CLOSER_LOOKS,
+        "darkest_percent": frame.DARKEST_PERCENT,
         "settled": frame.SETTLED,
         "view_border": schema.VIEW_BORDER,
         "frame_margin": schema.FRAME_MARGIN,

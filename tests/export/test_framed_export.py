@@ -79,6 +79,7 @@ def files(drawn):
         "mirrored and turned": turned(drawn[2], -70, mirrored=True),
         "upside down": np.ascontiguousarray(drawn[3][::-1, ::-1]),
         "inverted": 255 - drawn[2],
+        "faint": (170 + drawn[1] / 5).astype(np.uint8),
         "half": drawn[2][:70],
         "without the wrist": drawn[1][:76],
         "two": np.hstack([drawn[1], drawn[1][:, ::-1]]),

@@ -38,7 +38,7 @@ def hands():
     settings = PhantomSettings(image_size_px=256)
     drawn = [
         np.asarray(make_example(settings, "test", place)[0], np.float32)[..., 0]
-        for place in range(4)
+        for place in (0, 1, 2, 3, 18)
     ]
     noise = np.random.default_rng(0).uniform(0, 255, (300, 200)).astype(np.float32)
     return {
@@ -48,6 +48,7 @@ def hands():
         "upside down": turned(drawn[2], 171, False, 1.0),
         "lying, mirrored": turned(drawn[3], -80, True, 0.8),
         "small": turned(drawn[0], 35, False, 0.5),
+        "faint": 190 + turned(drawn[4], 0, False, 0.9) / 8,
         "half": drawn[2][:120],
         "noise": noise,
     }
@@ -75,6 +76,14 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
         seen = graph.framed(tf.constant(image[..., np.newaxis]), found, 96)
         assert np.abs(seen[..., 0] - frame.framed(image, expected, 96)).mean() < 1.5, name
     assert certain >= 5
+
+
+def test_a_faint_hand_is_found_with_its_darkest_grey_as_black(hands, detector):
+    dark = hands["faint"] - hands["faint"].min()
+    assert frame.search_hand(hands["faint"], detector).doubt > frame.DOUBT_LIMIT
+    found = frame.find_hand(hands["faint"], detector)
+    assert found.is_certain
+    assert found.doubt == pytest.approx(frame.find_hand(dark, detector).doubt, abs=0.02)
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.6, 0.9, 1.7])

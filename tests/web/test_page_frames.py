@@ -51,6 +51,7 @@ def films(hands, tmp_path_factory):
         "mirrored and turned": turned(-70, np.ascontiguousarray(hand[:, ::-1])),
         "upside down": np.ascontiguousarray(other[::-1, ::-1]),
         "inverted": 255 - hand,
+        "faint": (170 + hand / 5).astype(np.uint8),
         "large": cv2.resize(other, (1500, 1700)),
         "half": hand[:110],
         "without the wrist": hand[:196],

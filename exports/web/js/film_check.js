@@ -1,6 +1,6 @@
 // A look at each film before its bone age is read, as bone_age_tf/quality/checker.py.
 
-import { fit, roundedEven, trimMargins, turned } from "./image.js";
+import { fit, percentile, roundedEven, trimMargins, turned } from "./image.js";
 
 /**
  * Rejects a radiograph or corrects it.
@@ -22,7 +22,7 @@ export async function look(film, check, settings, ask, find = null) {
   }
   const some = someGreys(image, settings.levels_side_px);
   const greys = Float32Array.from(some.greys).sort();
-  const [low, high] = percentiles(greys);
+  const [low, high] = [0.01, 0.99].map((share) => percentile(greys, share));
   if (high - low < settings.least_range) return { image: null, reason: settings.texts.blank };
   if (levels(greys, settings.level_share) < settings.least_levels) {
     return { image: null, reason: settings.texts.few_levels };
@@ -107,15 +107,6 @@ function isNear(cells, x, y, width, height, reach) {
     }
   }
   return false;
-}
-
-/** Returns the greys below which 1 % and 99 % of sorted greys lie. */
-function percentiles(sorted) {
-  return [0.01, 0.99].map((share) => {
-    const place = share * (sorted.length - 1);
-    const low = sorted[Math.floor(place)];
-    return low + (sorted[Math.ceil(place)] - low) * (place % 1);
-  });
 }
 
 /** Returns how many grey levels hold a share of the pixels that counts. */

@@ -77,6 +77,13 @@ function countNear(line, other, settings) {
   return near;
 }
 
+/** Returns the value below which a share of sorted values lies, interpolated. */
+export function percentile(sorted, share) {
+  const place = share * (sorted.length - 1);
+  const low = sorted[Math.floor(place)];
+  return low + (sorted[Math.ceil(place)] - low) * (place % 1);
+}
+
 /** Rounds halves to the even number, as NumPy and TensorFlow do. */
 export function roundedEven(value) {
   const whole = Math.round(value);
