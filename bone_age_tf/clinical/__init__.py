@@ -1,0 +1,46 @@
+"""What bone age means for a child: standard deviations, adult height, scores of stages, a chart.
+
+    from bone_age_tf import clinical
+
+    score = clinical.standard_deviation_score(168, 144, "female")
+    print(score.sds, score.assessment, score.reference_name)
+
+Ages are in months and heights in cm. Outside its published table no method gives a value: the
+result holds the reason instead. Research use; not a medical device. Names are imported when they
+are first used. Needs NumPy only; the chart needs the extra `train`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "SD_REFERENCES": "standard_deviation",
+    "StandardDeviationScore": "standard_deviation",
+    "standard_deviation_score": "standard_deviation",
+}
+"""Public name to the module that defines it."""
+
+__all__ = [*_PUBLIC]
+
+if TYPE_CHECKING:
+    from bone_age_tf.clinical.standard_deviation import SD_REFERENCES as SD_REFERENCES
+    from bone_age_tf.clinical.standard_deviation import (
+        StandardDeviationScore as StandardDeviationScore,
+    )
+    from bone_age_tf.clinical.standard_deviation import (
+        standard_deviation_score as standard_deviation_score,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Returns the public names."""
+    return sorted(__all__)
