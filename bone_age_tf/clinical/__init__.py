@@ -14,8 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
+    "AdultHeight": "adult_height",
+    "HEIGHT_REFERENCES": "height_score",
+    "HeightScore": "height_score",
     "SD_REFERENCES": "standard_deviation",
     "StandardDeviationScore": "standard_deviation",
+    "height_for_age": "height_score",
+    "predict_adult_height": "adult_height",
     "standard_deviation_score": "standard_deviation",
 }
 """Public name to the module that defines it."""
@@ -23,6 +28,11 @@ _PUBLIC = {
 __all__ = [*_PUBLIC]
 
 if TYPE_CHECKING:
+    from bone_age_tf.clinical.adult_height import AdultHeight as AdultHeight
+    from bone_age_tf.clinical.adult_height import predict_adult_height as predict_adult_height
+    from bone_age_tf.clinical.height_score import HEIGHT_REFERENCES as HEIGHT_REFERENCES
+    from bone_age_tf.clinical.height_score import HeightScore as HeightScore
+    from bone_age_tf.clinical.height_score import height_for_age as height_for_age
     from bone_age_tf.clinical.standard_deviation import SD_REFERENCES as SD_REFERENCES
     from bone_age_tf.clinical.standard_deviation import (
         StandardDeviationScore as StandardDeviationScore,
