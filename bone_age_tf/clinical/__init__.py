@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
     "AdultHeight": "adult_height",
+    "CARPAL_BONES": "tanner_whitehouse",
     "HEIGHT_REFERENCES": "height_score",
     "HeightScore": "height_score",
+    "MATURITY_METHODS": "tanner_whitehouse",
+    "MaturityAge": "tanner_whitehouse",
+    "RUS_BONES": "tanner_whitehouse",
     "SD_REFERENCES": "standard_deviation",
     "StandardDeviationScore": "standard_deviation",
+    "age_from_score": "tanner_whitehouse",
+    "age_from_stages": "tanner_whitehouse",
+    "carpal_score": "tanner_whitehouse",
     "height_for_age": "height_score",
     "predict_adult_height": "adult_height",
+    "rus_chn_score": "tanner_whitehouse",
+    "rus_score": "tanner_whitehouse",
     "standard_deviation_score": "standard_deviation",
 }
 """Public name to the module that defines it."""
@@ -40,6 +49,15 @@ if TYPE_CHECKING:
     from bone_age_tf.clinical.standard_deviation import (
         standard_deviation_score as standard_deviation_score,
     )
+    from bone_age_tf.clinical.tanner_whitehouse import CARPAL_BONES as CARPAL_BONES
+    from bone_age_tf.clinical.tanner_whitehouse import MATURITY_METHODS as MATURITY_METHODS
+    from bone_age_tf.clinical.tanner_whitehouse import RUS_BONES as RUS_BONES
+    from bone_age_tf.clinical.tanner_whitehouse import MaturityAge as MaturityAge
+    from bone_age_tf.clinical.tanner_whitehouse import age_from_score as age_from_score
+    from bone_age_tf.clinical.tanner_whitehouse import age_from_stages as age_from_stages
+    from bone_age_tf.clinical.tanner_whitehouse import carpal_score as carpal_score
+    from bone_age_tf.clinical.tanner_whitehouse import rus_chn_score as rus_chn_score
+    from bone_age_tf.clinical.tanner_whitehouse import rus_score as rus_score
 
 
 def __getattr__(name: str) -> Any:
