@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
     "AdultHeight": "adult_height",
+    "BoneAgeStudy": "growth_chart",
     "CARPAL_BONES": "tanner_whitehouse",
     "HEIGHT_REFERENCES": "height_score",
     "HeightScore": "height_score",
@@ -26,11 +27,13 @@ _PUBLIC = {
     "age_from_score": "tanner_whitehouse",
     "age_from_stages": "tanner_whitehouse",
     "carpal_score": "tanner_whitehouse",
+    "draw_growth_chart": "growth_chart",
     "height_for_age": "height_score",
     "predict_adult_height": "adult_height",
     "rus_chn_score": "tanner_whitehouse",
     "rus_score": "tanner_whitehouse",
     "standard_deviation_score": "standard_deviation",
+    "write_growth_chart": "growth_chart",
 }
 """Public name to the module that defines it."""
 
@@ -39,6 +42,9 @@ __all__ = [*_PUBLIC]
 if TYPE_CHECKING:
     from bone_age_tf.clinical.adult_height import AdultHeight as AdultHeight
     from bone_age_tf.clinical.adult_height import predict_adult_height as predict_adult_height
+    from bone_age_tf.clinical.growth_chart import BoneAgeStudy as BoneAgeStudy
+    from bone_age_tf.clinical.growth_chart import draw_growth_chart as draw_growth_chart
+    from bone_age_tf.clinical.growth_chart import write_growth_chart as write_growth_chart
     from bone_age_tf.clinical.height_score import HEIGHT_REFERENCES as HEIGHT_REFERENCES
     from bone_age_tf.clinical.height_score import HeightScore as HeightScore
     from bone_age_tf.clinical.height_score import height_for_age as height_for_age
