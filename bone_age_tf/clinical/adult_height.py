@@ -6,7 +6,7 @@ depends on whether the bone age is average, accelerated or retarded for the chil
 Source: Bayley and Pinneau, Tables for predicting adult height from skeletal age, J Pediatr
 1952;40:423-441, as reprinted in Greulich and Pyle 1959. The percentages belong to bone ages by
 Greulich and Pyle and to the American children of that study; in children with growth disorders the
-error is larger than the published one.
+error can be larger than the published one.
 """
 
 import dataclasses

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from bone_age_tf import schema
 from bone_age_tf.clinical.arguments import (
     MONTHS_PER_YEAR,
@@ -65,17 +63,14 @@ class BoneAgeStudy:
         """Checks the ages.
 
         Raises:
-            InputError: an age is not a number of months, or outside its interval.
+            InputError: an age is not a number of months, or the interval's ends are not in order.
         """
         require_age_months("chronological age", self.chronological_age_months)
-        bone_age = require_age_months("bone age", self.bone_age_months)
+        require_age_months("bone age", self.bone_age_months)
         if self.interval_90_months is not None:
             lower, upper = self.interval_90_months
-            if not lower <= bone_age <= upper:
-                raise InputError(
-                    f"bone age {bone_age:g} months is outside its interval "
-                    f"{lower:g} to {upper:g} months"
-                )
+            if not lower <= upper:  # NaN fails too
+                raise InputError(f"the interval is {lower:g} to {upper:g} months; give lower first")
 
 
 def draw_growth_chart(
@@ -172,24 +167,29 @@ def _draw_studies(
             zorder=4,
             label="earlier studies",
         )
-    (age,), (bone_age,) = _years([study])
-    spread, name = None, "this study"
-    if study.interval_90_months is not None:
-        ends = np.divide(study.interval_90_months, MONTHS_PER_YEAR)
-        spread, name = [[bone_age - ends[0]], [ends[1] - bone_age]], "this study, 90 % interval"
-    axes.errorbar(
-        [age],
-        [bone_age],
-        yerr=spread,
-        fmt="o",
+    axes.plot(
+        *_years([study]),
+        linestyle="none",
+        marker="o",
         color=colour,
         markersize=8.5,
-        capsize=5,
-        elinewidth=1.8,
-        capthick=1.8,
         zorder=5,
-        label=name,
+        label="this study",
     )
+    if study.interval_90_months is not None:
+        lower, upper = (months / MONTHS_PER_YEAR for months in study.interval_90_months)
+        axes.errorbar(
+            [study.chronological_age_months / MONTHS_PER_YEAR],
+            [(lower + upper) / 2],
+            yerr=(upper - lower) / 2,
+            fmt="none",
+            ecolor=colour,
+            capsize=5,
+            elinewidth=1.8,
+            capthick=1.8,
+            zorder=4,
+            label="90 % interval",
+        )
 
 
 def _label(axes: "Axes", study: BoneAgeStudy, sex: str, reference: str) -> None:

@@ -29,7 +29,8 @@ DELAYED: Final = "delayed"
 NORMAL: Final = "normal"
 ADVANCED: Final = "advanced"
 NORMAL_SDS: Final = 2.0
-"""Distance in SDs up to which a bone age counts as normal (Greulich and Pyle 1959)."""
+"""Distance in SDs up to which a bone age counts as normal: the usual convention, about 95 % of
+healthy children."""
 
 
 @dataclasses.dataclass(frozen=True)

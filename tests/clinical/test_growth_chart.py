@@ -46,7 +46,8 @@ def test_the_chart_shows_what_it_was_given(figures):
     mean = by_label["mean of the reference"]
     np.testing.assert_allclose(mean[mean[:, 0] == 4.5], [[4.5, 60.06 / 12]])
     (bar,) = axes.containers
-    assert bar.get_label() == "this study, 90 % interval"
+    assert bar.get_label() == "90 % interval"
+    np.testing.assert_allclose(by_label["this study"], [[12, 14]])
     (segment,) = bar.lines[2][0].get_segments()
     np.testing.assert_allclose(segment, [[12, 157 / 12], [12, 178 / 12]])
 
@@ -81,7 +82,8 @@ def test_the_file_is_a_picture(tmp_path):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ((144, 168, (170, 180)), "bone age 168 months is outside its interval 170 to 180"),
+        ((144, 168, (180, 160)), "the interval is 180 to 160 months; give lower first"),
+        ((144, 168, (160, float("nan"))), "the interval is 160 to nan months"),
         ((-1, 168), "chronological age is -1"),
         ((144, "old"), "bone age is 'old'"),
     ],

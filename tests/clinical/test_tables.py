@@ -1,5 +1,6 @@
 """The published tables hold no misprint that their own regularities would show."""
 
+import configparser
 import re
 
 import numpy as np
@@ -140,3 +141,11 @@ def test_a_curve_has_the_mean_of_rows_with_the_same_place():
     assert curve.places[0] == 190
     assert curve.values[0] == pytest.approx(29.4)
     assert (np.diff(curve.places) > 0).all()
+
+
+def test_the_wheel_holds_the_tables(root):
+    """The folder `tables` is no package, so that the pattern for all packages misses it."""
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    assert "bone_age_tf.clinical" in setup["options"]["packages"].split()
+    assert setup["options.package_data"]["bone_age_tf.clinical"] == "tables/*.csv"
