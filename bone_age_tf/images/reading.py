@@ -16,7 +16,7 @@ from bone_age_tf.images.file_kinds import describe_kind
 from bone_age_tf.reasons import TEXTS, Reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-"""File name extensions of radiographs in a folder."""
+"""File name extensions of PNG and JPEG files."""
 
 
 def read_radiograph(source: str | Path | bytes, name: str | None = None) -> np.ndarray:

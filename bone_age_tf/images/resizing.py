@@ -55,11 +55,11 @@ def resize(image: np.ndarray, size_px: int, mode: str = "pad") -> np.ndarray:
     if mode not in schema.RESIZE_MODES:
         raise ValueError(f"resize mode is {mode!r}; known: {', '.join(schema.RESIZE_MODES)}")
     if mode == "stretch":
-        return _triangle_resize(image, size_px, size_px)
+        return resize_exactly(image, size_px, size_px)
     height, width = fitted_size(image.shape[0], image.shape[1], size_px)
     square = np.zeros((size_px, size_px), np.float32)
     top, left = (size_px - height) // 2, (size_px - width) // 2
-    square[top : top + height, left : left + width] = _triangle_resize(image, height, width)
+    square[top : top + height, left : left + width] = resize_exactly(image, height, width)
     return square
 
 
@@ -127,7 +127,7 @@ def shrink(image: np.ndarray, longer_side_px: int) -> np.ndarray:
     """
     if max(image.shape) <= longer_side_px:
         return image
-    return _triangle_resize(image, *fitted_size(image.shape[0], image.shape[1], longer_side_px))
+    return resize_exactly(image, *fitted_size(image.shape[0], image.shape[1], longer_side_px))
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -135,7 +135,8 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def _triangle_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_exactly(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes an image [H, W] to [height, width] with an antialiased triangle filter."""
     if image.shape == (height, width):
         return np.asarray(image, np.float32)
     picture = Image.fromarray(np.ascontiguousarray(image, np.float32))
