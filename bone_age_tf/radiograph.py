@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bone_age_tf import schema
+from bone_age_tf import reasons, schema
 from bone_age_tf.errors import InputError
-from bone_age_tf.images import decoding, reading
+from bone_age_tf.images import decoding, dicom, reading
+from bone_age_tf.images.dicom_facts import Study
 
 ARRAY = "array"
 """Value of `source` for a radiograph that was given as an array."""
@@ -26,6 +27,8 @@ class Radiograph:
         pixel_spacing_mm: distance between the centres of pixels, rows first, in millimetres; None
             where unknown.
         corrections: what was corrected so far, in words.
+        study: identifiers of the DICOM object; None for other files and arrays.
+        notes: what the user should know about the attributes above, in words.
     """
 
     pixels: np.ndarray
@@ -35,6 +38,8 @@ class Radiograph:
     side: str | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     corrections: tuple[str, ...] = ()
+    study: Study | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the pixels and writes the sex as a word.
@@ -54,19 +59,41 @@ class Radiograph:
     def open(
         cls, source: str | Path | bytes, sex: str | int | None = None, name: str | None = None
     ) -> "Radiograph":
-        """Reads a radiograph from a PNG or JPEG file; see `images.reading.read_radiograph`.
+        """Reads a radiograph from a PNG, JPEG or DICOM file.
+
+        The type of the file is recognised by its content. See `images.reading.read_radiograph` for
+        PNG and JPEG. For DICOM, see `images.dicom.read_dicom`: the side, the chronological age, the
+        pixel spacing, the identifiers and, where it is not given, the sex are those of the file.
 
         Args:
             source: a path, or the file's bytes.
-            sex: female, male, f, m or a code of `schema`; None where unknown.
+            sex: female, male, f, m or a code of `schema`; None where unknown. It is preferred to
+                the sex in the file; a contradiction is one of the `notes`.
             name: name of the radiograph in results; the path by default.
 
         Raises:
-            RadiographError: the file is missing, damaged, too large, or not PNG or JPEG.
+            RadiographError: the file is missing, damaged, too large, not PNG, JPEG or DICOM, or a
+                DICOM file that shows no radiograph or cannot be decoded.
             InputError: the sex is unknown.
         """
         label = name or (ARRAY if isinstance(source, bytes) else str(source))
-        return cls(reading.read_radiograph(source, label), label, sex_name(sex))
+        given = sex_name(sex)
+        data = source if isinstance(source, bytes) else reading.read_file(source, label)
+        suffix = Path(label if isinstance(source, bytes) else source).suffix
+        if not dicom.is_dicom(data, suffix):
+            return cls(reading.read_radiograph(data, label), label, given)
+        image = dicom.read_dicom(data, label)
+        facts = image.facts
+        return cls(
+            image.pixels,
+            label,
+            facts.sex if given is None else given,
+            facts.chronological_age_months,
+            facts.side,
+            image.pixel_spacing_mm,
+            study=facts.study,
+            notes=(*image.notes, *sex_conflict(facts.sex, given)),
+        )
 
     @classmethod
     def from_array(
@@ -108,6 +135,13 @@ class Radiograph:
     def replace(self, **changes: object) -> "Radiograph":
         """Returns a copy with some attributes changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def sex_conflict(stated: str | None, given: str | None) -> tuple[str, ...]:
+    """Returns a note if the sex in a file, female or male, is not the one that was given."""
+    if stated is None or given is None or stated == given:
+        return ()
+    return (f"{reasons.SEX_CONFLICT}: {stated} in the file, {given} was given and used",)
 
 
 def sex_name(sex: str | int | None) -> str | None:

@@ -1,6 +1,7 @@
 """Reads radiographs: checks, corrects, predicts, and rejects with a reason. No TensorFlow."""
 
 import contextlib
+import dataclasses
 import os
 import queue
 import sys
@@ -8,7 +9,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +23,7 @@ from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.inference.result import FAILED, OK, REJECTED, Result
 from bone_age_tf.inference.result_table import ResultTable
 from bone_age_tf.progress import shown
-from bone_age_tf.radiograph import ARRAY, Radiograph, sex_name
+from bone_age_tf.radiograph import ARRAY, Radiograph, sex_conflict, sex_name
 from bone_age_tf.reasons import TEXTS, Reason
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Source = str | Path | bytes | np.ndarray | Radiograph | Case
 _Item = TypeVar("_Item", bound=Source)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Prepared:
     """A radiograph that is ready for the network, or the reason why it is not.
 
@@ -51,6 +51,7 @@ class Prepared:
         status: see `Result`.
         reasons: see `Result`.
         corrections: see `Result`.
+        notes: see `Result`.
     """
 
     source: str
@@ -59,6 +60,7 @@ class Prepared:
     status: str = OK
     reasons: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Reader:
@@ -113,14 +115,17 @@ class Reader:
         """Name, version and variant of the model."""
         return f"{self.bundle.name} version {self.bundle.version}, {self.variant}"
 
-    def read(self, source: Source, sex: str | int | None = None) -> Result:
+    def read(
+        self, source: Source, sex: str | int | None = None, both_sexes: bool = False
+    ) -> Result:
         """Reads one radiograph.
 
         Args:
-            source: a path, the bytes of a PNG or JPEG file, an array (see `Radiograph.from_array`)
-                or a `Radiograph`.
+            source: a path, the bytes of a PNG, JPEG or DICOM file, an array (see
+                `Radiograph.from_array`) or a `Radiograph`.
             sex: female, male, f or m; None for the radiograph's own, or a result for both sexes
                 where that is unknown too.
+            both_sexes: whether there is a result for both sexes, even if the sex is known.
 
         Returns:
             The result. A file that is missing or damaged does not raise an error: its result has
@@ -130,17 +135,23 @@ class Reader:
             InputError: the array or the sex cannot be used.
         """
         prepared = self.prepare(source, sex)
+        if both_sexes:
+            prepared = dataclasses.replace(prepared, sex=None)
         with self._network() as network:
             return self.predict(prepared, network)
 
     def read_all(
-        self, sources: Iterable[_Item], sex: str | int | None = None
+        self,
+        sources: Iterable[_Item],
+        sex: str | int | None = None,
+        both_sexes: bool = False,
     ) -> Iterator[tuple[_Item, Result]]:
         """Yields each radiograph with its result, in order; several are read at the same time.
 
         Args:
             sources: as of `read`, or cases of `inference.cases`.
             sex: of radiographs whose own is unknown, as of `read`.
+            both_sexes: as of `read`.
         """
         workers = min(os.cpu_count() or 1, _MOST_NETWORKS)
         waiting: deque[tuple[_Item, Future[Result]]] = deque()
@@ -148,7 +159,7 @@ class Reader:
             try:
                 for source in sources:
                     chosen_sex = sex if getattr(source, "sex", None) is None else None
-                    waiting.append((source, pool.submit(self.read, source, chosen_sex)))
+                    waiting.append((source, pool.submit(self.read, source, chosen_sex, both_sexes)))
                     if len(waiting) > _AHEAD * workers:
                         first, result = waiting.popleft()
                         yield first, result.result()
@@ -191,6 +202,7 @@ class Reader:
             radiograph = _opened(source)
         except RadiographError as error:
             return Prepared(_name_of(source), chosen_sex, None, FAILED, (error.reason,))
+        notes = radiograph.notes + sex_conflict(radiograph.sex, chosen_sex)
         chosen_sex = radiograph.sex if chosen_sex is None else chosen_sex
         pixels, corrections, hand = radiograph.pixels, radiograph.corrections, None
         if self.quality_checker is not None:
@@ -199,12 +211,12 @@ class Reader:
             if checked.image is None:
                 image = self._template.fit_image(pixels)
                 return Prepared(
-                    radiograph.source, chosen_sex, image, REJECTED, (checked.rejection,)
+                    radiograph.source, chosen_sex, image, REJECTED, (checked.rejection,), (), notes
                 )
             pixels, corrections = checked.image, corrections + checked.corrections
             hand = checked.hand
         image, done = self.fit_image(pixels, hand)
-        return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections + done)
+        return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections + done, notes)
 
     def fit_image(
         self, image: np.ndarray, hand: "Hand | None" = None
@@ -256,6 +268,7 @@ class Reader:
             prepared.corrections,
             self.quality_checker is not None and prepared.image is not None,
             self.model,
+            prepared.notes,
         )
 
     @contextlib.contextmanager
@@ -318,7 +331,9 @@ def _opened(source: Source) -> Radiograph:
     if isinstance(source, Radiograph):
         return source
     if isinstance(source, Case):
-        return Radiograph.open(source.path, source.sex, source.image)
+        if source.member is not None:
+            return Radiograph.open(source.read_bytes(), name=source.image)
+        return Radiograph.open(source.path, name=source.image)
     if isinstance(source, np.ndarray):
         return Radiograph.from_array(source)
     if isinstance(source, (str, Path, bytes)):

@@ -1,16 +1,15 @@
 """Fits a site calibration to the predictions for a site's cases."""
 
-import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from bone_age_tf import schema
 from bone_age_tf.bundle import Bundle
+from bone_age_tf.errors import RadiographError
 from bone_age_tf.evaluation.site_calibration import (
     DEFAULT_SCATTER_MONTHS,
     ENOUGH_CASES,
@@ -61,12 +60,12 @@ def predict_site(reader: Reader, cases: Sequence[Case]) -> SiteCases:
         for case in cases
         if case.sex is None or case.age_months is None
     ]
-    digests = [_digest(case.path) for case in known]
+    digests = [_digest(case) for case in known]
     first = [place for place, digest in enumerate(digests) if digest not in digests[:place]]
     used = [known[place] for place in first]
-    as_both = [dataclasses.replace(case, sex=None) for case in used]
     table = []
-    results = shown(reader.read_all(as_both), len(used), "images read", sys.stderr)
+    both = reader.read_all(used, both_sexes=True)
+    results = shown(both, len(used), "images read", sys.stderr)
     for case, (_, result) in zip(used, results, strict=True):
         if result.by_sex:
             months = [result.by_sex[sex].age_months for sex in schema.SEX_NAMES]
@@ -78,12 +77,12 @@ def predict_site(reader: Reader, cases: Sequence[Case]) -> SiteCases:
     return SiteCases(columns[:2], columns[2], sexes, tuple(left_out), len(known) - len(used))
 
 
-def _digest(path: Path) -> str:
-    """Returns a digest of a file's content, or of its path if it cannot be read."""
+def _digest(case: Case) -> str:
+    """Returns a digest of a file's content, or its name if it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError):
-        return str(path)
+        return hashlib.sha256(case.read_bytes()).hexdigest()
+    except RadiographError:
+        return case.image
 
 
 def expected_scatter_months(bundle: Bundle) -> float:

@@ -35,6 +35,8 @@ class Result:
         quality_checked: whether the quality check ran; None for a server, whose model may have been
             exported without one.
         model: name, version and variant of the model.
+        notes: what the user should know about the radiograph, such as a contradiction between the
+            sex in a DICOM file and the one that was given.
     """
 
     source: str
@@ -45,6 +47,7 @@ class Result:
     corrections: tuple[str, ...] = ()
     quality_checked: bool | None = False
     model: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def prediction(self) -> Prediction | None:
@@ -71,7 +74,7 @@ class Result:
         """Reasons, corrections and notes as a text; may be empty."""
         both = BOTH_SEXES if self.sex is None and self.by_sex else ""
         corrected = correction_text(self.corrections) if self.by_sex else ""
-        return "; ".join(filter(None, [both, *self.reasons, corrected]))
+        return "; ".join(filter(None, [both, *self.reasons, corrected, *self.notes]))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Returns the rows of a table with the columns `schema.RESULT_COLUMNS`.
@@ -123,7 +126,7 @@ class Result:
             )
             for sex, prediction in content["by_sex"].items()
         }
-        texts = {name: tuple(content[name]) for name in ("reasons", "corrections")}
+        texts = {name: tuple(content[name]) for name in ("reasons", "corrections", "notes")}
         return cls(**{**content, **texts, "by_sex": by_sex})
 
 
