@@ -1,4 +1,4 @@
-"""Collects prediction cases from an image, a folder or a CSV file."""
+"""Collects prediction cases from an image, a folder, a ZIP file, a DICOMDIR or a CSV file."""
 
 import collections
 import csv
@@ -10,7 +10,8 @@ from bone_age_tf import schema
 from bone_age_tf.csv_text import unescape
 from bone_age_tf.data.file_names import NamedFiles
 from bone_age_tf.errors import InputError
-from bone_age_tf.images import reading
+from bone_age_tf.images import dicom, reading
+from bone_age_tf.inference import containers
 
 COLUMNS = (schema.IMAGE, schema.SEX, schema.AGE_MONTHS)
 """Columns of an input table; only the first is required."""
@@ -30,10 +31,11 @@ class Case:
 
     Attributes:
         image: the file as the user wrote it.
-        path: path of the file.
+        path: path of the file, or of the ZIP file that contains it.
         sex: `schema.FEMALE`, `schema.MALE`, or None if not given.
         age_months: the known bone age in months, or None.
         problem: reason for which the case cannot be predicted, or None.
+        member: name of the file in the ZIP file, or None.
     """
 
     image: str
@@ -41,10 +43,24 @@ class Case:
     sex: int | None = None
     age_months: float | None = None
     problem: str | None = None
+    member: str | None = None
+
+    def read_bytes(self) -> bytes:
+        """Returns the bytes of the file.
+
+        Raises:
+            RadiographError: the file is missing or cannot be read.
+        """
+        if self.member is None:
+            return reading.read_file(self.path, self.image)
+        return containers.read_member(self.path, self.member, self.image)
 
 
 def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
-    """Lists the radiographs of an image file, a folder (with its subfolders) or a CSV table.
+    """Lists the radiographs of an image file, a folder, a ZIP file, a DICOMDIR or a CSV table.
+
+    A folder is searched with its subfolders. DICOM files are recognised by their content, whatever
+    their names.
 
     A table has the columns image, sex and age_months in any order and in upper or lower case. Only
     image is required; paths are relative to the table's folder. The sex may also be in a column
@@ -52,12 +68,13 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     cannot be parsed becomes a case with a problem.
 
     Args:
-        input_path: a file ending in `reading.SUFFIXES` or .csv, or a folder.
+        input_path: an image, a folder, a file ending in .zip or .csv, or a DICOMDIR.
         sex: female, male, f or m, for images without a sex in the table; None if unknown.
 
     Raises:
         InputError: the input does not exist, has an unknown file extension, is a folder without
             radiographs, or is a table without rows or without an image column.
+        MissingExtraError: the input is a DICOMDIR, and pydicom is not installed.
     """
     code = _parse_sex_option(sex)
     path = Path(input_path)
@@ -68,11 +85,16 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     suffix = path.suffix.lower()
     if suffix == _TABLE_SUFFIX:
         return _read_table(path, code)
-    if suffix in reading.SUFFIXES:
+    if suffix == containers.ZIP_SUFFIX:
+        members = containers.list_zip(path)
+        return [Case(_printable(path / name), path, code, member=name) for name in members]
+    if containers.is_directory(path.name):
+        return [Case(_printable(image), image, code) for image in containers.list_dicomdir(path)]
+    if containers.is_radiograph(path.name, containers.read_head(path)):
         return [Case(_printable(path), path, code)]
+    known = (*reading.SUFFIXES, dicom.SUFFIXES[0], containers.ZIP_SUFFIX, _TABLE_SUFFIX)
     raise InputError(
-        f"{path}: cannot read files ending in {path.suffix!r}; give "
-        f"{', '.join((*reading.SUFFIXES, _TABLE_SUFFIX))} or a folder"
+        f"{path}: cannot read files ending in {path.suffix!r}; give {', '.join(known)} or a folder"
     )
 
 
@@ -93,26 +115,28 @@ def _printable(path: Path) -> str:
 def _images_below(folder: Path) -> list[Path]:
     """Returns the radiographs of a folder; a log message lists the types of its other files.
 
-    Hidden files are ignored, since copies from macOS contain files `._name.png` without images.
+    Hidden files are ignored, since copies from macOS contain files `._name.png` without images, and
+    a DICOMDIR, since the files that it lists are in the folder.
     """
     files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not containers.is_hidden(path.relative_to(folder).as_posix())
+        and not containers.is_directory(path.name)
     ]
-    images = [path for path in files if path.suffix.lower() in reading.SUFFIXES]
-    kinds = collections.Counter(path.suffix.lower() or "no ending" for path in files)
-    others = [
-        f"{count} {ending}"
-        for ending, count in kinds.most_common()
-        if ending not in reading.SUFFIXES
+    images = [
+        path for path in files if containers.is_radiograph(path.name, containers.read_head(path))
     ]
+    kinds = collections.Counter(
+        path.suffix.lower() or "no ending" for path in sorted(set(files) - set(images))
+    )
+    others = [f"{count} {ending}" for ending, count in kinds.most_common()]
     if not images:
         there = f"; it holds {', '.join(others[:_KINDS_LISTED])}" if others else ""
         raise InputError(
             f"{folder}: no radiographs in this folder; it needs files ending in "
-            f"{', '.join(reading.SUFFIXES)}{there}"
+            f"{', '.join(reading.SUFFIXES)}, or DICOM files{there}"
         )
     if others:
         logging.getLogger(__name__).warning(

@@ -8,7 +8,6 @@ import numpy as np
 
 from bone_age_tf import reasons, schema
 from bone_age_tf.errors import RadiographError, ServerError
-from bone_age_tf.images import reading
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.inference.result import FAILED, OK, REJECTED, Result
@@ -79,7 +78,7 @@ class ServerReader:
         if case.problem is not None:
             return self._failed(case, case.problem)
         try:
-            data = reading.read_file(case.path, case.image)
+            data = case.read_bytes()
         except RadiographError as error:
             return self._failed(case, error.reason)
         sexes = list(range(len(schema.SEX_NAMES))) if case.sex is None else [case.sex]

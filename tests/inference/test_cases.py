@@ -38,10 +38,12 @@ def test_image_is_named_as_given(tmp_path, monkeypatch):
 def test_folder_is_read_with_its_subfolders_in_order(tmp_path):
     for name in ("b.png", "a.JPEG", "sub/c.jpg", "notes.txt", "table.csv", "scan.dcm"):
         touch(tmp_path / name)
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "folder.png").mkdir()
     cases = collect_cases(tmp_path, "male")
     names = [case.path.relative_to(tmp_path).as_posix() for case in cases]
-    assert names == ["a.JPEG", "b.png", "sub/c.jpg"]
+    assert names == ["IM0001", "a.JPEG", "b.png", "scan.dcm", "sub/c.jpg"]
     assert {case.sex for case in cases} == {schema.MALE}
 
 
@@ -211,10 +213,10 @@ def test_apostrophes_before_formulas_are_taken_off_again(tmp_path):
 
 
 def test_files_of_a_folder_that_are_not_read_are_counted_by_kind(tmp_path, caplog):
-    for name in ("a.png", "b.dcm", "sub/c.DCM", "notes", ".hidden.txt"):
+    for name in ("a.png", "b.tif", "sub/c.TIF", "notes", ".hidden.txt"):
         touch(tmp_path / name)
     assert len(collect_cases(tmp_path)) == 1
-    assert f"{tmp_path}: 3 files are not read: 2 .dcm, 1 no ending" in caplog.text
+    assert f"{tmp_path}: 3 files are not read: 2 .tif, 1 no ending" in caplog.text
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match=r"it holds 2 \.dcm, 1 no ending"):
+    with pytest.raises(InputError, match=r"it holds 2 \.tif, 1 no ending"):
         collect_cases(tmp_path)
