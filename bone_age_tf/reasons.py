@@ -131,6 +131,10 @@ PIXEL_DATA_TRUNCATED: Final = "the pixel data is truncated"
 SEVERAL_FRAMES: Final = "frames; a radiograph has one"
 UNKNOWN_COLOURS: Final = "colours that cannot be read:"
 UNDECODABLE: Final = "cannot be decoded; save the image uncompressed, or as PNG, in your viewer"
+DICOM_TEXTS: Final = (
+    *(NOT_DICOM, DICOM_DAMAGED, DICOM_DIRECTORY, OWN_RESULT, WRONG_MODALITY, NO_PIXEL_DATA),
+    *(PIXEL_DATA_TRUNCATED, SEVERAL_FRAMES, UNKNOWN_COLOURS, UNDECODABLE),
+)
 """Reasons why a DICOM file is not read, or their constant parts. The package alone reads DICOM, so
 that they have no codes."""
 
@@ -142,6 +146,10 @@ SEX_CONFLICT: Final = "sex contradictory"
 AGE_STATED: Final = "chronological age from the stated age"
 AGE_CONFLICT: Final = "stated age contradicts the dates"
 BIRTH_DATE_UNUSABLE: Final = "date of birth not used:"
+DICOM_NOTES: Final = (
+    *(FOR_PROCESSING, WINDOW_UNUSABLE, RIGHT_HAND, SIDE_CONFLICT, SEX_CONFLICT, AGE_STATED),
+    *(AGE_CONFLICT, BIRTH_DATE_UNUSABLE),
+)
 """Notes on what a DICOM file states, or their constant parts."""
 
 TRIMMED: Final = " without its margins"

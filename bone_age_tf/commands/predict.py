@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 INPUT_FLAG = "input"
 DEFAULT_OUTPUT = "predictions.csv"
 EXAMPLES = """\
-Read a radiograph, a folder, or a table (columns image,sex and, if known, age_months):
+Read a radiograph (PNG, JPEG or DICOM), a folder, a ZIP file, a DICOMDIR, or a table (columns
+image,sex and, if known, age_months):
   {command} --mode=predict --input=hand.png --sex=female
   {command} --mode=predict --input=FOLDER --sex=male --output=predictions.csv
   {command} --mode=predict --input=cases.csv

@@ -111,7 +111,12 @@ def define_seed(values: flags.FlagValues) -> None:
 
 def define_input(values: flags.FlagValues) -> None:
     """Defines the radiographs and their sex."""
-    text(values, "input", None, "An image, a folder of images, or a CSV (image,sex,age_months).")
+    text(
+        values,
+        "input",
+        None,
+        "An image, a folder or ZIP of images, a DICOMDIR, or a CSV (image,sex,age_months).",
+    )
     text(
         values,
         "sex",

@@ -1,6 +1,7 @@
 """Reads DICOM files. pydicom and the decoders of the extra `dicom` are imported when needed."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,7 +71,11 @@ def is_dicom(head: bytes, suffix: str = "") -> bool:
     return suffix.lower() in SUFFIXES and not head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE))
 
 
-def read_dicom(source: str | Path | bytes, name: str | None = None) -> DicomImage:
+def read_dicom(
+    source: str | Path | bytes,
+    name: str | None = None,
+    modalities: Sequence[str] = MODALITIES,
+) -> DicomImage:
     """Reads the radiograph in a DICOM file.
 
     See `dicom_photometry` for its grey levels and `dicom_facts` for what is known about it. Images
@@ -80,6 +85,7 @@ def read_dicom(source: str | Path | bytes, name: str | None = None) -> DicomImag
     Args:
         source: a path, or the file's bytes.
         name: name of the file in error messages; the path by default.
+        modalities: modalities that are read; a file that states none is read too.
 
     Raises:
         RadiographError: the file is missing, damaged or truncated, shows no radiograph, has several
@@ -102,7 +108,7 @@ def read_dicom(source: str | Path | bytes, name: str | None = None) -> DicomImag
             cause = str(error).partition("\n")[0]
             raise RadiographError(name, f"{reasons.DICOM_DAMAGED} ({cause})") from None
         tags = Tags(dataset)
-        refuse_other_objects(tags, data, name)
+        _refuse_other_objects(tags, data, name, modalities)
         layout = dicom_pixels.read_layout(tags, name)
         facts = dicom_facts.read_facts(tags)
         photometry = read_photometry(tags, layout.is_little_endian)
@@ -117,24 +123,15 @@ def read_dicom(source: str | Path | bytes, name: str | None = None) -> DicomImag
     return DicomImage(pixels, facts, spacing_mm, facts.notes + notes)
 
 
-def refuse_other_objects(tags: Tags, data: bytes, name: str) -> None:
-    """Raises an error for a file that is no radiograph, by what it states.
-
-    Args:
-        tags: attributes of the file.
-        data: the bytes of the file.
-        name: name of the file in error messages.
-
-    Raises:
-        RadiographError: see above.
-    """
+def _refuse_other_objects(tags: Tags, data: bytes, name: str, modalities: Sequence[str]) -> None:
+    """Raises an error for a file that is no radiograph, by what it states."""
     sop_class, modality = tags.text("SOPClassUID"), tags.text("Modality").upper()
     if "DirectoryRecordSequence" in tags or sop_class == DIRECTORY_CLASS:
         raise RadiographError(name, reasons.DICOM_DIRECTORY)
     if dicom_facts.is_own_result(tags):
         raise RadiographError(name, reasons.OWN_RESULT)
-    if modality and modality not in MODALITIES:
-        known = f"{', '.join(MODALITIES[:-1])} and {MODALITIES[-1]}"
+    if modality and modality not in modalities:
+        known = f"{', '.join(modalities[:-1])} and {modalities[-1]}"
         raise RadiographError(name, f"{reasons.WRONG_MODALITY} {modality}; {known} are read")
     if "PixelData" in tags:
         return
