@@ -90,7 +90,7 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
         return [Case(_printable(path / name), path, code, member=name) for name in members]
     if containers.is_directory(path.name):
         return [Case(_printable(image), image, code) for image in containers.list_dicomdir(path)]
-    if containers.is_radiograph(path.name, containers.read_head(path)):
+    if containers.is_radiograph_file(path):
         return [Case(_printable(path), path, code)]
     known = (*reading.SUFFIXES, dicom.SUFFIXES[0], containers.ZIP_SUFFIX, _TABLE_SUFFIX)
     raise InputError(
@@ -125,9 +125,7 @@ def _images_below(folder: Path) -> list[Path]:
         and not containers.is_hidden(path.relative_to(folder).as_posix())
         and not containers.is_directory(path.name)
     ]
-    images = [
-        path for path in files if containers.is_radiograph(path.name, containers.read_head(path))
-    ]
+    images = [path for path in files if containers.is_radiograph_file(path)]
     kinds = collections.Counter(
         path.suffix.lower() or "no ending" for path in sorted(set(files) - set(images))
     )

@@ -1,7 +1,9 @@
 """Finds radiographs in folders, ZIP files and DICOMDIRs."""
 
+import functools
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,15 +20,20 @@ MOST_MEMBER_BYTES: Final = 2**30
 _IMAGE_RECORD = "IMAGE"
 
 
-def is_radiograph(name: str, head: bytes) -> bool:
+def is_radiograph(name: str, read_head: Callable[[], bytes]) -> bool:
     """Returns whether a file should be read, by its name's extension or as DICOM by its content.
 
     Args:
         name: the file's name.
-        head: its first `dicom.HEAD_BYTES` bytes.
+        read_head: returns its first `dicom.HEAD_BYTES` bytes; not called if the name is enough.
     """
     suffix = PurePosixPath(name).suffix.lower()
-    return suffix in reading.SUFFIXES or dicom.is_dicom(head, suffix)
+    return suffix in reading.SUFFIXES or dicom.is_dicom(read_head(), suffix)
+
+
+def is_radiograph_file(path: Path) -> bool:
+    """Returns whether a file on the disk should be read; see `is_radiograph`."""
+    return is_radiograph(path.name, lambda: _read_head(path))
 
 
 def is_directory(name: str) -> bool:
@@ -40,7 +47,7 @@ def is_hidden(relative: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def read_head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     """Returns the first bytes of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -63,7 +70,7 @@ def list_zip(path: Path) -> list[str]:
                 if not info.is_dir()
                 and not is_hidden(info.filename)
                 and not is_directory(info.filename)
-                and is_radiograph(info.filename, _head_in_zip(archive, info))
+                and is_radiograph(info.filename, functools.partial(_head_in_zip, archive, info))
             ]
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{path}: not a readable ZIP file ({error})") from None

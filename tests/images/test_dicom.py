@@ -27,7 +27,11 @@ from dicom_files import (
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
 """Files that pydicom is installed with."""
-FILES = sorted(FOLDER.glob("*.dcm"))
+FILES = [
+    *sorted(FOLDER.glob("*.dcm")),
+    *sorted(FOLDER.glob("dicomdirtests/77654033/CR*/*")),
+    *sorted((FOLDER.parent / "charset_files").glob("*.dcm")),
+]
 HAND = drawn_hand()
 STORED = np.rint(HAND * 10 + 300).astype(int)
 """The hand as a detector of 12 bits stores it: 300 to 2850."""
@@ -227,6 +231,22 @@ def test_a_hand_is_read_as_it_is_displayed(variant, syntax):
         assert image.notes == ()
 
 
+def test_tables_of_words_and_of_bytes():
+    """LUTData may be a list of numbers, or hold two entries of 8 bits in a word."""
+    entries = np.rint(255 * (np.arange(4096) / 4095) ** 0.5).astype(int)
+    expected = entries[STORED]
+    words = lookup_table(entries, bits=8)
+    numbers = lookup_table(entries, bits=8)
+    del numbers[0].LUTData
+    numbers[0].add_new("LUTData", "US", entries.tolist())
+    packed = lookup_table(entries, bits=8)
+    packed[0].LUTData = entries.astype(np.uint8).tobytes()
+    for table in (words, numbers, packed):
+        for syntax in ("explicit", "implicit"):
+            pixels = read_dicom(file_bytes(STORED, syntax=syntax, VOILUTSequence=table)).pixels
+            np.testing.assert_allclose(pixels, expected, atol=1)
+
+
 @pytest.mark.parametrize("colours", ["MONOCHROME2", "MONOCHROME1"])
 def test_lossy_and_eight_bits_are_read_as_png(colours):
     eight = np.rint(HAND).astype(int)
@@ -373,6 +393,8 @@ def test_a_file_without_a_header_is_read_by_its_suffix(tmp_path):
     path = tmp_path / "hand.DCM"
     path.write_bytes(buffer.getvalue())
     np.testing.assert_array_equal(Radiograph.open(path).pixels, expected)
+    named = Radiograph.open(buffer.getvalue(), name="study/hand.dcm")
+    np.testing.assert_array_equal(named.pixels, expected)
     with pytest.raises(RadiographError, match="not a PNG or JPEG"):
         Radiograph.open(buffer.getvalue())
 
