@@ -77,6 +77,12 @@ def outside_table(what: str, age_months: float, first: float, last: float, whose
     )
 
 
+def years_and_months(age_months: float) -> str:
+    """Returns an age in months as a text such as `14 y 0 mo`."""
+    years, months = divmod(round(age_months), round(MONTHS_PER_YEAR))
+    return f"{years} y {months} mo"
+
+
 def _require_number(what: str, value: float, low: float, high: float, unit: str) -> float:
     try:
         number = float(value)

@@ -19,6 +19,7 @@ from bone_age_tf.clinical.arguments import (
     require_age_months,
     require_choice,
     require_sex,
+    years_and_months,
 )
 from bone_age_tf.clinical.standard_deviation import (
     BRUSH_FOUNDATION,
@@ -99,14 +100,44 @@ def draw_growth_chart(
     with named_extras("a growth chart"):
         from bone_age_tf.evaluation import plots
     figure, axes = plots.new_figure(6.8, 7.8)
-    colour = plots.SEX_STYLES[schema.SEX_NAMES.index(sex)][0]
-    _draw_reference(axes, sex, reference)
-    _draw_studies(axes, study, earlier, colour)
-    _label(axes, study, sex, reference)
-    _set_range(axes, [study, *earlier])
+    draw_chart_axes(axes, study, sex, earlier, reference)
+    _add_title(axes, study, sex, reference)
     figure.supxlabel(DISCLAIMER, fontsize=9, color=plots.GREY)
     figure.set_layout_engine("constrained", w_pad=_PADDING_IN, h_pad=_PADDING_IN)
     return plots.as_png(figure)
+
+
+def draw_chart_axes(
+    axes: "Axes",
+    study: BoneAgeStudy,
+    sex: str,
+    earlier: Sequence[BoneAgeStudy] = (),
+    reference: str = BRUSH_FOUNDATION,
+    font_size: float = 9,
+) -> None:
+    """Draws the chart of `draw_growth_chart`, without its title, on the axes of any figure.
+
+    Args:
+        axes: the axes.
+        study: the study that the chart is about.
+        sex: female or male.
+        earlier: other studies of the same child.
+        reference: one of `SD_REFERENCES`.
+        font_size: size in points of the legend and of the reference's name.
+    """
+    from bone_age_tf.evaluation import plots
+
+    colour = plots.SEX_STYLES[schema.SEX_NAMES.index(sex)][0]
+    _draw_reference(axes, sex, reference)
+    _draw_studies(axes, study, earlier, colour)
+    axes.text(0, 1.012, SD_REFERENCES[reference], transform=axes.transAxes, fontsize=font_size)
+    axes.set_xlabel("Chronological age (years)")
+    axes.set_ylabel("Bone age (years)")
+    legend = axes.legend(
+        loc="upper left", fontsize=font_size, edgecolor="none", facecolor="white", framealpha=1
+    )
+    legend.set_zorder(2.5)  # above the grid, below the studies
+    _set_range(axes, [study, *earlier])
 
 
 def write_growth_chart(
@@ -192,7 +223,7 @@ def _draw_studies(
         )
 
 
-def _label(axes: "Axes", study: BoneAgeStudy, sex: str, reference: str) -> None:
+def _add_title(axes: "Axes", study: BoneAgeStudy, sex: str, reference: str) -> None:
     age, bone_age = study.chronological_age_months, study.bone_age_months
     score = standard_deviation_score(bone_age, age, sex, reference)
     if score.sds is None:
@@ -200,18 +231,11 @@ def _label(axes: "Axes", study: BoneAgeStudy, sex: str, reference: str) -> None:
     else:
         assessment = f"{score.sds:+.1f} SD, {score.assessment}".replace("-", "−")
     axes.set_title(
-        f"{_CHILDREN[sex]}, {_years_and_months(age)}: bone age {_years_and_months(bone_age)} "
+        f"{_CHILDREN[sex]}, {years_and_months(age)}: bone age {years_and_months(bone_age)} "
         f"({assessment})\n",
         fontsize=11.5,
         loc="left",
     )
-    axes.text(0, 1.012, SD_REFERENCES[reference], transform=axes.transAxes, fontsize=9)
-    axes.set_xlabel("Chronological age (years)")
-    axes.set_ylabel("Bone age (years)")
-    legend = axes.legend(
-        loc="upper left", fontsize=9, edgecolor="none", facecolor="white", framealpha=1
-    )
-    legend.set_zorder(2.5)  # above the grid, below the studies
 
 
 def _set_range(axes: "Axes", studies: Sequence[BoneAgeStudy]) -> None:
@@ -238,8 +262,3 @@ def _years(studies: Sequence[BoneAgeStudy]) -> tuple[list[float], list[float]]:
         [case.chronological_age_months / MONTHS_PER_YEAR for case in studies],
         [case.bone_age_months / MONTHS_PER_YEAR for case in studies],
     )
-
-
-def _years_and_months(age_months: float) -> str:
-    years, months = divmod(round(age_months), round(MONTHS_PER_YEAR))
-    return f"{years} y {months} mo"
