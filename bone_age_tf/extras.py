@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from bone_age_tf.errors import MissingExtraError
 
 _EXTRAS = {
-    "dicom": ("gdcm", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg"),
+    "dicom": ("gdcm", "highdicom", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg"),
     "explain": ("tf_explain",),
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "pandas": ("pandas",),

@@ -1,0 +1,257 @@
+"""What a report says about one radiograph, whatever the format that it is written in.
+
+Every writer takes its sentences and numbers from here, so that an SR, a PDF, a FHIR resource and a
+JSON file of the same radiograph agree.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bone_age_tf import __version__
+from bone_age_tf.clinical.arguments import require_age_months, years_and_months
+from bone_age_tf.clinical.standard_deviation import (
+    BRUSH_FOUNDATION,
+    NORMAL_SDS,
+    StandardDeviationScore,
+    standard_deviation_score,
+)
+from bone_age_tf.errors import InputError
+from bone_age_tf.inference.predictor import Prediction
+from bone_age_tf.inference.result import FAILED, REJECTED, Result
+from bone_age_tf.reasons import correction_text
+
+SOFTWARE: Final = "bone_age_tf"
+LIMITS: Final = (
+    "The bone age is the prediction of a neural network; no reader has verified it.",
+    "The 90 % interval holds for radiographs like those on which the model was measured. Other "
+    "devices, populations and atlases shift bone ages.",
+)
+"""Limits that every report states."""
+SEX_UNKNOWN: Final = "The sex is not known: one result for each sex."
+_MODEL: Final = re.compile(r"(?P<name>.+) version (?P<version>.+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFacts:
+    """What the source of a report states about itself; empty where it states nothing.
+
+    Attributes:
+        study_uid: Study Instance UID.
+        series_uid: Series Instance UID.
+        instance_uid: SOP Instance UID of the radiograph.
+        patient_id: the patient's identifier.
+        patient_id_issuer: who assigned that identifier.
+        accession_number: the request's number.
+        study_date: the study's date, YYYYMMDD.
+        side: left, right, or None.
+    """
+
+    study_uid: str = ""
+    series_uid: str = ""
+    instance_uid: str = ""
+    patient_id: str = ""
+    patient_id_issuer: str = ""
+    accession_number: str = ""
+    study_date: str = ""
+    side: str | None = None
+
+    @property
+    def study_day(self) -> str:
+        """The study's date as YYYY-MM-DD; empty where it is not stated or not valid."""
+        try:
+            return datetime.datetime.strptime(self.study_date, "%Y%m%d").date().isoformat()
+        except ValueError:
+            return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoneAgeReport:
+    """The content of a report on one radiograph. Made by `make_report`.
+
+    Attributes:
+        result: the result of reading the radiograph.
+        chronological_age_months: the child's age in months when the radiograph was taken; None
+            where unknown.
+        scores: standard deviation scores by sex, for the sexes in `result.by_sex`; empty without a
+            chronological age.
+    """
+
+    result: Result
+    chronological_age_months: float | None = None
+    scores: Mapping[str, StandardDeviationScore] = dataclasses.field(default_factory=dict)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model; the package's name where the result names no model."""
+        match = _MODEL.fullmatch(self.result.model)
+        return match["name"] if match else self.result.model or SOFTWARE
+
+    @property
+    def model_version(self) -> str:
+        """Version and variant of the model; the package's version where the result has none."""
+        match = _MODEL.fullmatch(self.result.model)
+        return match["version"] if match else __version__
+
+    @property
+    def conclusions(self) -> list[str]:
+        """The answer in whole sentences, one for each predicted sex, or why there is none."""
+        if not self.result.by_sex:
+            return [f"{no_result_text(self.result)}."]
+        unknown = [SEX_UNKNOWN] if self.result.sex is None else []
+        return [*unknown, *(self.conclusion_of(sex) for sex in self.result.by_sex)]
+
+    def conclusion_of(self, sex: str) -> str:
+        """Returns the answer for one sex of `result.by_sex` as a sentence."""
+        prediction = self.result.by_sex[sex]
+        condition = f"If the child is {sex}: b" if self.result.sex is None else "B"
+        text = f"{condition}one age {age_text(prediction.age_months)}"
+        interval = interval_text(prediction)
+        text = ", ".join(filter(None, [text, interval]))
+        score, age = self.scores.get(sex), self.chronological_age_months
+        if score is None:
+            return f"{text}."
+        at = "" if age is None else f"chronological age {age_text(age)}: "
+        return f"{text}; {at}{score.summary}."
+
+    @property
+    def quality_notes(self) -> list[str]:
+        """Whether the radiograph was checked, what was corrected, and why it was not read."""
+        result = self.result
+        if result.status == FAILED:
+            checked = "The radiograph could not be read"
+        elif result.quality_checked is None:
+            checked = "Whether the quality check ran is not known: a server made the prediction"
+        elif not result.quality_checked:
+            checked = "The quality check did not run"
+        elif result.status == REJECTED:
+            checked = "The quality check ran and rejected the radiograph"
+        else:
+            checked = "The quality check found no reason to reject the radiograph"
+        corrected = correction_text(result.corrections)
+        notes = [checked, *result.reasons, *([corrected] if corrected else [])]
+        return [_sentence(note) for note in notes]
+
+    def normal_range_months(self, sex: str) -> tuple[float, float] | None:
+        """Returns chronological age - 2 SD and + 2 SD in months; None without a score."""
+        score, age = self.scores.get(sex), self.chronological_age_months
+        if score is None or score.sd_months is None or age is None:
+            return None
+        reach = NORMAL_SDS * score.sd_months
+        return age - reach, age + reach
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the content as values that JSON can hold; see `report.schema.json`."""
+        content = self.result.to_dict()
+        by_sex = content.pop("by_sex")
+        content["results"] = [
+            {
+                "sex": sex,
+                "bone_age_months": values.pop("age_months"),
+                **values,
+                "standard_deviation_score": dataclasses.asdict(self.scores[sex])
+                if sex in self.scores
+                else None,
+            }
+            for sex, values in by_sex.items()
+        ]
+        content["chronological_age_months"] = self.chronological_age_months
+        return content
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what the report says, with ages to 0.1 months; equal for equal answers."""
+        content = self.to_dict()
+        del content["source"]  # the name of a file is not part of the answer
+        text = json.dumps(_rounded(content), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_report(
+    result: Result,
+    chronological_age_months: float | None = None,
+    score: StandardDeviationScore | None = None,
+    reference: str = BRUSH_FOUNDATION,
+) -> BoneAgeReport:
+    """Collects the content of a report.
+
+    With a chronological age the standard deviation score is calculated for each predicted sex.
+
+    Args:
+        result: the result of reading the radiograph.
+        chronological_age_months: the child's age in months when the radiograph was taken.
+        score: a score that was calculated before, for the sex of the result.
+        reference: reference of the scores that are calculated, one of `SD_REFERENCES`.
+
+    Raises:
+        InputError: the age is no age, the reference is unknown, or the score belongs to no
+            prediction, or to another one.
+    """
+    scores: dict[str, StandardDeviationScore] = {}
+    age = chronological_age_months
+    if age is not None:
+        age = require_age_months("chronological age", age)
+        scores = {
+            sex: standard_deviation_score(prediction.age_months, age, sex, reference)
+            for sex, prediction in result.by_sex.items()
+        }
+    if score is not None:
+        if result.sex is None or result.prediction is None:
+            raise InputError("a score needs a result with a prediction for one known sex")
+        _require_same(score, result.prediction.age_months, age)
+        scores = {result.sex: score}
+    return BoneAgeReport(result, age, scores)
+
+
+def _require_same(score: StandardDeviationScore, bone_age: float, age: float | None) -> None:
+    if age is None or score.sds is None or score.sd_months is None:
+        return
+    if abs(score.sds * score.sd_months - (bone_age - age)) > 0.1:
+        raise InputError(
+            f"the score is {score.sds:+.1f} SD of {score.sd_months:.1f} months, but the bone age "
+            f"is {bone_age:.1f} and the chronological age {age:.1f} months"
+        )
+
+
+def no_result_text(result: Result) -> str:
+    """Returns why there is no bone age, without a full stop."""
+    cause = "rejected" if result.status == REJECTED else "not readable"
+    why = "; ".join(result.reasons)
+    return f"No bone age: radiograph {cause}" + (f" ({why})" if why else "")
+
+
+def age_text(age_months: float) -> str:
+    """Returns an age such as `168.2 months (14 y 0 mo)`."""
+    return f"{age_months:.1f} months ({years_and_months(age_months)})"
+
+
+def interval_text(prediction: Prediction) -> str:
+    """Returns the 90 % interval as a text; empty if the prediction has none."""
+    if prediction.interval_90_months is None:
+        return ""
+    lower, upper = prediction.interval_90_months
+    return f"90 % interval {lower:.1f} to {upper:.1f} months"
+
+
+def software_text() -> str:
+    """Returns the name and version of the software."""
+    return f"{SOFTWARE} {__version__}"
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 1)
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return value
