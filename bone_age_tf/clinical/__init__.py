@@ -1,4 +1,7 @@
-"""What bone age means for a child: standard deviations, adult height, scores of stages, a chart.
+"""What bone age means for a child, and reports on it.
+
+Standard deviations, adult height, scores of stages and a growth chart; results as DICOM SR,
+Secondary Capture, PDF, FHIR and JSON.
 
     from bone_age_tf import clinical
 
@@ -7,7 +10,8 @@
 
 Ages are in months and heights in cm. Outside its published table no method gives a value: the
 result holds the reason instead. Research use; not a medical device. Names are imported when they
-are first used. Needs NumPy only; the chart needs the extra `train`.
+are first used. Needs NumPy only; the chart and the page need the extra `train`, and reports in
+DICOM the extra `dicom`.
 """
 
 import importlib
@@ -21,6 +25,7 @@ _PUBLIC = {
     "HeightScore": "height_score",
     "MATURITY_METHODS": "tanner_whitehouse",
     "MaturityAge": "tanner_whitehouse",
+    "REPORT_KINDS": "report_files",
     "RUS_BONES": "tanner_whitehouse",
     "SD_REFERENCES": "standard_deviation",
     "StandardDeviationScore": "standard_deviation",
@@ -29,11 +34,14 @@ _PUBLIC = {
     "carpal_score": "tanner_whitehouse",
     "draw_growth_chart": "growth_chart",
     "height_for_age": "height_score",
+    "is_own_result": "dicom_objects",
     "predict_adult_height": "adult_height",
+    "read_json_schema": "json_report",
     "rus_chn_score": "tanner_whitehouse",
     "rus_score": "tanner_whitehouse",
     "standard_deviation_score": "standard_deviation",
     "write_growth_chart": "growth_chart",
+    "write_reports": "report_files",
 }
 """Public name to the module that defines it."""
 
@@ -42,12 +50,16 @@ __all__ = [*_PUBLIC]
 if TYPE_CHECKING:
     from bone_age_tf.clinical.adult_height import AdultHeight as AdultHeight
     from bone_age_tf.clinical.adult_height import predict_adult_height as predict_adult_height
+    from bone_age_tf.clinical.dicom_objects import is_own_result as is_own_result
     from bone_age_tf.clinical.growth_chart import BoneAgeStudy as BoneAgeStudy
     from bone_age_tf.clinical.growth_chart import draw_growth_chart as draw_growth_chart
     from bone_age_tf.clinical.growth_chart import write_growth_chart as write_growth_chart
     from bone_age_tf.clinical.height_score import HEIGHT_REFERENCES as HEIGHT_REFERENCES
     from bone_age_tf.clinical.height_score import HeightScore as HeightScore
     from bone_age_tf.clinical.height_score import height_for_age as height_for_age
+    from bone_age_tf.clinical.json_report import read_json_schema as read_json_schema
+    from bone_age_tf.clinical.report_files import REPORT_KINDS as REPORT_KINDS
+    from bone_age_tf.clinical.report_files import write_reports as write_reports
     from bone_age_tf.clinical.standard_deviation import SD_REFERENCES as SD_REFERENCES
     from bone_age_tf.clinical.standard_deviation import (
         StandardDeviationScore as StandardDeviationScore,
