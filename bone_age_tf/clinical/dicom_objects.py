@@ -206,6 +206,8 @@ def stamp(dataset: "Dataset", written_at: datetime.datetime) -> None:
         if keyword in dataset or "Capture" not in keyword:
             setattr(dataset, keyword, date)
             setattr(dataset, event.format("Time"), time)
+    for item in dataset.get("ContributingEquipmentSequence") or ():
+        item.ContributionDateTime = date + time  # highdicom names itself
 
 
 def to_bytes(dataset: "Dataset") -> bytes:

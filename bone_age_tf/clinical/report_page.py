@@ -6,7 +6,6 @@ Drawing needs Matplotlib (extra `train`).
 
 import datetime
 import io
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 _WIDTH_IN, _HEIGHT_IN = 8.27, 11.69
 """A4, upright."""
+_DPI: Final = 150
+"""Resolution of the page as a picture."""
 _MARGIN_IN: Final = 0.6
 _GAP_IN: Final = 0.35
 _PICTURE_IN: Final = (3.2, 3.9)
@@ -46,10 +47,8 @@ _RIGHT_IN: Final = _WIDTH_IN - _MARGIN_IN
 """Upper and right end of what is between the rules, in inches from the upper left corner."""
 _LINE: Final = 1.32
 """Distance of lines as a multiple of the font size."""
-_CHARACTER: Final = 0.54
-"""Mean width of a character of the font as a fraction of its size, measured on English text."""
-_CAPITAL: Final = 0.66
-"""The same of digits and capital letters."""
+_FACT_SIZES: Final = (9.5, 5.5)
+"""Largest and smallest font size of an identifier. A longer one is cut, with an ellipsis."""
 _INK, _MUTED, _RULE, _WARNING = "#1A1A1A", "#5A5A5A", "#C8C8C8", "#A33B00"
 
 
@@ -128,21 +127,9 @@ def _write_facts(page: "_Page", report: BoneAgeReport, facts: StudyFacts) -> Non
     for place, (label, value) in enumerate(columns.items()):
         left = _MARGIN_IN + place * width
         page.write(left, 1.14, label, 7.5, _MUTED)
-        shown, size = _fit(value or "not known", width)
+        shown, size = page.fit(value or "not known", width - 0.1, *_FACT_SIZES)
         page.write(left, 1.29, shown, size, _INK if value else _MUTED)
     page.rule(1.6)
-
-
-def _fit(text: str, width: float) -> tuple[str, float]:
-    """Returns a text and its font size so that it fits a width in inches.
-
-    A long identifier is written smaller. What would be too small to read is cut, with an ellipsis.
-    """
-    largest, smallest = 9.5, 5.5
-    size = min(largest, width * 72 / (_CAPITAL * len(text)))
-    if size >= smallest:
-        return text, size
-    return text[: int(width * 72 / (_CAPITAL * smallest)) - 1] + "…", smallest
 
 
 def _lay_out_upright(page: "_Page", report: BoneAgeReport, picture: np.ndarray | None) -> None:
@@ -281,8 +268,8 @@ class _Page:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=150, facecolor="white")
-        FigureCanvasAgg(self.figure)
+        self.figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=_DPI, facecolor="white")
+        self._renderer = FigureCanvasAgg(self.figure).get_renderer()
 
     def axes(self, left: float, top: float, width: float, height: float) -> "Axes":
         """Returns axes in a rectangle."""
@@ -327,12 +314,34 @@ class _Page:
         colour: str = _INK,
     ) -> float:
         """Writes wrapped paragraphs and returns where they end, in inches from the top."""
-        characters = max(12, int(width * 72 / (size * _CHARACTER)))
         for text in texts:
-            for line in textwrap.wrap(text, characters):
-                top = self.write(left, top, line, size, colour)
-            top += size * 0.4 / 72
+            line = ""
+            for word in text.split():
+                longer = f"{line} {word}".strip()
+                if line and self.width(longer, size) > width:
+                    top = self.write(left, top, line, size, colour)
+                    longer = word
+                line = longer
+            top = self.write(left, top, line, size, colour) + size * 0.4 / 72
         return top
+
+    def width(self, text: str, size: float) -> float:
+        """Returns the width of a line in inches."""
+        from matplotlib.font_manager import FontProperties
+
+        properties = FontProperties(size=size)
+        return (
+            float(self._renderer.get_text_width_height_descent(text, properties, False)[0]) / _DPI
+        )
+
+    def fit(self, text: str, width: float, largest: float, smallest: float) -> tuple[str, float]:
+        """Returns a text and its font size so that it fits a width in inches."""
+        size = min(largest, largest * width / self.width(text, largest))
+        if size >= smallest:
+            return text, size
+        while self.width(f"{text}…", smallest) > width:
+            text = text[:-1]
+        return f"{text}…", smallest
 
     def rule(self, top: float) -> None:
         """Draws a line across the page."""
