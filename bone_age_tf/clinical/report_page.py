@@ -248,14 +248,16 @@ def _write_notes(
     bottom = page.write(left, top, "Quality", 11, weight="bold")
     bottom = page.paragraphs(left, bottom + 0.06, width, report.quality_notes, 9)
     details = [
-        f"Region {name}: {region.difference_months:+.0f} months against the hand"
-        f" ({region.deviations:+.1f} SD).".replace("-", "−")
+        f"{name}: {region.age_months:.0f} months ({region.difference_months:+.0f} from usual, "
+        f"{region.deviations:+.1f} SD)".replace("-", "−")
         for prediction in result.by_sex.values()
         for name, region in (prediction.regions or {}).items()
         if region.is_unusual and result.sex is not None
     ]
     if details:
-        bottom = page.write(left, bottom + 0.16, "Unusual regions", 11, weight="bold")
+        bottom = page.write(
+            left, bottom + 0.16, "Regions ahead of the hand or behind", 11, weight="bold"
+        )
         bottom = page.paragraphs(left, bottom + 0.06, width, details[:6], 9)
     bottom = page.write(left, bottom + 0.16, "Limits", 11, weight="bold")
     page.paragraphs(left, bottom + 0.06, width, [*LIMITS], 9)

@@ -112,7 +112,7 @@ def test_unusual_regions_are_named():
     lines = texts(page(result))
     assert "no 90 % interval" in lines
     text = " ".join(lines)
-    assert "Region radius: −18 months against the hand (−2.4 SD)." in text and "ulna" not in text
+    assert "radius: 150 months (−18 from usual, −2.4 SD)" in text and "ulna" not in text
 
 
 def test_a_long_identifier_is_cut_visibly_only_where_it_would_be_illegible():
