@@ -58,7 +58,8 @@ _DEIDENTIFICATION: Final = (
     "DeidentificationMethod",
     "DeidentificationMethodCodeSequence",
 )
-"""Attributes that are copied as they are: how the source was made anonymous."""
+"""Attributes that are copied as they are: that the source was made anonymous, and how. The first is
+not valid without one of the others."""
 _DATES: Final = ("PatientBirthDate", "StudyDate")
 _TIMES: Final = ("StudyTime",)
 _SEXES: Final = ("F", "M", "O")
@@ -170,8 +171,9 @@ def patient_and_study(source: "Dataset") -> "Dataset":
         value = _valid(keyword, source.get(keyword))
         if value:
             setattr(context, keyword, value)
+    states_method = any(source.get(keyword) for keyword in _DEIDENTIFICATION[1:])
     for keyword in _DEIDENTIFICATION:
-        if keyword in source:
+        if keyword in source and states_method:
             setattr(context, keyword, copy.deepcopy(source[keyword].value))
     return context
 
@@ -231,6 +233,7 @@ def _valid(keyword: str, value: Any) -> str:
         return text.upper() if text.upper() in _SEXES else ""
     parser = DA if keyword in _DATES else TM if keyword in _TIMES else None
     if parser is not None and text:
+        text = text.replace("." if parser is DA else ":", "")  # as before DICOM 3.0
         try:
             parser(text)
         except ValueError:

@@ -33,6 +33,7 @@ LIMITS: Final = (
 )
 """Limits that every report states."""
 SEX_UNKNOWN: Final = "The sex is not known: one result for each sex."
+NOT_STATED: Final = "not stated"
 _MODEL: Final = re.compile(r"(?P<name>.+) version (?P<version>.+)")
 
 
@@ -87,15 +88,15 @@ class BoneAgeReport:
 
     @property
     def model_name(self) -> str:
-        """Name of the model; the package's name where the result names no model."""
+        """Name of the model; `not stated` where the result names no model."""
         match = _MODEL.fullmatch(self.result.model)
-        return match["name"] if match else self.result.model or SOFTWARE
+        return match["name"] if match else self.result.model or NOT_STATED
 
     @property
     def model_version(self) -> str:
-        """Version and variant of the model; the package's version where the result has none."""
+        """Version and variant of the model; `not stated` where the result has none."""
         match = _MODEL.fullmatch(self.result.model)
-        return match["version"] if match else __version__
+        return match["version"] if match else NOT_STATED
 
     @property
     def conclusions(self) -> list[str]:

@@ -1,5 +1,6 @@
 """The result as a DICOM SR, read back by highdicom."""
 
+import dataclasses
 import sys
 
 import pytest
@@ -178,6 +179,27 @@ def test_nothing_about_the_patient_is_invented(written):
         assert keyword in document and not document.get(keyword), keyword
     for keyword in ("PatientAge", "IssuerOfPatientID", "StudyDescription"):
         assert keyword not in document
+
+
+def test_how_a_source_was_made_anonymous_is_kept_where_it_is_valid(written):
+    values = {"PatientIdentityRemoved": "YES", "StudyDate": "2024.01.05", "StudyTime": "10:15:00"}
+    document = written(RESULT, make_source(**values))
+    assert "PatientIdentityRemoved" not in document  # not valid without the method
+    assert (document.StudyDate, document.StudyTime) == ("20240105", "101500")
+    document = written(RESULT, make_source(**values, DeidentificationMethod="by hand"))
+    assert document.PatientIdentityRemoved == "YES" and document.DeidentificationMethod == "by hand"
+
+
+def test_a_name_in_another_character_set_is_kept(written):
+    source = make_source(SpecificCharacterSet=["", "ISO 2022 IR 87"])
+    source.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert str(written(RESULT, source).PatientName) == "Yamada^Tarou=山田^太郎=やまだ^たろう"
+
+
+def test_a_result_that_names_no_model_says_so(written):
+    (group,) = groups(written(dataclasses.replace(RESULT, model="")))
+    parts = by_code(group.get_measurements()[0][0].ContentSequence)
+    assert (parts["111001"].TextValue, parts["111003"].TextValue) == ("not stated", "not stated")
 
 
 def test_without_highdicom_the_extra_is_named(monkeypatch):
