@@ -16,7 +16,7 @@ from typing import Any, Final
 from bone_age_tf.clinical import codes, dicom_objects
 from bone_age_tf.clinical.codes import Code
 from bone_age_tf.clinical.growth_chart import DISCLAIMER
-from bone_age_tf.clinical.report import LIMITS, BoneAgeReport, StudyFacts, software_text
+from bone_age_tf.clinical.report import BoneAgeReport, StudyFacts, software_text
 from bone_age_tf.clinical.standard_deviation import (
     ADVANCED,
     DELAYED,
@@ -83,7 +83,7 @@ class _Writer:
         """Returns the URL and the DiagnosticReport, which refers to its Observations."""
         report = self._report
         url = self._url("fhir report")
-        sentences = [*report.conclusions, *report.quality_notes, *LIMITS, f"{DISCLAIMER}."]
+        sentences = [*report.conclusions, *report.quality_notes, *report.limits, f"{DISCLAIMER}."]
         paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
         study = self._study_reference()
         return url, {
@@ -171,7 +171,7 @@ class _Writer:
         hand = _coded(codes.HAND, f"{side} hand" if side else "hand")
         study = self._study_reference()
         model = report.result.model or "model not stated"
-        notes = [*report.quality_notes, *LIMITS, f"{DISCLAIMER}."]
+        notes = [*report.quality_notes, *report.limits, f"{DISCLAIMER}."]
         return url, {
             "resourceType": "Observation",
             **self._shared(url, status),

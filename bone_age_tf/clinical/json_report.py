@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bone_age_tf import __version__
 from bone_age_tf.clinical.growth_chart import DISCLAIMER
-from bone_age_tf.clinical.report import LIMITS, SOFTWARE, BoneAgeReport, StudyFacts
+from bone_age_tf.clinical.report import SOFTWARE, BoneAgeReport, StudyFacts
 
 FORMAT: Final = "bone_age_tf.report.1"
 """Name and version of the format; the version changes when a reader would have to change."""
@@ -40,7 +40,7 @@ def make_json_report(
             "instance_uid": facts.instance_uid or None,
         },
         **content,
-        "limits": [*LIMITS],
+        "limits": [*report.limits],
     }
 
 

@@ -26,12 +26,13 @@ from bone_age_tf.inference.result import FAILED, REJECTED, Result
 from bone_age_tf.reasons import correction_text
 
 SOFTWARE: Final = "bone_age_tf"
-LIMITS: Final = (
+_LIMITS: Final = (
     "The bone age is the prediction of a neural network; no reader has verified it.",
     "The 90 % interval holds for radiographs like those on which the model was measured. Other "
     "devices, populations and atlases shift bone ages.",
 )
-"""Limits that every report states."""
+"""Limits that every report of a bone age states."""
+_REJECTION_LIMITS: Final = ("The quality check also rejects some radiographs that can be read.",)
 SEX_UNKNOWN: Final = "The sex is not known: one result for each sex."
 NOT_STATED: Final = "not stated"
 _MODEL: Final = re.compile(r"(?P<name>.+) version (?P<version>.+)")
@@ -136,6 +137,13 @@ class BoneAgeReport:
         corrected = correction_text(result.corrections)
         notes = [checked, *result.reasons, *([corrected] if corrected else [])]
         return [_sentence(note) for note in notes]
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What a reader of the report must know about its reliability, in whole sentences."""
+        if self.result.by_sex:
+            return _LIMITS
+        return _REJECTION_LIMITS if self.result.status == REJECTED else ()
 
     def normal_range_months(self, sex: str) -> tuple[float, float] | None:
         """Returns chronological age - 2 SD and + 2 SD in months; None without a score."""

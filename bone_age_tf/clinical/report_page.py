@@ -13,7 +13,6 @@ import numpy as np
 from bone_age_tf.clinical.arguments import years_and_months
 from bone_age_tf.clinical.growth_chart import DISCLAIMER, BoneAgeStudy, draw_chart_axes
 from bone_age_tf.clinical.report import (
-    LIMITS,
     SEX_UNKNOWN,
     BoneAgeReport,
     StudyFacts,
@@ -259,8 +258,9 @@ def _write_notes(
             left, bottom + 0.16, "Regions ahead of the hand or behind", 11, weight="bold"
         )
         bottom = page.paragraphs(left, bottom + 0.06, width, details[:6], 9)
-    bottom = page.write(left, bottom + 0.16, "Limits", 11, weight="bold")
-    page.paragraphs(left, bottom + 0.06, width, [*LIMITS], 9)
+    if report.limits:
+        bottom = page.write(left, bottom + 0.16, "Limits", 11, weight="bold")
+        page.paragraphs(left, bottom + 0.06, width, [*report.limits], 9)
 
 
 class _Page:

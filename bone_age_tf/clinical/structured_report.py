@@ -16,7 +16,7 @@ from bone_age_tf.clinical import codes, dicom_objects
 from bone_age_tf.clinical.codes import Code
 from bone_age_tf.clinical.dicom_objects import coded
 from bone_age_tf.clinical.growth_chart import DISCLAIMER
-from bone_age_tf.clinical.report import LIMITS, BoneAgeReport, software_text
+from bone_age_tf.clinical.report import BoneAgeReport, software_text
 from bone_age_tf.clinical.standard_deviation import NORMAL_SDS, StandardDeviationScore
 from bone_age_tf.extras import named_extras
 
@@ -96,7 +96,7 @@ def _content(report: BoneAgeReport, source: "Dataset") -> "MeasurementReport":
         coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=RelationshipTypeValues.CONTAINS
     )
     texts = [_text(codes.CONCLUSION, sentence) for sentence in report.conclusions]
-    comments = (*report.quality_notes, *LIMITS, f"{DISCLAIMER}.")
+    comments = (*report.quality_notes, *report.limits, f"{DISCLAIMER}.")
     notes.ContentSequence = ContentSequence(
         [*texts, *(_text(codes.COMMENT, comment) for comment in comments)]
     )

@@ -144,6 +144,11 @@ def test_a_rejected_radiograph_gives_a_report_that_says_so(written):
     text = f"No bone age: radiograph rejected ({REJECTION})."
     assert [item.TextValue for item in group[0].ContentSequence if "TextValue" in item][-1] == text
     assert ("121077", text) in notes(document)
+    comments = [comment for code, comment in notes(document) if code == "121106"]
+    assert comments[-2:] == [
+        "The quality check also rejects some radiographs that can be read.",
+        "Research use; not a medical device.",
+    ]
     assert document.CompletionFlag == "COMPLETE"
 
 
