@@ -101,7 +101,8 @@ class WiderView(CropRegions):
     def call(self, image: Tensor) -> Tensor:
         """Maps images [B, H, W, 1] to [B, S, S, 1]."""
         low, high = -self.beyond, 1.0 + self.beyond
-        return super().call([image, ops.convert_to_tensor([[[low, low, high, high]]], "float32")])
+        box = ops.convert_to_tensor([[[low, low, high, high]]], "float32")
+        return super().call([image, ops.tile(box, (ops.shape(image)[0], 1, 1))])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beyond": self.beyond}

@@ -270,11 +270,14 @@ class CropParts(kl.Layer):
     def call(self, inputs: Tensors) -> Tensor:
         """Maps images [B, H, W, 1] and boxes [B, K, 4] to crops [B * K, S, S, 1]."""
         image, boxes = inputs
-        shape = ops.shape(image)
-        rows = self._weights(boxes[..., 0], boxes[..., 2], shape[1])
-        columns = self._weights(boxes[..., 1], boxes[..., 3], shape[2])
-        grey = ops.reshape(image, (-1, 1, shape[1], shape[2]))
-        crops = ops.matmul(ops.matmul(rows, grey), ops.transpose(columns, (0, 1, 3, 2)))
+        (_, height, width, _), count = ops.shape(image), boxes.shape[1]
+        rows = self._weights(boxes[..., 0], boxes[..., 2], height)
+        columns = self._weights(boxes[..., 1], boxes[..., 3], width)
+        # A product that repeats one operand crashes in oneDNN 3 on processors with AVX-512.
+        rows = ops.reshape(rows, (-1, count * self.size_px, height))
+        lines = ops.matmul(rows, ops.reshape(image, (-1, height, width)))
+        lines = ops.reshape(lines, (-1, count, self.size_px, width))
+        crops = ops.matmul(lines, ops.transpose(columns, (0, 1, 3, 2)))
         return ops.reshape(crops, (-1, self.size_px, self.size_px, 1))
 
     def _weights(self, low: Tensor, high: Tensor, pixels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ RECIPE = Recipe(
             {
                 **AUGMENTATION,
                 "age_loss_weight": 0.05,
-                "epochs": 6,
+                "epochs": 5,
                 "learning_rate": 7e-4,
                 "dropout": 0.2,
                 "train_whole": False,
