@@ -1,6 +1,7 @@
 """A radiograph: its pixels and what is known about them. No TensorFlow."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ class Radiograph:
         corrections: what was corrected so far, in words.
         study: identifiers of the DICOM object; None for other files and arrays.
         notes: what the user should know about the attributes above, in words.
+        sex_source: `flag` if the sex was given, `file` if it is that of the file; None without one.
+        chronological_age_error_months: how far the true age can be from the one above, for instance
+            6 where a file states the age in years.
+        height_cm: the child's height in cm when the radiograph was taken, None where unknown.
     """
 
     pixels: np.ndarray
@@ -40,12 +45,16 @@ class Radiograph:
     corrections: tuple[str, ...] = ()
     study: Study | None = None
     notes: tuple[str, ...] = ()
+    sex_source: str | None = None
+    chronological_age_error_months: float = 0.0
+    height_cm: float | None = None
 
     def __post_init__(self) -> None:
-        """Checks the pixels and writes the sex as a word.
+        """Checks the attributes and writes the sex as a word.
 
         Raises:
-            InputError: the pixels are not [H, W], or the sex or side is unknown.
+            InputError: the pixels are not [H, W], the sex or side is unknown, or the age or height
+                is not possible.
         """
         pixels = np.asarray(self.pixels, np.float32)
         if pixels.ndim != 2 or not pixels.size:
@@ -53,7 +62,14 @@ class Radiograph:
         if self.side not in (None, *schema.SIDES):
             raise InputError(f"side is {self.side!r}; give {' or '.join(schema.SIDES)}")
         object.__setattr__(self, "pixels", pixels)
-        object.__setattr__(self, "sex", sex_name(self.sex))
+        sex = sex_name(self.sex)
+        object.__setattr__(self, "sex", sex)
+        source = None if sex is None else self.sex_source or schema.FROM_FLAG
+        object.__setattr__(self, "sex_source", source)
+        age = given_number(schema.parse_chronological_age_months, self.chronological_age_months)
+        object.__setattr__(self, "chronological_age_months", age)
+        height = given_number(schema.parse_height_cm, self.height_cm)
+        object.__setattr__(self, "height_cm", height)
 
     @classmethod
     def open(
@@ -63,7 +79,8 @@ class Radiograph:
 
         The type of the file is recognised by its content. See `images.reading.read_radiograph` for
         PNG and JPEG. For DICOM, see `images.dicom.read_dicom`: the side, the chronological age, the
-        pixel spacing, the identifiers and, where it is not given, the sex are those of the file.
+        height, the pixel spacing, the identifiers and, where it is not given, the sex are those of
+        the file.
 
         Args:
             source: a path, or the file's bytes.
@@ -93,6 +110,9 @@ class Radiograph:
             image.pixel_spacing_mm,
             study=facts.study,
             notes=(*image.notes, *sex_conflict(facts.sex, given)),
+            sex_source=schema.FROM_FILE if given is None else schema.FROM_FLAG,
+            chronological_age_error_months=facts.age_error_months,
+            height_cm=facts.height_cm,
         )
 
     @classmethod
@@ -133,7 +153,11 @@ class Radiograph:
         return cls(array.astype(np.float32), name, sex_name(sex))
 
     def replace(self, **changes: object) -> "Radiograph":
-        """Returns a copy with some attributes changed."""
+        """Returns a copy with some attributes changed; a new sex or age counts as given."""
+        if schema.SEX in changes:
+            changes = {"sex_source": None, **changes}
+        if schema.CHRONOLOGICAL_AGE_MONTHS in changes:
+            changes = {"chronological_age_error_months": 0.0, **changes}
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 
@@ -142,6 +166,24 @@ def sex_conflict(stated: str | None, given: str | None) -> tuple[str, ...]:
     if stated is None or given is None or stated == given:
         return ()
     return (f"{reasons.SEX_CONFLICT}: {stated} in the file, {given} was given and used",)
+
+
+def given_number(parse: Callable[[float], float], value: float | None) -> float | None:
+    """Returns a number that `parse` accepts, None for None.
+
+    Args:
+        parse: a function of `schema` that raises a ValueError for values that are not possible.
+        value: the number.
+
+    Raises:
+        InputError: the number is not possible.
+    """
+    if value is None:
+        return None
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def sex_name(sex: str | int | None) -> str | None:

@@ -146,9 +146,11 @@ SEX_CONFLICT: Final = "sex contradictory"
 AGE_STATED: Final = "chronological age from the stated age"
 AGE_CONFLICT: Final = "stated age contradicts the dates"
 BIRTH_DATE_UNUSABLE: Final = "date of birth not used:"
+GIVEN_AGE_CONFLICT: Final = "chronological age contradictory"
+HEIGHT_UNUSABLE: Final = "Patient's Size not used:"
 DICOM_NOTES: Final = (
     *(FOR_PROCESSING, WINDOW_UNUSABLE, RIGHT_HAND, SIDE_CONFLICT, SEX_CONFLICT, AGE_STATED),
-    *(AGE_CONFLICT, BIRTH_DATE_UNUSABLE),
+    *(AGE_CONFLICT, BIRTH_DATE_UNUSABLE, GIVEN_AGE_CONFLICT, HEIGHT_UNUSABLE),
 )
 """Notes on what a DICOM file states, or their constant parts."""
 

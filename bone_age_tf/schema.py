@@ -173,6 +173,29 @@ VIEW_BORDER: Final = 0.1
 
 SIDES: Final = ("left", "right")
 
+FROM_FLAG: Final = "flag"
+FROM_TABLE: Final = "table"
+FROM_FILE: Final = "file"
+SEX_SOURCES: Final = (FROM_FLAG, FROM_TABLE, FROM_FILE)
+"""Where the sex of a result is from: the user gave it (`--sex`, an argument, or on the page), it is
+in a CSV table, or in a DICOM file."""
+
+HEIGHT_CM: Final = "height_cm"
+MAX_CHRONOLOGICAL_AGE_MONTHS: Final = 110 * 12.0
+"""Maximum chronological age in months; a larger one is in days, or from a placeholder such as a
+birth in 1900."""
+MIN_HEIGHT_CM: Final = 30.0
+MAX_HEIGHT_CM: Final = 250.0
+"""Range of heights in cm that is accepted; others are probably in metres, inches or millimetres."""
+
+BRUSH_FOUNDATION: Final = "brush_foundation"
+GREULICH_PYLE_V_VI: Final = "greulich_pyle_v_vi"
+SD_REFERENCES: Final = {
+    BRUSH_FOUNDATION: "Brush Foundation (Greulich and Pyle 1959, tables III and IV)",
+    GREULICH_PYLE_V_VI: "Greulich and Pyle 1959, tables V and VI",
+}
+"""Full names of the references for standard deviations of bone age, by their keys."""
+
 RADIOGRAPH_ASPECT: Final = 0.785
 """Usual width over height of a hand radiograph: the median of the 240 RSNA originals whose sizes
 Koitka et al. 2018 (doi 10.1371/journal.pone.0207496) published with their boxes."""
@@ -208,3 +231,31 @@ def parse_age_months(text: str | float) -> float:
             f"and up to {MAX_AGE_MONTHS:g} months"
         )
     return age
+
+
+def parse_chronological_age_months(text: str | float) -> float:
+    """Returns a chronological age in months.
+
+    Raises:
+        ValueError: the text is not a number, or outside the possible range; the message names it.
+    """
+    return _parse_number("chronological age", text, 0.0, MAX_CHRONOLOGICAL_AGE_MONTHS, "months")
+
+
+def parse_height_cm(text: str | float) -> float:
+    """Returns a height in cm.
+
+    Raises:
+        ValueError: the text is not a number, or outside the possible range; the message names it.
+    """
+    return _parse_number("height", text, MIN_HEIGHT_CM, MAX_HEIGHT_CM, "cm")
+
+
+def _parse_number(what: str, text: str | float, low: float, high: float, unit: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:  # NaN fails too
+        raise ValueError(f"{what} is {text!r}; write a number from {low:g} to {high:g} {unit}")
+    return number

@@ -4,14 +4,15 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from bone_age_tf import schema
 from bone_age_tf.errors import InputError
 from bone_age_tf.radiograph import sex_name
 
-MAX_AGE_MONTHS: Final = 1200.0
-"""Maximum age in months that is accepted; a larger number is probably in days."""
-MIN_HEIGHT_CM: Final = 30.0
-MAX_HEIGHT_CM: Final = 250.0
-"""Range of heights in cm that is accepted; others are probably in metres, inches or millimetres."""
+MAX_AGE_MONTHS: Final = schema.MAX_CHRONOLOGICAL_AGE_MONTHS
+"""Maximum age in months that is accepted, so that every age of a file or a table is."""
+MIN_HEIGHT_CM: Final = schema.MIN_HEIGHT_CM
+MAX_HEIGHT_CM: Final = schema.MAX_HEIGHT_CM
+"""Range of heights in cm that is accepted."""
 MONTHS_PER_YEAR: Final = 12.0
 
 

@@ -9,6 +9,7 @@ other. The result therefore names its reference.
 import dataclasses
 from typing import Final
 
+from bone_age_tf import schema
 from bone_age_tf.clinical.arguments import (
     outside_table,
     require_age_months,
@@ -17,12 +18,9 @@ from bone_age_tf.clinical.arguments import (
 )
 from bone_age_tf.clinical.tables import Curve, read_curve
 
-BRUSH_FOUNDATION: Final = "brush_foundation"
-GREULICH_PYLE_V_VI: Final = "greulich_pyle_v_vi"
-SD_REFERENCES: Final = {
-    BRUSH_FOUNDATION: "Brush Foundation (Greulich and Pyle 1959, tables III and IV)",
-    GREULICH_PYLE_V_VI: "Greulich and Pyle 1959, tables V and VI",
-}
+BRUSH_FOUNDATION: Final = schema.BRUSH_FOUNDATION
+GREULICH_PYLE_V_VI: Final = schema.GREULICH_PYLE_V_VI
+SD_REFERENCES: Final = schema.SD_REFERENCES
 """Full names of the references by their keys."""
 
 DELAYED: Final = "delayed"

@@ -16,8 +16,9 @@ _OWN_MARKS: Final = ("Manufacturer", "ManufacturerModelName", "SeriesDescription
 
 MONTH_DAYS: Final = 365.2425 / 12
 """Mean length of a month of the Gregorian calendar in days."""
-OLDEST_MONTHS: Final = 110 * 12.0
+OLDEST_MONTHS: Final = schema.MAX_CHRONOLOGICAL_AGE_MONTHS
 """Age in months from which a date of birth is a placeholder, such as 1900-01-01."""
+_CM_PER_METRE: Final = 100
 _AGE_UNITS_MONTHS: Final = {"Y": 12.0, "M": 1.0, "W": 7 / MONTH_DAYS, "D": 1 / MONTH_DAYS}
 """Units of (0010,1010) PatientAge in months (PS3.5, value representation AS)."""
 _DATES: Final = ("AcquisitionDate", "AcquisitionDateTime", "StudyDate", "SeriesDate")
@@ -68,6 +69,9 @@ class Facts:
         chronological_age_months: the child's age when the radiograph was taken, or None.
         side: left, right, or None where it is missing or contradictory.
         notes: what the user should know about these values.
+        age_error_months: how far the true age can be from `chronological_age_months`: 0 for an age
+            from dates, 6 for one that is stated in years.
+        height_cm: the child's height in cm on the day of the radiograph, or None.
     """
 
     study: Study
@@ -75,13 +79,16 @@ class Facts:
     chronological_age_months: float | None
     side: str | None
     notes: tuple[str, ...]
+    age_error_months: float = 0.0
+    height_cm: float | None = None
 
 
 def read_facts(tags: Tags) -> Facts:
     """Reads what a file states about a radiograph."""
     side, side_notes = read_side(tags)
-    age, age_notes = read_age_months(tags)
-    notes = side_notes + age_notes
+    age, age_error, age_notes = read_age_months(tags)
+    height, height_notes = read_height_cm(tags)
+    notes = side_notes + age_notes + height_notes
     if tags.text("PresentationIntentType").upper() == "FOR PROCESSING":
         notes = (reasons.FOR_PROCESSING, *notes)
     study = Study(
@@ -90,7 +97,8 @@ def read_facts(tags: Tags) -> Facts:
         tags.text("SOPInstanceUID"),
         tags.text("SOPClassUID"),
     )
-    return Facts(study, _SEXES.get(tags.text("PatientSex").upper()), age, side, notes)
+    sex = _SEXES.get(tags.text("PatientSex").upper())
+    return Facts(study, sex, age, side, notes, age_error, height)
 
 
 def is_own_result(tags: Tags) -> bool:
@@ -131,8 +139,8 @@ def _study_codes(tags: Tags) -> list[str]:
     ]
 
 
-def read_age_months(tags: Tags) -> tuple[float | None, tuple[str, ...]]:
-    """Returns the age in months when the radiograph was taken, and notes on its precision.
+def read_age_months(tags: Tags) -> tuple[float | None, float, tuple[str, ...]]:
+    """Returns the age in months when the radiograph was taken, its greatest error, and notes.
 
     The age is the time from the date of birth to the date of the radiograph. Without both, it is
     (0010,1010) PatientAge, a count of completed years, months, weeks or days: the age in the middle
@@ -149,13 +157,13 @@ def read_age_months(tags: Tags) -> tuple[float | None, tuple[str, ...]]:
             if stated is not None and not stated[0] - 12 <= age <= stated[0] + stated[1] + 12:
                 text = f"{reasons.AGE_CONFLICT}: {tags.text('PatientAge')}, {age:.0f} months"
                 notes = (text,)
-            return age, notes
+            return age, 0.0, notes
         notes = (f"{reasons.BIRTH_DATE_UNUSABLE} {birth.isoformat()}",)
     if stated is None:
-        return None, notes
+        return None, 0.0, notes
     completed, unit = stated
     text = f"{reasons.AGE_STATED} {tags.text('PatientAge')}, exact to {unit / 2:.2g} months"
-    return completed + unit / 2, (*notes, text)
+    return completed + unit / 2, unit / 2, (*notes, text)
 
 
 def _stated_age(text: str) -> tuple[float, float] | None:
@@ -166,6 +174,26 @@ def _stated_age(text: str) -> tuple[float, float] | None:
     unit = _AGE_UNITS_MONTHS[match[2]]
     completed = int(match[1]) * unit
     return (completed, unit) if completed < OLDEST_MONTHS else None
+
+
+def read_height_cm(tags: Tags) -> tuple[float | None, tuple[str, ...]]:
+    """Returns the child's height in cm on the day of the radiograph, and notes.
+
+    (0010,1020) PatientSize is the height in metres when the study began (PS3.3, Patient Study
+    Module). It is used only if the radiograph was taken on that day, since children grow: studies
+    are also extended, and sent again, months later.
+    """
+    metres = next(iter(tags.numbers("PatientSize")), 0.0)
+    if metres <= 0:
+        return None, ()
+    height_cm = round(metres * _CM_PER_METRE, 1)
+    if not schema.MIN_HEIGHT_CM <= height_cm <= schema.MAX_HEIGHT_CM:
+        return None, (f"{reasons.HEIGHT_UNUSABLE} {metres:g} m is not the height of a child",)
+    began = tags.date("StudyDate")
+    taken = next(filter(None, map(tags.date, _DATES)), None)
+    if began is None or began != taken:
+        return None, (f"{reasons.HEIGHT_UNUSABLE} it may be of another day than the radiograph",)
+    return height_cm, ()
 
 
 def read_spacing_mm(tags: Tags) -> tuple[float, float] | None:

@@ -70,7 +70,7 @@ def test_outside_the_table_there_is_a_reason(sex, age, reference, covered):
         ((float("nan"), 144, "female"), "bone age is nan"),
         ((168, -1, "female"), "chronological age is -1"),
         ((168, None, "female"), "chronological age is None"),
-        ((168, 4380, "female"), "number from 0 to 1200 months"),
+        ((168, 4380, "female"), "number from 0 to 1320 months"),
         ((168, 144, None), "the sex is missing"),
         ((168, 144, "girl"), "sex is 'girl'"),
         ((168, 144, "female", "harvard"), "give brush_foundation or greulich_pyle_v_vi"),

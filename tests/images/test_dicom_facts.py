@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from bone_age_tf import reasons
-from bone_age_tf.errors import RadiographError
+from bone_age_tf.errors import InputError, RadiographError
 from bone_age_tf.images import dicom_facts
 from bone_age_tf.images.dicom import read_dicom
 from bone_age_tf.images.dicom_facts import Study
@@ -239,3 +239,39 @@ def _malformed():
     dataset = make_dataset(STORED)
     data = to_bytes(dataset).replace(b"20100301", b"2010030X").replace(b"20200901", b"09/01/20")
     return io.BytesIO(data)
+
+
+@pytest.mark.parametrize(
+    ("tags", "height_cm", "note"),
+    [
+        ({"PatientSize": "1.425"}, 142.5, None),
+        ({"PatientSize": "1.425", "AcquisitionDate": "20200901"}, 142.5, None),
+        ({"PatientSize": "1.425", "AcquisitionDate": "20210301"}, None, "of another day"),
+        ({"PatientSize": "1.425", "StudyDate": None}, None, "of another day"),
+        ({"PatientSize": "142.5"}, None, "142.5 m is not the height of a child"),
+        ({"PatientSize": "0"}, None, None),
+        ({"PatientSize": ""}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_the_height_is_that_of_the_day_of_the_radiograph(tags, height_cm, note):
+    radiograph = opened(**tags)
+    assert radiograph.height_cm == (None if height_cm is None else pytest.approx(height_cm))
+    assert [text.startswith("Patient's Size not used: ") for text in radiograph.notes] == (
+        [] if note is None else [True]
+    )
+    assert note is None or note in radiograph.notes[0]
+
+
+def test_where_the_sex_is_from_and_how_exact_the_age_is():
+    assert (opened().sex_source, opened("f").sex_source) == ("file", "flag")
+    assert opened(PatientSex="O").sex_source is None
+    assert opened().chronological_age_error_months == 0
+    stated = opened(PatientBirthDate=None, PatientAge="010Y")
+    assert stated.chronological_age_error_months == 6
+    changed = stated.replace(sex="male", chronological_age_months=121)
+    assert (changed.sex_source, changed.chronological_age_error_months) == ("flag", 0)
+    with pytest.raises(InputError, match="chronological age is -1; write a number from 0 to 1320"):
+        stated.replace(chronological_age_months=-1)
+    with pytest.raises(InputError, match=r"height is 1\.4; write a number from 30 to 250 cm"):
+        stated.replace(height_cm=1.4)
