@@ -22,7 +22,7 @@ _PUBLIC = {
     "Radiograph": "radiograph",
     "Reader": "reader",
     "Result": "inference.result",
-    "ResultTable": "inference.result_table",
+    "ResultTable": "result_table",
     "Run": "runs",
     "build_model": "training_api",
     "get_config": "training_api",
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from bone_age_tf.errors import BoneAgeError as BoneAgeError
     from bone_age_tf.inference.predictor import Prediction as Prediction
     from bone_age_tf.inference.result import Result as Result
-    from bone_age_tf.inference.result_table import ResultTable as ResultTable
     from bone_age_tf.models.catalog import list_models as list_models
     from bone_age_tf.radiograph import Radiograph as Radiograph
     from bone_age_tf.reader import Reader as Reader
     from bone_age_tf.reader import load as load
+    from bone_age_tf.result_table import ResultTable as ResultTable
     from bone_age_tf.runs import Run as Run
     from bone_age_tf.training_api import build_model as build_model
     from bone_age_tf.training_api import get_config as get_config

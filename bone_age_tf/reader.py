@@ -19,12 +19,13 @@ from bone_age_tf.bundle import Bundle, load_quality_checker
 from bone_age_tf.errors import InputError, PredictionError, RadiographError
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, read_site_calibration
 from bone_age_tf.inference.cases import Case, collect_cases
+from bone_age_tf.inference.known_facts import KnownFacts
 from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.inference.result import FAILED, OK, REJECTED, Result
-from bone_age_tf.inference.result_table import ResultTable
 from bone_age_tf.progress import shown
-from bone_age_tf.radiograph import ARRAY, Radiograph, sex_conflict, sex_name
+from bone_age_tf.radiograph import ARRAY, Radiograph
 from bone_age_tf.reasons import TEXTS, Reason
+from bone_age_tf.result_table import ResultTable
 
 if TYPE_CHECKING:
     from bone_age_tf.regions.frame import Hand
@@ -45,22 +46,20 @@ class Prepared:
 
     Attributes:
         source: the file as the user wrote it, or another name.
-        sex: female, male or None.
+        known: what is known about the child and the radiograph.
         image: [size_px, size_px] float32, 0 to 255, as the network takes it; None where the
             radiograph cannot be read.
         status: see `Result`.
         reasons: see `Result`.
         corrections: see `Result`.
-        notes: see `Result`.
     """
 
     source: str
-    sex: str | None
+    known: KnownFacts
     image: np.ndarray | None
     status: str = OK
     reasons: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Reader:
@@ -116,7 +115,12 @@ class Reader:
         return f"{self.bundle.name} version {self.bundle.version}, {self.variant}"
 
     def read(
-        self, source: Source, sex: str | int | None = None, both_sexes: bool = False
+        self,
+        source: Source,
+        sex: str | int | None = None,
+        both_sexes: bool = False,
+        chronological_age_months: float | None = None,
+        height_cm: float | None = None,
     ) -> Result:
         """Reads one radiograph.
 
@@ -126,17 +130,22 @@ class Reader:
             sex: female, male, f or m; None for the radiograph's own, or a result for both sexes
                 where that is unknown too.
             both_sexes: whether there is a result for both sexes, even if the sex is known.
+            chronological_age_months: the child's age in months when the radiograph was taken; None
+                for that of the radiograph, if it is known. It does not change the bone age, see
+                `clinical.score_result`.
+            height_cm: the child's height in cm at that time, see
+                `clinical.predict_adult_height_of`.
 
         Returns:
             The result. A file that is missing or damaged does not raise an error: its result has
             the status `failed`.
 
         Raises:
-            InputError: the array or the sex cannot be used.
+            InputError: the array, the sex, the age or the height cannot be used.
         """
-        prepared = self.prepare(source, sex)
+        prepared = self.prepare(source, sex, chronological_age_months, height_cm)
         if both_sexes:
-            prepared = dataclasses.replace(prepared, sex=None)
+            prepared = dataclasses.replace(prepared, known=prepared.known.without_sex())
         with self._network() as network:
             return self.predict(prepared, network)
 
@@ -175,8 +184,9 @@ class Reader:
         """Reads the radiographs of a CSV file, a folder or a sequence.
 
         Args:
-            table: a CSV file with a column image and, if known, sex and age_months; a folder; an
-                image; or a sequence of what `read` takes.
+            table: a CSV file with a column image and, if known, sex, age_months (the bone age),
+                chronological_age_months and height_cm; a folder; an image; or a sequence of what
+                `read` takes.
             sex: for radiographs without one, as of `read`.
             progress: whether progress is shown on standard error.
 
@@ -191,32 +201,33 @@ class Reader:
         pairs = shown(read, len(sources), "images read", sys.stderr) if progress else read
         return ResultTable.of(pairs)
 
-    def prepare(self, source: Source, sex: str | int | None = None) -> Prepared:
+    def prepare(
+        self,
+        source: Source,
+        sex: str | int | None = None,
+        chronological_age_months: float | None = None,
+        height_cm: float | None = None,
+    ) -> Prepared:
         """Opens, checks, corrects and resizes a radiograph; see `read`."""
-        chosen_sex = sex_name(sex)
-        if isinstance(source, Case):
-            chosen_sex = sex_name(source.sex) if chosen_sex is None else chosen_sex
-            if source.problem is not None:
-                return Prepared(source.image, chosen_sex, None, FAILED, (source.problem,))
+        known = KnownFacts.given(source, sex, chronological_age_months, height_cm)
+        if isinstance(source, Case) and source.problem is not None:
+            return Prepared(source.image, known, None, FAILED, (source.problem,))
         try:
             radiograph = _opened(source)
         except RadiographError as error:
-            return Prepared(_name_of(source), chosen_sex, None, FAILED, (error.reason,))
-        notes = radiograph.notes + sex_conflict(radiograph.sex, chosen_sex)
-        chosen_sex = radiograph.sex if chosen_sex is None else chosen_sex
+            return Prepared(_name_of(source), known, None, FAILED, (error.reason,))
+        known = known.completed(radiograph)
         pixels, corrections, hand = radiograph.pixels, radiograph.corrections, None
         if self.quality_checker is not None:
             find = None if self.framer is None else self.framer.find
             checked = self.quality_checker.check(pixels, find)
             if checked.image is None:
                 image = self._template.fit_image(pixels)
-                return Prepared(
-                    radiograph.source, chosen_sex, image, REJECTED, (checked.rejection,), (), notes
-                )
+                return Prepared(radiograph.source, known, image, REJECTED, (checked.rejection,))
             pixels, corrections = checked.image, corrections + checked.corrections
             hand = checked.hand
         image, done = self.fit_image(pixels, hand)
-        return Prepared(radiograph.source, chosen_sex, image, OK, (), corrections + done, notes)
+        return Prepared(radiograph.source, known, image, OK, (), corrections + done)
 
     def fit_image(
         self, image: np.ndarray, hand: "Hand | None" = None
@@ -245,10 +256,10 @@ class Reader:
         if network is None:
             with self._network() as borrowed:
                 return self.predict(prepared, borrowed)
-        by_sex = {}
+        by_sex, known = {}, prepared.known
         status, reasons = prepared.status, prepared.reasons
         if status == OK and prepared.image is not None:
-            sexes = schema.SEX_NAMES if prepared.sex is None else (prepared.sex,)
+            sexes = schema.SEX_NAMES if known.sex is None else (known.sex,)
             try:
                 for sex in sexes:
                     code = schema.SEX_NAMES.index(sex)
@@ -261,14 +272,19 @@ class Reader:
             by_sex, status, reasons = {}, REJECTED, (text,)
         return Result(
             prepared.source,
-            prepared.sex,
+            known.sex,
             by_sex,
             status,
             reasons,
             prepared.corrections,
             self.quality_checker is not None and prepared.image is not None,
             self.model,
-            prepared.notes,
+            known.notes,
+            known.sex_source,
+            known.chronological_age_months,
+            known.height_cm,
+            known.side,
+            known.study,
         )
 
     @contextlib.contextmanager

@@ -140,17 +140,6 @@ EXPLAIN_SIGNATURE: Final = "explain"
 IMAGE_BYTES: Final = "image_bytes"
 """Input of a SavedModel, [B] encoded PNG or JPEG files."""
 
-RESULT_COLUMNS: Final = (
-    "image",
-    "sex",
-    "bone_age_months",
-    "lower_90",
-    "upper_90",
-    "status",
-    "reason",
-)
-"""Columns of a table of results."""
-
 DATASETS: Final = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
 """Datasets that the builders prepare."""
 

@@ -84,7 +84,7 @@ GRAPH_FILES = ("graph_reading.py", "encoded_header.py", "traced.py")
 """Files of the room `images` that are written as TensorFlow graph operations."""
 BASE = (
     *("__init__.py", "__main__.py", "bundle.py", "catalog.py", "cli.py", "errors.py", "files.py"),
-    *("radiograph.py", "reader.py", "reasons.py", "schema.py"),
+    *("radiograph.py", "reader.py", "reasons.py", "result_table.py", "schema.py"),
 )
 """Files, beside rooms, that reading radiographs needs."""
 

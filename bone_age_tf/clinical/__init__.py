@@ -8,6 +8,9 @@ Secondary Capture, PDF, FHIR and JSON.
     score = clinical.standard_deviation_score(168, 144, "female")
     print(score.sds, score.assessment, score.reference_name)
 
+    result = bone_age_tf.load().read("hand.png", "female", chronological_age_months=144)
+    print(clinical.score_result(result).summary)
+
 Ages are in months and heights in cm. Outside its published table no method gives a value: the
 result holds the reason instead. Research use; not a medical device. Names are imported when they
 are first used. Needs NumPy only; the chart and the page need the extra `train`, and reports in
@@ -37,8 +40,10 @@ _PUBLIC = {
     "is_own_result": "dicom_objects",
     "predict_adult_height": "adult_height",
     "read_json_schema": "json_report",
+    "predict_adult_height_of": "result_measures",
     "rus_chn_score": "tanner_whitehouse",
     "rus_score": "tanner_whitehouse",
+    "score_result": "result_measures",
     "standard_deviation_score": "standard_deviation",
     "write_growth_chart": "growth_chart",
     "write_reports": "report_files",
@@ -60,6 +65,10 @@ if TYPE_CHECKING:
     from bone_age_tf.clinical.json_report import read_json_schema as read_json_schema
     from bone_age_tf.clinical.report_files import REPORT_KINDS as REPORT_KINDS
     from bone_age_tf.clinical.report_files import write_reports as write_reports
+    from bone_age_tf.clinical.result_measures import (
+        predict_adult_height_of as predict_adult_height_of,
+    )
+    from bone_age_tf.clinical.result_measures import score_result as score_result
     from bone_age_tf.clinical.standard_deviation import SD_REFERENCES as SD_REFERENCES
     from bone_age_tf.clinical.standard_deviation import (
         StandardDeviationScore as StandardDeviationScore,

@@ -1,5 +1,6 @@
 """`--mode=predict`: reads radiographs with an exported model or on a server; no TensorFlow."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
+from bone_age_tf import schema
 from bone_age_tf.commands import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -15,22 +17,27 @@ from bone_age_tf.commands import (
     RESEARCH_USE,
     shared_flags,
 )
-from bone_age_tf.errors import ConfigError, InputError
+from bone_age_tf.errors import ConfigError, InputError, require_known
 
 if TYPE_CHECKING:
+    from bone_age_tf.clinical.result_columns import Row
     from bone_age_tf.inference.cases import Case
     from bone_age_tf.inference.predictor import Prediction
     from bone_age_tf.inference.result import Result
-    from bone_age_tf.inference.result_table import ResultTable
+    from bone_age_tf.result_table import ResultTable
 
 INPUT_FLAG = "input"
 DEFAULT_OUTPUT = "predictions.csv"
 EXAMPLES = """\
 Read a radiograph (PNG, JPEG or DICOM), a folder, a ZIP file, a DICOMDIR, or a table (columns
-image,sex and, if known, age_months):
+image,sex and, if known, age_months, the bone age; chronological_age_months; height_cm):
   {command} --mode=predict --input=hand.png --sex=female
   {command} --mode=predict --input=FOLDER --sex=male --output=predictions.csv
-  {command} --mode=predict --input=cases.csv
+  {command} --mode=predict --input=cases.csv --output=predictions.json
+
+Compare the bone age with a child's age, and predict its adult height:
+  {command} --mode=predict --input=hand.png --sex=f --chronological_age_months=96 --height_cm=128
+  {command} --mode=predict --input=cases.csv --sds_reference=greulich_pyle_v_vi
 
 On a server:
   {command} --mode=predict --input=cases.csv --server=grpc://HOST:8500/MODEL | http://HOST:8501/MODEL
@@ -45,8 +52,13 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the mode's flags."""
     shared_flags.define_input(values)
     shared_flags.text(
-        values, "output", DEFAULT_OUTPUT, "The table to write; - for standard output."
+        values,
+        "output",
+        DEFAULT_OUTPUT,
+        "The table to write; - for standard output. A name that ends in .json or .jsonl gives "
+        "JSON, an object for each radiograph; every other name gives CSV.",
     )
+    _define_clinical_flags(values)
     shared_flags.define_exported_model(values)
     shared_flags.define_variant(values)
     shared_flags.define_quality_check(values)
@@ -74,6 +86,31 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
+def _define_clinical_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_float(
+        schema.CHRONOLOGICAL_AGE_MONTHS,
+        None,
+        "The child's age in months when the radiograph was taken, for a single radiograph. Tables "
+        "have a column of this name; DICOM files state the age.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        schema.HEIGHT_CM,
+        None,
+        "The child's height in cm at that time, for a single radiograph; the adult height is then "
+        "predicted by Bayley and Pinneau. Tables have a column of this name; DICOM files may state "
+        "the height of the same day.",
+        flag_values=values,
+    )
+    shared_flags.text(
+        values,
+        "sds_reference",
+        schema.BRUSH_FOUNDATION,
+        "The table with the SD of bone age for the standard deviation score, "
+        f"{' or '.join(schema.SD_REFERENCES)}. The two can decide differently; JSON has both.",
+    )
+
+
 def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     """Reads radiographs, prints the results and writes the table."""
     from bone_age_tf.inference.cases import collect_cases
@@ -84,14 +121,23 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         _refuse_flags_of_the_export(values)
     elif values["timeout_s"].present:
         raise ConfigError("--timeout_s has no effect without --server")
-    cases = collect_cases(values.input, values.sex)
+    require_known("sds_reference", values.sds_reference, schema.SD_REFERENCES)
+    cases = _with_flags(collect_cases(values.input, values.sex), values)
     output = Path(values.output)
     check_output(output, values.input)
     if values.server:
         from bone_age_tf.serving.reader import ServerReader
 
         server = ServerReader(values.server, values.timeout_s)
-        return read_and_report(cases, server.read_all, server.model, "", output, values.resume)
+        return read_and_report(
+            cases,
+            server.read_all,
+            server.model,
+            "",
+            output,
+            values.resume,
+            sds_reference=values.sds_reference,
+        )
     from bone_age_tf.reader import load
 
     reader = load(
@@ -107,8 +153,44 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         why = "there is none among the exports" if values.quality_check else "--noquality_check"
         lines.append(f"Radiographs were not checked: {why}")
     return read_and_report(
-        cases, reader.read_all, reader.model, options, output, values.resume, lines
+        cases,
+        reader.read_all,
+        reader.model,
+        options,
+        output,
+        values.resume,
+        lines,
+        values.sds_reference,
     )
+
+
+def _with_flags(cases: "list[Case]", values: flags.FlagValues) -> "list[Case]":
+    """Returns the cases with the age and the height that flags give, where a table has none.
+
+    Raises:
+        ConfigError: a number is not possible, or there are several radiographs.
+    """
+    for name, parse in (
+        (schema.CHRONOLOGICAL_AGE_MONTHS, schema.parse_chronological_age_months),
+        (schema.HEIGHT_CM, schema.parse_height_cm),
+    ):
+        number = values[name].value
+        if number is None:
+            continue
+        try:
+            parse(number)
+        except ValueError as error:
+            raise ConfigError(f"--{name}: {error}") from None
+        if len(cases) != 1:
+            raise ConfigError(
+                f"--{name} is for a single radiograph, and there are {len(cases)}; write a column "
+                f"{name} in a CSV table"
+            )
+        cases = [
+            dataclasses.replace(case, **{name: number}) if getattr(case, name) is None else case
+            for case in cases
+        ]
+    return cases
 
 
 def _refuse_flags_of_the_export(values: flags.FlagValues) -> None:
@@ -129,6 +211,7 @@ def read_and_report(
     output: Path,
     resume: bool,
     lines: Sequence[str] = (),
+    sds_reference: str = schema.BRUSH_FOUNDATION,
 ) -> int:
     """Reads cases, writes their table and prints a summary; interrupted work is kept.
 
@@ -140,6 +223,7 @@ def read_and_report(
         output: the table.
         resume: whether to continue an interrupted run of the same command.
         lines: further lines of the summary.
+        sds_reference: reference of the standard deviation scores.
 
     Returns:
         The exit code.
@@ -149,27 +233,28 @@ def read_and_report(
         OSError: the table cannot be written.
     """
     from bone_age_tf.inference.journal import open_journal
-    from bone_age_tf.inference.result_table import ResultTable
     from bone_age_tf.progress import shown
+    from bone_age_tf.result_table import ResultTable
 
     journal = open_journal(output, model + options, resume)
     try:
         pairs = shown(journal.read(cases, read), len(cases), "images read", sys.stderr)
         table = ResultTable.of(pairs)
-        table.to_csv(output)
+        table.write(output, sds_reference)
     except KeyboardInterrupt:
         kept = f"{journal.kept} of {len(cases)} images are read"
         hint = "the same command with --resume continues" if journal.kept else "nothing is kept"
         print(f"\nstopped; {kept}; {hint}", file=sys.stderr)
         return EXIT_INTERRUPTED
     journal.close()
-    return _print_summary(table, [f"Read by {model}", *lines], output)
+    text = [describe(table, sds_reference), f"Read by {model}", *lines]
+    return _print_summary(table, text, output)
 
 
 def _print_summary(table: "ResultTable", lines: Sequence[str], output: Path) -> int:
     from bone_age_tf.files import is_standard_output
 
-    text = [describe(table), *lines]
+    text = list(lines)
     # If the table is written to standard output, nothing else is.
     stream = sys.stderr if is_standard_output(output) else sys.stdout
     if stream is sys.stdout:
@@ -178,15 +263,19 @@ def _print_summary(table: "ResultTable", lines: Sequence[str], output: Path) -> 
     return EXIT_SOME_FAILED if table.failed or table.rejected else EXIT_OK
 
 
-def describe(table: "ResultTable") -> str:
+def describe(table: "ResultTable", sds_reference: str = schema.BRUSH_FOUNDATION) -> str:
     """Formats results: the result of a single image, or the numbers of several.
 
     If bone ages are known, a line with the mean absolute error in months follows.
+
+    Args:
+        table: the results.
+        sds_reference: reference of the standard deviation scores.
     """
     from bone_age_tf.evaluation.site_doubts import years_warning
-    from bone_age_tf.inference.result_table import CLOSE_MONTHS
+    from bone_age_tf.result_table import CLOSE_MONTHS
 
-    lines = _single(table[0]) if len(table) == 1 else _counts(table)
+    lines = _single(table[0], sds_reference) if len(table) == 1 else _counts(table)
     errors = np.abs(table.errors_months)
     if errors.size:
         lines.append(
@@ -196,10 +285,14 @@ def describe(table: "ResultTable") -> str:
         )
     if warning := years_warning(table.compared_months):
         lines.append(warning)
+    ages = [result.chronological_age_months for result in table]
+    if warning := years_warning(np.array([age for age in ages if age is not None])):
+        lines.append(f"{warning} ({schema.CHRONOLOGICAL_AGE_MONTHS})")
     return "\n".join(lines)
 
 
-def _single(result: "Result") -> list[str]:
+def _single(result: "Result", sds_reference: str = schema.BRUSH_FOUNDATION) -> list[str]:
+    from bone_age_tf.clinical.result_columns import Row
     from bone_age_tf.inference.result import BOTH_SEXES
 
     if not result.by_sex:
@@ -215,9 +308,26 @@ def _single(result: "Result") -> list[str]:
             text += f", 90 % interval {lower:.1f} to {upper:.1f}"
         lines.append(f"{text}; {notes}" if notes else text)
         lines += _region_lines(prediction)
+        lines += _clinical_lines(Row(result, sex, sds_reference))
     if result.sex is None:
         lines.append(f"{BOTH_SEXES}; --sex=female or --sex=male selects one")
     return lines
+
+
+def _clinical_lines(row: "Row") -> list[str]:
+    """Returns a line for the standard deviation score and one for the adult height, where known."""
+    lines = []
+    if row.score is not None and row.score.sds is not None:
+        age = row.result.chronological_age_months
+        lines.append(f"  chronological age {age:.1f} months: {row.score.summary}")
+    if row.adult_height is not None and row.adult_height.height_cm is not None:
+        adult = row.adult_height
+        error = "" if adult.error_cm is None else f"SD of the error {adult.error_cm:.1f} cm, "
+        lines.append(
+            f"  adult height {adult.height_cm:.1f} cm from {row.result.height_cm:.1f} cm "
+            f"({error}{adult.group}, {adult.source})"
+        )
+    return lines + [f"  {refusal}" for refusal in row.refusals]
 
 
 def _region_lines(prediction: "Prediction") -> list[str]:
@@ -270,7 +380,7 @@ def check_output(output: Path, input_path: str | Path) -> None:
     if is_standard_output(output):
         return
     if output.is_dir():
-        raise InputError(f"{output}: this is a folder; name a CSV file for the predictions")
+        raise InputError(f"{output}: this is a folder; name a CSV or JSON file")
     if output.exists() and Path(input_path).exists() and output.samefile(input_path):
         raise InputError(f"{output}: this is the input; name another file for the predictions")
     require_writable_file(output)

@@ -115,7 +115,8 @@ def define_input(values: flags.FlagValues) -> None:
         values,
         "input",
         None,
-        "An image, a folder or ZIP of images, a DICOMDIR, or a CSV (image,sex,age_months).",
+        "An image, a folder or ZIP of images, a DICOMDIR, or a CSV with the columns image, sex, "
+        "age_months (the bone age, if known), chronological_age_months and height_cm.",
     )
     text(
         values,

@@ -3,6 +3,7 @@
 import collections
 import csv
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from bone_age_tf.errors import InputError
 from bone_age_tf.images import dicom, reading
 from bone_age_tf.inference import containers
 
-COLUMNS = (schema.IMAGE, schema.SEX, schema.AGE_MONTHS)
+COLUMNS = (
+    schema.IMAGE,
+    schema.SEX,
+    schema.AGE_MONTHS,
+    schema.CHRONOLOGICAL_AGE_MONTHS,
+    schema.HEIGHT_CM,
+)
 """Columns of an input table; only the first is required."""
 
 _TABLE_SUFFIX = ".csv"
@@ -22,6 +29,12 @@ _SEX_WORD_COLUMNS = ("sex", "gender", "patient_sex", "patientsex", "patient's_se
 """Names of columns that hold the sex as a word."""
 _SEX_FLAG_COLUMNS = {"male": schema.MALE, "is_male": schema.MALE, "female": schema.FEMALE}
 """Names of columns that hold true or false, and the sex for which they are true."""
+_NUMBERS: dict[str, Callable[[str], float]] = {
+    schema.AGE_MONTHS: schema.parse_age_months,
+    schema.CHRONOLOGICAL_AGE_MONTHS: schema.parse_chronological_age_months,
+    schema.HEIGHT_CM: schema.parse_height_cm,
+}
+"""Columns that hold numbers, with the function that reads a cell."""
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -36,6 +49,9 @@ class Case:
         age_months: the known bone age in months, or None.
         problem: reason for which the case cannot be predicted, or None.
         member: name of the file in the ZIP file, or None.
+        sex_source: where the sex is from, one of `schema.SEX_SOURCES`.
+        chronological_age_months: the child's age in months when the radiograph was taken, or None.
+        height_cm: the child's height in cm when the radiograph was taken, or None.
     """
 
     image: str
@@ -44,6 +60,9 @@ class Case:
     age_months: float | None = None
     problem: str | None = None
     member: str | None = None
+    sex_source: str = schema.FROM_FLAG
+    chronological_age_months: float | None = None
+    height_cm: float | None = None
 
     def read_bytes(self) -> bytes:
         """Returns the bytes of the file.
@@ -62,10 +81,11 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     A folder is searched with its subfolders. DICOM files are recognised by their content, whatever
     their names.
 
-    A table has the columns image, sex and age_months in any order and in upper or lower case. Only
-    image is required; paths are relative to the table's folder. The sex may also be in a column
-    gender, or in a column male with true and false, as in RSNA's tables. A row with a cell that
-    cannot be parsed becomes a case with a problem.
+    A table has the columns image, sex, age_months (the known bone age), chronological_age_months
+    and height_cm in any order and in upper or lower case. Only image is required; paths are
+    relative to the table's folder. The sex may also be in a column gender, or in a column male with
+    true and false, as in RSNA's tables. A row with a cell that cannot be parsed becomes a case with
+    a problem.
 
     Args:
         input_path: an image, a folder, a file ending in .zip or .csv, or a DICOMDIR.
@@ -217,27 +237,37 @@ def _parse_row(
     cells = {
         name: unescape(row[at].strip()) if at < len(row) else "" for name, at in columns.items()
     }
-    image, problems, age = cells[schema.IMAGE], [], None
+    image, problems = cells[schema.IMAGE], []
     if not image:
         problems.append(f"no image named in the row {','.join(row)!r}")
-    if cells.get(schema.SEX):
+    sex_source = schema.FROM_FLAG
+    for column in (schema.SEX, *_SEX_FLAG_COLUMNS):
+        if not cells.get(column):
+            continue
+        sex_source = schema.FROM_TABLE
         try:
-            sex = schema.parse_sex(cells[schema.SEX])
+            is_word = column == schema.SEX
+            sex = schema.parse_sex(cells[column]) if is_word else _parse_flag(column, cells[column])
         except ValueError as error:
             sex = None
             problems.append(str(error))
-    for column in _SEX_FLAG_COLUMNS.keys() & cells.keys():
+    numbers: dict[str, float] = {}
+    for column, parse in _NUMBERS.items():
         try:
-            sex = _parse_flag(column, cells[column]) if cells[column] else sex
-        except ValueError as error:
-            sex = None
-            problems.append(str(error))
-    if cells.get(schema.AGE_MONTHS):
-        try:
-            age = schema.parse_age_months(cells[schema.AGE_MONTHS])
+            if cells.get(column):
+                numbers[column] = parse(cells[column])
         except ValueError as error:
             problems.append(str(error))
     path = files.find(image) if image else None
     if image and path is None and (name := files.similar(image)) is not None:
         problems.append(f"no such file; did you mean {name}?")
-    return Case(image, path or folder / image, sex, age, "; ".join(problems) or None)
+    return Case(
+        image,
+        path or folder / image,
+        sex,
+        numbers.get(schema.AGE_MONTHS),
+        "; ".join(problems) or None,
+        sex_source=sex_source,
+        chronological_age_months=numbers.get(schema.CHRONOLOGICAL_AGE_MONTHS),
+        height_cm=numbers.get(schema.HEIGHT_CM),
+    )

@@ -132,7 +132,8 @@ def _key(case: Case) -> tuple:
         changed: Iterable = (state.st_size, state.st_mtime_ns)
     except (OSError, ValueError):
         changed = (None, None)
-    return (case.image, case.sex, case.problem, *changed)
+    given = (case.sex, case.sex_source, case.chronological_age_months, case.height_cm)
+    return (case.image, *given, case.problem, *changed)
 
 
 def _entry(key: tuple, result: Result) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bone_age_tf import reasons, schema
 from bone_age_tf.evaluation.region_norms import RegionAge
+from bone_age_tf.images.dicom_facts import Study
 from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.reasons import correction_text
 
@@ -37,6 +38,13 @@ class Result:
         model: name, version and variant of the model.
         notes: what the user should know about the radiograph, such as a contradiction between the
             sex in a DICOM file and the one that was given.
+        sex_source: where the sex is from: `flag` (given by the user), `table` (a CSV file) or
+            `file` (DICOM); None without a sex.
+        chronological_age_months: the child's age in months when the radiograph was taken, as it was
+            given or as a DICOM file states it; None where unknown. It is not the bone age.
+        height_cm: the child's height in cm when the radiograph was taken, likewise.
+        side: left or right as a DICOM file states it, None where unknown.
+        study: identifiers of the DICOM object; None for other files and arrays.
     """
 
     source: str
@@ -48,6 +56,11 @@ class Result:
     quality_checked: bool | None = False
     model: str = ""
     notes: tuple[str, ...] = ()
+    sex_source: str | None = None
+    chronological_age_months: float | None = None
+    height_cm: float | None = None
+    side: str | None = None
+    study: Study | None = None
 
     @property
     def prediction(self) -> Prediction | None:
@@ -76,25 +89,14 @@ class Result:
         corrected = correction_text(self.corrections) if self.by_sex else ""
         return "; ".join(filter(None, [both, *self.reasons, corrected, *self.notes]))
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Returns the rows of a table with the columns `schema.RESULT_COLUMNS`.
-
-        There are two rows, one for each sex, if the sex was not given.
-        """
-        if not self.by_sex:
-            return [(self.source, self.sex or "", "", "", "", self.status, self.note)]
-        return [
-            (self.source, sex, *_cells(prediction), self.status, self.note)
-            for sex, prediction in self.by_sex.items()
-        ]
-
     def to_dict(self) -> dict[str, Any]:
         """Returns the result, without distributions, as values that JSON can hold."""
         content = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "by_sex"
+            if field.name not in ("by_sex", "study")
         }
+        content["study"] = None if self.study is None else dataclasses.asdict(self.study)
         content["by_sex"] = {
             sex: {
                 schema.AGE_MONTHS: prediction.age_months,
@@ -127,7 +129,8 @@ class Result:
             for sex, prediction in content["by_sex"].items()
         }
         texts = {name: tuple(content[name]) for name in ("reasons", "corrections", "notes")}
-        return cls(**{**content, **texts, "by_sex": by_sex})
+        study = None if content["study"] is None else Study(**content["study"])
+        return cls(**{**content, **texts, "by_sex": by_sex, "study": study})
 
 
 def _regions_to_dict(prediction: Prediction) -> dict[str, Any]:
@@ -140,10 +143,3 @@ def _regions_to_dict(prediction: Prediction) -> dict[str, Any]:
 def _regions_of(content: Mapping[str, Any]) -> dict[str, RegionAge] | None:
     by_name = content.get(schema.REGION_AGES)
     return by_name and {name: RegionAge(**one) for name, one in by_name.items()}
-
-
-def _cells(prediction: Prediction) -> tuple[str, str, str]:
-    lower, upper = prediction.interval_90_months or (None, None)
-    numbers = (prediction.age_months, lower, upper)
-    age, low, high = ("" if number is None else f"{number:.1f}" for number in numbers)
-    return age, low, high

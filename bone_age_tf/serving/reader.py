@@ -9,9 +9,9 @@ import numpy as np
 from bone_age_tf import reasons, schema
 from bone_age_tf.errors import RadiographError, ServerError
 from bone_age_tf.inference.cases import Case
+from bone_age_tf.inference.known_facts import KnownFacts
 from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.inference.result import FAILED, OK, REJECTED, Result
-from bone_age_tf.radiograph import sex_name
 from bone_age_tf.serving.connection import DEFAULT_TIMEOUT_S, Address, connect
 
 _AT_ONCE = 4
@@ -104,10 +104,33 @@ class ServerReader:
         }
         prefix = f"{reasons.TEXTS[reasons.Reason.CORRECTED]} "
         corrections = (texts[0].removeprefix(prefix),) if texts[0] else ()
-        return Result(case.image, sex_name(case.sex), by_sex, OK, (), corrections, None, self.model)
+        return self._of_case(case, OK, by_sex, corrections=corrections)
 
     def _failed(self, case: Case, reason: str, status: str = FAILED) -> Result:
-        return Result(case.image, sex_name(case.sex), {}, status, (reason,), (), None, self.model)
+        return self._of_case(case, status, {}, (reason,))
+
+    def _of_case(
+        self,
+        case: Case,
+        status: str,
+        by_sex: dict[str, Prediction],
+        texts: tuple[str, ...] = (),
+        corrections: tuple[str, ...] = (),
+    ) -> Result:
+        known = KnownFacts.given(case)
+        return Result(
+            case.image,
+            known.sex,
+            by_sex,
+            status,
+            texts,
+            corrections,
+            None,
+            self.model,
+            sex_source=known.sex_source,
+            chronological_age_months=known.chronological_age_months,
+            height_cm=known.height_cm,
+        )
 
 
 def _prediction(outputs: dict[str, np.ndarray], place: int) -> Prediction:

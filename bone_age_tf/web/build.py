@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bone_age_tf import catalog, reasons, schema
 from bone_age_tf.bundle import Bundle
+from bone_age_tf.clinical.result_columns import RESULT_COLUMNS
 from bone_age_tf.errors import PageError
 from bone_age_tf.files import require_writable_folder
 from bone_age_tf.images import decoding, file_kinds, resizing
@@ -157,7 +158,8 @@ def _settings(variant: str, quality_check: bool) -> dict:
         "signature": schema.SERVING_SIGNATURE,
         "variant": variant,
         "refuses_unfamiliar": quality_check,
-        "columns": schema.RESULT_COLUMNS,
+        "columns": RESULT_COLUMNS,
+        "sex_source": schema.FROM_FLAG,
         "both_sexes": BOTH_SEXES,
         "luma": decoding.LUMA,
         "far": decoding.FAR,

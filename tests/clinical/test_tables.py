@@ -148,4 +148,5 @@ def test_the_wheel_holds_the_tables(root):
     setup = configparser.ConfigParser()
     setup.read(root / "setup.cfg")
     assert "bone_age_tf.clinical" in setup["options"]["packages"].split()
-    assert "tables/*.csv" in setup["options.package_data"]["bone_age_tf.clinical"].split()
+    data = setup["options.package_data"]["bone_age_tf.clinical"].split()
+    assert {"*.schema.json", "tables/*.csv"} <= set(data)

@@ -69,8 +69,8 @@ def test_table(tmp_path):
         tmp_path, "image,sex,age_months\na.png,female,120.5\nsub/b.jpg,M,\n/c.png,,30\n"
     )
     assert collect_cases(path) == [
-        Case("a.png", tmp_path / "a.png", 0, 120.5),
-        Case("sub/b.jpg", tmp_path / "sub/b.jpg", 1, None),
+        Case("a.png", tmp_path / "a.png", 0, 120.5, sex_source="table"),
+        Case("sub/b.jpg", tmp_path / "sub/b.jpg", 1, None, sex_source="table"),
         Case("/c.png", Path("/c.png"), None, 30.0),
     ]
 
@@ -84,14 +84,16 @@ def test_header_in_any_order_case_and_spacing_with_a_byte_order_mark(tmp_path):
     path = write_table(
         tmp_path, 'AGE_Months, Sex ,IMAGE\r\n12,m,"a, b.png"\r\n\r\n,,\r\n', "utf-8-sig"
     )
-    assert collect_cases(path) == [Case("a, b.png", tmp_path / "a, b.png", 1, 12.0)]
+    assert collect_cases(path) == [
+        Case("a, b.png", tmp_path / "a, b.png", 1, 12.0, sex_source="table")
+    ]
 
 
 def test_unknown_columns_are_named(tmp_path, caplog):
     path = write_table(tmp_path, "id,image,hospital\n1,a.png,f\n")
     with caplog.at_level(logging.WARNING):
         assert collect_cases(path) == [Case("a.png", tmp_path / "a.png")]
-    assert "columns not used: id, hospital (used: image, sex, age_months)" in caplog.text
+    assert "columns not used: id, hospital (used: image, sex, age_months, " in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,36 @@ def test_cell_that_cannot_be_read_is_a_problem_of_its_row(tmp_path, row, problem
     path = write_table(tmp_path, f"image,sex,age_months\n{row}\nb.png,m,50\n")
     bad, good = collect_cases(path, "female")
     assert bad.problem.startswith(problem)
-    assert good == Case("b.png", tmp_path / "b.png", 1, 50.0)
+    assert good == Case("b.png", tmp_path / "b.png", 1, 50.0, sex_source="table")
+
+
+def test_the_two_ages_and_the_height_are_kept_apart(tmp_path):
+    path = write_table(
+        tmp_path,
+        "Chronological_Age_Months,image,age_months,Height_CM,sex\n"
+        "100,a.png,88.5,120.5,\n"
+        ",b.png,88.5,,m\n"
+        "0,c.png,,,\n",
+    )
+    first, second, third = collect_cases(path, "f")
+    assert (first.age_months, first.chronological_age_months, first.height_cm) == (88.5, 100, 120.5)
+    assert (second.age_months, second.chronological_age_months) == (88.5, None)
+    assert (third.age_months, third.chronological_age_months, third.height_cm) == (None, 0, None)
+    assert [(case.sex, case.sex_source) for case in (first, second)] == [(0, "flag"), (1, "table")]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("a.png,8 years,", "chronological age is '8 years'; write a number from 0 to 1320 months"),
+        ("a.png,-1,", "chronological age is '-1'; write a number from 0 to 1320 months"),
+        ("a.png,,1.2", "height is '1.2'; write a number from 30 to 250 cm"),
+        ("a.png,nan,nan", "chronological age is 'nan'; write a number from 0 to 1320 months; heig"),
+    ],
+)
+def test_an_age_or_height_that_is_not_possible_is_a_problem(tmp_path, row, problem):
+    path = write_table(tmp_path, f"image,chronological_age_months,height_cm\n{row}\n")
+    assert collect_cases(path)[0].problem.startswith(problem)
 
 
 def test_bad_sex_is_not_replaced_by_the_option(tmp_path):

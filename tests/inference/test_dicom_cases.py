@@ -1,18 +1,23 @@
 """DICOM files in predictions: folders, tables, ZIP files and DICOMDIRs."""
 
 import csv
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
 
+from bone_age_tf import cli, clinical
 from bone_age_tf.errors import InputError, MissingExtraError
+from bone_age_tf.inference import journal
 from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.inference.result import Result
 from bone_age_tf.radiograph import Radiograph
+from bone_age_tf.serving.reader import ServerReader
 from command_words import predict
 from dicom_files import file_bytes
 
@@ -134,3 +139,110 @@ def test_a_dicomdir_without_images_is_refused(tmp_path):
     (tmp_path / "DICOMDIR").write_bytes(b"no directory")
     with pytest.raises(InputError, match=r"DICOMDIR: (this DICOMDIR lists no images|the DICOMDIR)"):
         collect_cases(tmp_path / "DICOMDIR")
+
+
+def test_what_a_file_states_is_in_the_result(bins_reader, tmp_path):
+    path = tmp_path / "IM0001"
+    path.write_bytes(film(PatientSex="M", Laterality="L", PatientSize="1.1"))
+    result = bins_reader.read(path)
+    assert (result.sex_source, result.side, result.height_cm) == ("file", "left", 110)
+    assert result.chronological_age_months == pytest.approx(126, abs=0.2)
+    assert result.study.study_instance_uid == "1.2.3.1"
+    assert bins_reader.read(path, "m").sex_source == "flag"
+    assert bins_reader.read(path, both_sexes=True).sex_source is None
+    assert clinical.score_result(result).assessment == "delayed"
+
+
+def test_a_given_age_is_preferred_to_the_age_of_the_file(bins_reader, tmp_path):
+    path = tmp_path / "IM0001"
+    path.write_bytes(film())
+    given = bins_reader.read(path, chronological_age_months=96, height_cm=120)
+    assert (given.chronological_age_months, given.height_cm) == (96, 120)
+    conflict = "chronological age contradictory: 126 months in the file, 96 were given and used"
+    assert given.notes == (conflict,)
+    assert bins_reader.read(path, chronological_age_months=126).notes == ()
+    case = Case("IM0001", path, chronological_age_months=96.0)
+    assert bins_reader.read(case).notes == (conflict,)
+    assert bins_reader.read(case, chronological_age_months=126).notes == ()
+    stated = Radiograph.open(film(PatientBirthDate=None, PatientAge="010Y"))
+    assert len(bins_reader.read(stated, chronological_age_months=121).notes) == 1  # "from 010Y"
+    assert len(bins_reader.read(stated, chronological_age_months=134).notes) == 2
+    with pytest.raises(InputError, match="chronological age is 9000"):
+        bins_reader.read(path, chronological_age_months=9000)
+
+
+def test_the_command_on_a_dicom_file_and_a_table(exports, tmp_path, capsys):
+    path, output = tmp_path / "IM0001", tmp_path / "out.csv"
+    path.write_bytes(film(PatientSex="M", Laterality="L"))
+    assert predict(path, None, exports, "bins", output=output) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  chronological age 126.1 months: delayed, -6.6 SD")
+    (tmp_path / "table.csv").write_text(
+        "image,sex,age_months,chronological_age_months,height_cm\n"
+        "IM0001,m,62,66,110\nIM0001,,,,\nIM0001,f,,500,\nnone.png,,,80,\n"
+    )
+    assert predict(tmp_path / "table.csv", None, exports, "bins", output=output) == 1
+    assert "Mean absolute error 2.0 months" in capsys.readouterr().out  # 60 against 62, not 66
+    with output.open() as file:
+        table, file_row, old, failed = csv.DictReader(file)
+    assert (table["sex_source"], table["chronological_age_months"]) == ("table", "66.0")
+    assert float(table["sds"]) == pytest.approx(
+        clinical.standard_deviation_score(60, 66, "male").sds, abs=0.006
+    )
+    assert (table["assessment"], table["height_cm"]) == ("normal", "110.0")
+    assert table["reason"].startswith("chronological age contradictory: 126 months in the file, 66")
+    assert (file_row["sex_source"], file_row["assessment"]) == ("file", "delayed")
+    assert (file_row["side"], file_row["study_instance_uid"]) == ("left", "1.2.3.1")
+    assert (old["sds"], old["sds_reference"]) == ("", "brush_foundation")
+    assert "chronological age 500 months is outside the table" in old["reason"]
+    assert (failed["status"], failed["chronological_age_months"]) == ("failed", "80.0")
+
+
+def test_flags_of_the_age_and_the_height(exports, tmp_path, capsys):
+    path, output = tmp_path / "IM0001", tmp_path / "out.json"
+    path.write_bytes(film(PatientSex="M", PatientBirthDate=None))
+    flags = [
+        *("--mode=predict", f"--input={path}", "--model=bins", f"--exports_dir={exports}"),
+        *("--noquality_check", "--chronological_age_months=84", "--height_cm=118"),
+    ]
+    arguments = [*flags, f"--output={output}", "--sds_reference=greulich_pyle_v_vi"]
+    assert cli.main(arguments) == 0
+    _, score, height, *_ = capsys.readouterr().out.splitlines()
+    assert score.startswith("  chronological age 84.0 months: ") and "tables V and VI" in score
+    assert height.startswith("  no adult height: bone age 60 months is outside the table")
+    (content,) = json.loads(output.read_text())
+    assert (content["sex_source"], content["height_cm"]) == ("file", 118)
+    assert len(content["predictions"][0]["standard_deviation_scores"]) == 2
+    wrong = [
+        ([*flags, "--sds_reference=brush"], "Did you mean brush_foundation?"),
+        ([*flags, "--height_cm=1.18"], "--height_cm: height is 1.18; write a number from 30"),
+        ([*flags, f"--input={tmp_path}"], "is for a single radiograph, and there are 2"),
+    ]
+    (tmp_path / "IM0002").write_bytes(path.read_bytes())
+    for words, message in wrong:
+        assert cli.main(words) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_resumed_results_follow_a_changed_age(tmp_path):
+    path = tmp_path / "IM0001"
+    path.write_bytes(film(PatientSex="M"))
+    before, after = (Case("IM0001", path, chronological_age_months=age) for age in (66.0, 67.0))
+    assert journal._key(before) != journal._key(after)
+    assert journal._key(before) != journal._key(Case("IM0001", path, 1, height_cm=110.0))
+
+
+def test_a_server_reader_keeps_what_is_given(tmp_path):
+    path = tmp_path / "hand.png"
+    path.write_bytes(b"sent as it is")
+    reader = ServerReader("http://localhost:1/bins")
+    outputs = {"status": [b"ok"], "reason": [b""], "age_months": np.array([[60.0]])}
+    reader._connection = SimpleNamespace(predict=lambda data, sexes: outputs)
+    case = Case("hand.png", path, 1, None, None, None, "table", 66.0, 110.0)
+    gone = dataclasses.replace(case, path=tmp_path / "gone.png")
+    (_, result), (_, failed) = reader.read_all([case, gone])
+    for each in (result, failed):
+        assert (each.sex, each.sex_source) == ("male", "table")
+        assert (each.chronological_age_months, each.height_cm) == (66, 110)
+    assert (failed.status, result.age_months) == ("failed", 60)
+    assert clinical.score_result(result).assessment == "normal"

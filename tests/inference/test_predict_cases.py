@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import os
 import shutil
@@ -10,12 +11,12 @@ from PIL import Image
 
 from bone_age_tf import cli, files
 from bone_age_tf.catalog import SHIPPED_MODEL
+from bone_age_tf.clinical.result_columns import RESULT_COLUMNS
 from bone_age_tf.commands import RESEARCH_USE
 from bone_age_tf.commands.predict import describe
 from bone_age_tf.inference.cases import Case, collect_cases
-from bone_age_tf.inference.result_table import ResultTable
 from bone_age_tf.reader import load
-from bone_age_tf.schema import RESULT_COLUMNS
+from bone_age_tf.result_table import ResultTable
 from command_words import predict
 
 
@@ -81,8 +82,10 @@ def test_both_sexes_and_the_order_of_many_images(bins_reader, tmp_path):
 def test_table_text(bins_reader, tmp_path):
     read_cases(bins_reader, [Case("a, b.png", save(tmp_path / "a.png"), 1)], tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_bytes() == (
-        b"image,sex,bone_age_months,lower_90,upper_90,status,reason\n"
-        b'"a, b.png",male,60.0,55.0,67.0,ok,\n'
+        b"image,sex,bone_age_months,lower_90,upper_90,status,reason,side,sex_source,"
+        b"chronological_age_months,sds,sds_reference,assessment,height_cm,adult_height_cm,"
+        b"adult_height_error_cm,study_instance_uid,series_instance_uid,sop_instance_uid\n"
+        b'"a, b.png",male,60.0,55.0,67.0,ok,,,flag,,,,,,,,,,\n'
     )
 
 
@@ -117,10 +120,11 @@ def test_broken_files_become_rows_and_the_others_go_on(bins_reader, broken_image
 def test_answer_that_is_no_number_becomes_a_failed_row(exports, tmp_path):
     reader = load("broken", exports_dir=exports, quality_check=False)
     cases = [Case(str(v), save(tmp_path / f"{v}.png", v), 0) for v in (220, 100)]
-    bad, good = read_cases(reader, cases)
+    table = read_cases(reader, cases)
+    bad = table[0]
     assert (bad.status, bad.prediction) == ("failed", None)
     assert "not a finite number" in bad.note
-    assert good.rows() == [("100", "female", "100.0", "", "", "ok", "")]
+    assert table.rows()[1][:7] == ("100", "female", "100.0", "", "", "ok", "")
 
 
 def test_what_is_outside_the_training_distribution_is_rejected(exports, tmp_path):
@@ -131,7 +135,7 @@ def test_what_is_outside_the_training_distribution_is_rejected(exports, tmp_path
     summary = read_cases(reader, cases)
     known, strange = summary
     assert known.prediction.unfamiliarity == pytest.approx(0.9)
-    assert strange.rows()[0][:6] == ("150", "", "", "", "", "rejected")
+    assert summary.rows()[1][:6] == ("150", "", "", "", "", "rejected")
     assert "outside the training distribution (distance 1.50, limit 1.00)" in strange.note
     assert (summary.rejected, summary.failed, summary.without_sex) == (1, 0, 0)
 
@@ -141,7 +145,7 @@ def test_missing_sex_gives_both_results(bins_reader, tmp_path):
         bins_reader, [Case("a.png", save(tmp_path / "a.png"), None, 50.0)], tmp_path / "out.csv"
     )
     reason = "sex not given: result for both sexes"
-    assert [list(row.values()) for row in read(tmp_path / "out.csv")] == [
+    assert [list(row.values())[:7] for row in read(tmp_path / "out.csv")] == [
         ["a.png", "female", "50.0", "45.0", "57.0", "ok", reason],
         ["a.png", "male", "60.0", "55.0", "67.0", "ok", reason],
     ]
@@ -181,6 +185,11 @@ def test_known_ages_that_look_like_years_are_questioned(bins_reader, tmp_path):
     question = "WARNING: all ages are at most 11; months are expected. Are they years?"
     assert question in describe(read_cases(bins_reader, cases, None))
     assert "WARNING" not in describe(read_cases(bins_reader, cases[:4], None))
+    cases = [
+        dataclasses.replace(case, age_months=None, chronological_age_months=case.age_months)
+        for case in cases
+    ]
+    assert f"{question} (chronological_age_months)" in describe(read_cases(bins_reader, cases))
 
 
 def test_table_is_replaced_as_a_whole(bins_reader, tmp_path, monkeypatch):

@@ -30,9 +30,9 @@ def count_reads(monkeypatch):
     """Names of the images that were read."""
     names, original = [], Reader.prepare
 
-    def prepare(reader, case, sex):
+    def prepare(reader, case, *given):
         names.append(case.image)
-        return original(reader, case, sex)
+        return original(reader, case, *given)
 
     monkeypatch.setattr(Reader, "prepare", prepare)
     return names

@@ -36,15 +36,20 @@ export function judge(film, predictions, settings) {
 export function rowsOf(item, settings) {
   const { name, sexes, verdict, predictions } = item;
   if (!verdict) return [];
+  // The page knows neither the child's age nor the side: it reads no DICOM. These cells are empty.
+  const row = (cells) => settings.columns.map((column) => cells[column] ?? "");
+  const sexSource = sexes?.length === 1 ? settings.sex_source : "";
+  const shared = { image: name, status: verdict.status, sex_source: sexSource };
   if (verdict.status !== "ok") {
     const sex = sexes?.length === 1 ? SEX_NAMES[sexes[0]] : "";
-    return [[name, sex, "", "", "", verdict.status, verdict.reason]];
+    return [row({ ...shared, sex, reason: verdict.reason })];
   }
   const both = sexes.length > 1 ? settings.both_sexes : "";
   const reason = [both, verdict.reason].filter(Boolean).join("; ");
+  const text = (number) => (number === null ? "" : rounded(number, 1));
   return predictions.map(({ age, lower, upper }, place) => {
-    const numbers = [age, lower, upper].map((it) => (it === null ? "" : rounded(it, 1)));
-    return [name, SEX_NAMES[sexes[place]], ...numbers, "ok", reason];
+    const numbers = { bone_age_months: text(age), lower_90: text(lower), upper_90: text(upper) };
+    return row({ ...shared, sex: SEX_NAMES[sexes[place]], ...numbers, reason });
   });
 }
 

@@ -1,6 +1,7 @@
-"""A table of results with its summary, and its export to CSV and pandas."""
+"""A table of results with its summary, and its export to CSV, JSON and pandas."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from bone_age_tf import schema
+from bone_age_tf.clinical.result_columns import COLUMNS, RESULT_COLUMNS, rows_of
+from bone_age_tf.clinical.result_json import to_json_object
 from bone_age_tf.csv_text import format_csv
 from bone_age_tf.errors import MissingExtraError
 from bone_age_tf.files import replace_file
@@ -16,6 +19,9 @@ from bone_age_tf.inference.result import FAILED, REJECTED, Result
 
 if TYPE_CHECKING:
     import pandas as pd
+
+JSON_SUFFIX, JSON_LINES_SUFFIX = ".json", ".jsonl"
+"""File name extensions of a JSON array, and of a file with a JSON object a line."""
 
 CLOSE_MONTHS = 12.0
 """A prediction at most this far from the known bone age, in months, counts as close."""
@@ -82,20 +88,67 @@ class ResultTable(Sequence[Result]):
             if known is not None and result.age_months is not None:
                 yield result, known
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Returns the rows in the order of `schema.RESULT_COLUMNS`; see `Result.rows`."""
-        return [row for result in self.results for row in result.rows()]
+    def rows(self, sds_reference: str = schema.BRUSH_FOUNDATION) -> list[tuple[str, ...]]:
+        """Returns the rows as texts in the order of `clinical.result_columns.RESULT_COLUMNS`.
 
-    def to_csv(self, path: str | Path) -> None:
-        """Writes the table; an existing file is replaced as a whole.
+        A radiograph without a sex has two rows, one for each.
+
+        Args:
+            sds_reference: reference of the column sds, see `clinical.score_result`.
+        """
+        return [
+            tuple(column.text(row) for column in COLUMNS)
+            for result in self.results
+            for row in rows_of(result, sds_reference)
+        ]
+
+    def write(self, path: str | Path, sds_reference: str = schema.BRUSH_FOUNDATION) -> None:
+        """Writes JSON to a file that ends in .json or .jsonl, and CSV to every other.
 
         Raises:
             OSError: the folder or the file cannot be written.
         """
-        replace_file(Path(path), format_csv([schema.RESULT_COLUMNS, *self.rows()]).encode())
+        is_json = Path(path).suffix.lower() in (JSON_SUFFIX, JSON_LINES_SUFFIX)
+        (self.to_json if is_json else self.to_csv)(path, sds_reference)
 
-    def to_pandas(self) -> "pd.DataFrame":
+    def to_csv(self, path: str | Path, sds_reference: str = schema.BRUSH_FOUNDATION) -> None:
+        """Writes the table as CSV; an existing file is replaced as a whole.
+
+        Args:
+            path: the file.
+            sds_reference: reference of the column sds, see `clinical.score_result`.
+
+        Raises:
+            OSError: the folder or the file cannot be written.
+        """
+        rows = self.rows(sds_reference)
+        replace_file(Path(path), format_csv([RESULT_COLUMNS, *rows]).encode())
+
+    def to_json(self, path: str | Path, sds_reference: str = schema.BRUSH_FOUNDATION) -> None:
+        """Writes an object for each radiograph, as `clinical/result.schema.json` describes it.
+
+        A file that ends in .jsonl has an object a line; every other file has an array. An existing
+        file is replaced as a whole.
+
+        Args:
+            path: the file.
+            sds_reference: reference of `sds`; the scores by all references are written too.
+
+        Raises:
+            OSError: the folder or the file cannot be written.
+        """
+        objects = [to_json_object(result, sds_reference) for result in self.results]
+        if Path(path).suffix.lower() == JSON_LINES_SUFFIX:
+            text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)
+        else:
+            text = json.dumps(objects, indent=2, ensure_ascii=False) + "\n"
+        replace_file(Path(path), text.encode())
+
+    def to_pandas(self, sds_reference: str = schema.BRUSH_FOUNDATION) -> "pd.DataFrame":
         """Returns a data frame with the columns of `to_csv`, numbers as float64.
+
+        Args:
+            sds_reference: reference of the column sds, see `clinical.score_result`.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -104,7 +157,7 @@ class ResultTable(Sequence[Result]):
             import pandas as pd
         except ImportError:
             raise MissingExtraError("a data frame", "pandas") from None
-        frame = pd.DataFrame(self.rows(), columns=list(schema.RESULT_COLUMNS))
-        numbers = ["bone_age_months", "lower_90", "upper_90"]
+        frame = pd.DataFrame(self.rows(sds_reference), columns=list(RESULT_COLUMNS))
+        numbers = [column.name for column in COLUMNS if column.decimals is not None]
         frame[numbers] = frame[numbers].apply(pd.to_numeric)
         return frame
