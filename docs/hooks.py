@@ -9,7 +9,7 @@ import json
 import posixpath
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -131,34 +131,23 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-_COLUMNS = {
-    "image": "the file, as it was written in the input",
-    "sex": "`female` or `male`; a radiograph without a sex has two rows, one for each",
-    "bone_age_months": "the bone age in months, with one decimal; empty without a prediction",
-    "lower_90": "lower end of the 90 % interval in months",
-    "upper_90": "upper end of the 90 % interval in months",
-    "status": "`ok`, `rejected` (a check found that the radiograph should not be read) or `failed` "
-    "(the radiograph cannot be read)",
-    "reason": "why there is no prediction, or what was corrected before it; see "
-    "[Reasons](reasons.md)",
-}
-
-
 def csv_page() -> str:
-    """Returns the page of the columns of tables.
-
-    Raises:
-        ValueError: a column is not described here.
-    """
+    """Returns the page of the columns of tables, and of JSON files."""
     from bone_age_tf import schema
+    from bone_age_tf.clinical import result_columns, result_json
     from bone_age_tf.inference.cases import COLUMNS
 
-    if tuple(_COLUMNS) != schema.RESULT_COLUMNS:
-        raise ValueError(f"docs/hooks.py describes {tuple(_COLUMNS)}, not schema.RESULT_COLUMNS")
+    described = result_json.make_schema()
+    prediction = described["properties"]["predictions"]["items"]["properties"]
     meanings = {
         schema.IMAGE: "path of the image from the folder of the table; required",
         schema.SEX: "`female`, `male`, `f` or `m`; without it, both results are given",
-        schema.AGE_MONTHS: "the known bone age in months; the mean absolute error is then reported",
+        schema.AGE_MONTHS: "the known bone age in months, not the child's age; the mean absolute "
+        "error is then reported",
+        schema.CHRONOLOGICAL_AGE_MONTHS: "the child's age in months when the radiograph was taken; "
+        "preferred to the age in a DICOM file",
+        schema.HEIGHT_CM: "the child's height in cm at that time; preferred to the height in a "
+        "DICOM file",
     }
     lines = [
         "# CSV columns",
@@ -167,11 +156,24 @@ def csv_page() -> str:
         "",
         "`--mode=predict`, `ResultTable.to_csv` and the page in the browser write the same "
         "columns, in this order. A file that exists is replaced as a whole. Cells that a "
-        "spreadsheet would run as a formula are escaped.",
+        "spreadsheet would run as a formula are escaped. Columns after `reason` that are unknown "
+        "are empty, as most are on the page, which reads no DICOM and asks for no age.",
         "",
         "| column | content |",
         "|---|---|",
-        *(f"| `{name}` | {text} |" for name, text in _COLUMNS.items()),
+        *(f"| `{column.name}` | {column.meaning} |" for column in result_columns.COLUMNS),
+        "",
+        "Texts of the column `reason` are listed under [Reasons](reasons.md).",
+        "",
+        "## JSON { #json }",
+        "",
+        "`--output=FILE.json` writes an array with an object for each radiograph, and "
+        "`--output=FILE.jsonl` an object a line; in Python, `ResultTable.to_json` does. Numbers "
+        "are not rounded, and what is unknown is `null`. The JSON schema of an object is "
+        f"`bone_age_tf/clinical/{result_json.SCHEMA_FILE}`. An object has the entries "
+        f"{_entries(described['properties'])}. Each of `predictions` has "
+        f"{_entries(prediction)}; `standard_deviation_scores` has a score by each reference, "
+        "whatever `--sds_reference` is.",
         "",
         "## Inputs",
         "",
@@ -191,6 +193,10 @@ def csv_page() -> str:
         "[radiograph_folder](radiograph_folder.md).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _entries(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def reasons_page() -> str:
