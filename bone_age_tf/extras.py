@@ -4,7 +4,8 @@ Standard library only.
 """
 
 import contextlib
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterable, Iterator
 
 from bone_age_tf.errors import MissingExtraError
 
@@ -47,7 +48,27 @@ def named_extras(purpose: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
+        extra = _extra_of(package)
         if extra is None:
             raise
         raise MissingExtraError(purpose, extra) from error
+
+
+def require_packages(purpose: str, packages: Iterable[str]) -> None:
+    """Checks that packages of extras are installed, without importing them.
+
+    Args:
+        purpose: what needs the packages, for the message.
+        packages: top-level packages.
+
+    Raises:
+        MissingExtraError: a package is not installed; the message names all extras that are needed.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    extras = dict.fromkeys(extra for package in missing if (extra := _extra_of(package)))
+    if extras:
+        raise MissingExtraError(purpose, ",".join(extras))
+
+
+def _extra_of(package: str) -> str | None:
+    return next((name for name, packages in _EXTRAS.items() if package in packages), None)

@@ -170,8 +170,9 @@ def csv_page() -> str:
         "`--output=FILE.json` writes an array with an object for each radiograph, and "
         "`--output=FILE.jsonl` an object a line; in Python, `ResultTable.to_json` does. Numbers "
         "are not rounded, and what is unknown is `null`. The JSON schema of an object is "
-        f"`bone_age_tf/clinical/{result_json.SCHEMA_FILE}`. An object has the entries "
-        f"{_entries(described['properties'])}. Each of `predictions` has "
+        f"`bone_age_tf/clinical/{result_json.SCHEMA_FILE}`; `clinical.read_json_schema` returns "
+        f"it. An object has the entries {_entries(described['required'])}; only the file of a "
+        f"[report](../guides/reports.md) has `{result_json.REPORT}` too. Each of `predictions` has "
         f"{_entries(prediction)}; `standard_deviation_scores` has a score by each reference, "
         "whatever `--sds_reference` is.",
         "",

@@ -39,8 +39,8 @@ _PUBLIC = {
     "height_for_age": "height_score",
     "is_own_result": "dicom_objects",
     "predict_adult_height": "adult_height",
-    "read_json_schema": "json_report",
     "predict_adult_height_of": "result_measures",
+    "read_json_schema": "result_json",
     "rus_chn_score": "tanner_whitehouse",
     "rus_score": "tanner_whitehouse",
     "score_result": "result_measures",
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
     from bone_age_tf.clinical.height_score import HEIGHT_REFERENCES as HEIGHT_REFERENCES
     from bone_age_tf.clinical.height_score import HeightScore as HeightScore
     from bone_age_tf.clinical.height_score import height_for_age as height_for_age
-    from bone_age_tf.clinical.json_report import read_json_schema as read_json_schema
     from bone_age_tf.clinical.report_files import REPORT_KINDS as REPORT_KINDS
     from bone_age_tf.clinical.report_files import write_reports as write_reports
+    from bone_age_tf.clinical.result_json import read_json_schema as read_json_schema
     from bone_age_tf.clinical.result_measures import (
         predict_adult_height_of as predict_adult_height_of,
     )

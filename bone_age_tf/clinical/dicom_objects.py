@@ -15,6 +15,9 @@ from bone_age_tf.clinical.codes import Code
 from bone_age_tf.clinical.report import SOFTWARE, BoneAgeReport, StudyFacts
 from bone_age_tf.errors import InputError
 from bone_age_tf.extras import named_extras
+from bone_age_tf.images import dicom
+from bone_age_tf.images.dicom_facts import read_side
+from bone_age_tf.images.dicom_tags import Tags
 
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept
@@ -63,11 +66,13 @@ not valid without one of the others."""
 _DATES: Final = ("PatientBirthDate", "StudyDate")
 _TIMES: Final = ("StudyTime",)
 _SEXES: Final = ("F", "M", "O")
-_SIDES: Final = {"L": "left", "R": "right"}
 
 
-def read_source(source: "Dataset | str | Path") -> "Dataset":
-    """Returns the source of a report: a DICOM object, or a file that pydicom reads.
+def read_source(source: "Dataset | str | Path | bytes") -> "Dataset":
+    """Returns the source of a report without its pixels.
+
+    Args:
+        source: a DICOM object, a file, or the bytes of a file.
 
     Raises:
         InputError: the file is not DICOM, or a UID is missing without which no object can refer to
@@ -77,14 +82,21 @@ def read_source(source: "Dataset | str | Path") -> "Dataset":
     """
     with named_extras("a report in DICOM"):
         from pydicom import Dataset, dcmread
-        from pydicom.errors import InvalidDicomError
+    file: str | Path | io.BytesIO
     if isinstance(source, Dataset):
         dataset, name = source, "the source"
     else:
-        name = str(source)
+        # Files of old devices lack the header; the reader of radiographs reads them too.
+        if isinstance(source, bytes):
+            name, file, is_old = "the source", io.BytesIO(source), True
+        else:
+            name, file = str(source), source
+            is_old = Path(source).suffix.lower() in dicom.SUFFIXES
         try:
-            dataset = dcmread(source, stop_before_pixels=True)
-        except InvalidDicomError:
+            dataset = dcmread(file, stop_before_pixels=True, force=is_old)
+        except OSError:
+            raise
+        except Exception:  # of any class, for a malformed file
             raise InputError(f"{name}: not a DICOM file, so no object can refer to it") from None
     missing = [keyword for keyword in _IDENTIFIERS if not dataset.get(keyword)]
     if missing:
@@ -128,15 +140,13 @@ def is_own_result(dataset: "Dataset") -> bool:
 
 
 def stated_side(source: "Dataset") -> str | None:
-    """Returns the side that the source states: left, right, or None.
+    """Returns the side that the source states: left, right, or None; see `read_side`."""
+    return read_side(Tags(source))[0]
 
-    Image Laterality has precedence over Laterality.
-    """
-    for keyword in ("ImageLaterality", "Laterality"):
-        side = _SIDES.get(str(source.get(keyword) or "").strip().upper())
-        if side is not None:
-            return side
-    return None
+
+def side_of(report: BoneAgeReport, source: "Dataset") -> str | None:
+    """Returns the side of a result, or else that of its source: left, right, or None."""
+    return report.result.side or stated_side(source)
 
 
 def study_facts(source: "Dataset") -> StudyFacts:

@@ -6,21 +6,29 @@ JSON file of the same radiograph agree.
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bone_age_tf import __version__
-from bone_age_tf.clinical.arguments import require_age_months, years_and_months
+from bone_age_tf import __version__, schema
+from bone_age_tf.clinical.arguments import (
+    require_age_months,
+    require_choice,
+    require_height_cm,
+    years_and_months,
+)
+from bone_age_tf.clinical.growth_chart import DISCLAIMER
+from bone_age_tf.clinical.result_columns import Row
+from bone_age_tf.clinical.result_json import REPORT, to_json_object
 from bone_age_tf.clinical.standard_deviation import (
     BRUSH_FOUNDATION,
     NORMAL_SDS,
+    SD_REFERENCES,
     StandardDeviationScore,
-    standard_deviation_score,
 )
-from bone_age_tf.errors import InputError
 from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.inference.result import FAILED, REJECTED, Result
 from bone_age_tf.reasons import correction_text
@@ -35,6 +43,14 @@ _LIMITS: Final = (
 _REJECTION_LIMITS: Final = ("The quality check also rejects some radiographs that can be read.",)
 SEX_UNKNOWN: Final = "The sex is not known: one result for each sex."
 NOT_STATED: Final = "not stated"
+_NOT_OF_ANSWER: Final = (
+    schema.IMAGE,
+    "sex_source",
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+)
+"""Entries of the JSON object that name the radiograph or its origin, and do not answer anything."""
 _MODEL: Final = re.compile(r"(?P<name>.+) version (?P<version>.+)")
 
 
@@ -62,6 +78,19 @@ class StudyFacts:
     study_date: str = ""
     side: str | None = None
 
+    @classmethod
+    def of(cls, result: Result) -> "StudyFacts":
+        """Returns what a result knows of its source."""
+        if result.study is None:
+            return cls(side=result.side)
+        study = result.study
+        return cls(
+            study.study_instance_uid,
+            study.series_instance_uid,
+            study.sop_instance_uid,
+            side=result.side,
+        )
+
     @property
     def study_day(self) -> str:
         """The study's date as YYYY-MM-DD; empty where it is not stated or not valid."""
@@ -76,16 +105,27 @@ class BoneAgeReport:
     """The content of a report on one radiograph. Made by `make_report`.
 
     Attributes:
-        result: the result of reading the radiograph.
-        chronological_age_months: the child's age in months when the radiograph was taken; None
-            where unknown.
-        scores: standard deviation scores by sex, for the sexes in `result.by_sex`; empty without a
-            chronological age.
+        result: the result of reading the radiograph, with what is known about the child.
+        reference: reference of the standard deviation scores, one of `SD_REFERENCES`.
     """
 
     result: Result
-    chronological_age_months: float | None = None
-    scores: Mapping[str, StandardDeviationScore] = dataclasses.field(default_factory=dict)
+    reference: str = BRUSH_FOUNDATION
+
+    @property
+    def chronological_age_months(self) -> float | None:
+        """The child's age in months when the radiograph was taken; None where unknown."""
+        return self.result.chronological_age_months
+
+    @functools.cached_property
+    def rows(self) -> dict[str, Row]:
+        """The clinical measures by sex, for the sexes in `result.by_sex`."""
+        return {sex: Row(self.result, sex, self.reference) for sex in self.result.by_sex}
+
+    @property
+    def scores(self) -> dict[str, StandardDeviationScore]:
+        """Standard deviation scores by sex; empty without a chronological age."""
+        return {sex: row.score for sex, row in self.rows.items() if row.score is not None}
 
     @property
     def model_name(self) -> str:
@@ -113,16 +153,16 @@ class BoneAgeReport:
         condition = f"If the child is {sex}: b" if self.result.sex is None else "B"
         text = f"{condition}one age {age_text(prediction.age_months)}"
         interval = interval_text(prediction)
-        text = ", ".join(filter(None, [text, interval]))
+        parts = [", ".join(filter(None, [text, interval]))]
         score, age = self.scores.get(sex), self.chronological_age_months
-        if score is None:
-            return f"{text}."
-        at = "" if age is None else f"chronological age {age_text(age)}: "
-        return f"{text}; {at}{score.summary}."
+        if score is not None and age is not None:
+            parts.append(f"chronological age {age_text(age)}: {score.summary}")
+        parts.append(self.rows[sex].adult_height_summary)
+        return f"{'; '.join(filter(None, parts))}."
 
     @property
     def quality_notes(self) -> list[str]:
-        """Whether the radiograph was checked, what was corrected, and why it was not read."""
+        """Whether the radiograph was checked, what was corrected, why it was not read; notes."""
         result = self.result
         if result.status == FAILED:
             checked = "The radiograph could not be read"
@@ -135,8 +175,8 @@ class BoneAgeReport:
         else:
             checked = "The quality check found no reason to reject the radiograph"
         corrected = correction_text(result.corrections)
-        notes = [checked, *result.reasons, *([corrected] if corrected else [])]
-        return [_sentence(note) for note in notes]
+        notes = [checked, *result.reasons, *([corrected] if corrected else []), *result.notes]
+        return [as_sentence(note) for note in notes]
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -153,29 +193,29 @@ class BoneAgeReport:
         reach = NORMAL_SDS * score.sd_months
         return age - reach, age + reach
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the content as values that JSON can hold; see `report.schema.json`."""
-        content = self.result.to_dict()
-        by_sex = content.pop("by_sex")
-        content["results"] = [
-            {
-                "sex": sex,
-                "bone_age_months": values.pop("age_months"),
-                **values,
-                "standard_deviation_score": dataclasses.asdict(self.scores[sex])
-                if sex in self.scores
-                else None,
-            }
-            for sex, values in by_sex.items()
-        ]
-        content["chronological_age_months"] = self.chronological_age_months
-        return content
+    def to_json_object(self, written_at: datetime.datetime) -> dict[str, Any]:
+        """Returns the content as values that JSON can hold; `result.schema.json` describes them.
+
+        Args:
+            written_at: date and time of the report, with its time zone.
+        """
+        return {
+            **to_json_object(self.result, self.reference),
+            REPORT: {
+                "written_at": written_at.isoformat(timespec="seconds"),
+                "software": {"name": SOFTWARE, "version": __version__},
+                "disclaimer": DISCLAIMER,
+                "conclusions": self.conclusions,
+                "limits": [*self.limits],
+            },
+        }
 
     @property
     def fingerprint(self) -> str:
         """Digest of what the report says, with ages to 0.1 months; equal for equal answers."""
-        content = self.to_dict()
-        del content["source"]  # the name of a file is not part of the answer
+        content = to_json_object(self.result, self.reference)
+        for name in _NOT_OF_ANSWER:
+            del content[name]
         text = json.dumps(_rounded(content), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -183,47 +223,31 @@ class BoneAgeReport:
 def make_report(
     result: Result,
     chronological_age_months: float | None = None,
-    score: StandardDeviationScore | None = None,
+    height_cm: float | None = None,
     reference: str = BRUSH_FOUNDATION,
 ) -> BoneAgeReport:
     """Collects the content of a report.
 
-    With a chronological age the standard deviation score is calculated for each predicted sex.
+    With a chronological age the standard deviation score is calculated for each predicted sex, and
+    with a height the adult height too.
 
     Args:
         result: the result of reading the radiograph.
-        chronological_age_months: the child's age in months when the radiograph was taken.
-        score: a score that was calculated before, for the sex of the result.
-        reference: reference of the scores that are calculated, one of `SD_REFERENCES`.
+        chronological_age_months: the child's age in months when the radiograph was taken; None for
+            that of the result.
+        height_cm: the child's height in cm at that time; None for that of the result.
+        reference: reference of the scores, one of `SD_REFERENCES`.
 
     Raises:
-        InputError: the age is no age, the reference is unknown, or the score belongs to no
-            prediction, or to another one.
+        InputError: the age or the height is not possible, or the reference is unknown.
     """
-    scores: dict[str, StandardDeviationScore] = {}
-    age = chronological_age_months
-    if age is not None:
-        age = require_age_months("chronological age", age)
-        scores = {
-            sex: standard_deviation_score(prediction.age_months, age, sex, reference)
-            for sex, prediction in result.by_sex.items()
-        }
-    if score is not None:
-        if result.sex is None or result.prediction is None:
-            raise InputError("a score needs a result with a prediction for one known sex")
-        _require_same(score, result.prediction.age_months, age)
-        scores = {result.sex: score}
-    return BoneAgeReport(result, age, scores)
-
-
-def _require_same(score: StandardDeviationScore, bone_age: float, age: float | None) -> None:
-    if age is None or score.sds is None or score.sd_months is None:
-        return
-    if abs(score.sds * score.sd_months - (bone_age - age)) > 0.1:
-        raise InputError(
-            f"the score is {score.sds:+.1f} SD of {score.sd_months:.1f} months, but the bone age "
-            f"is {bone_age:.1f} and the chronological age {age:.1f} months"
-        )
+    require_choice("reference", reference, SD_REFERENCES)
+    if chronological_age_months is not None:
+        age = require_age_months("chronological age", chronological_age_months)
+        result = dataclasses.replace(result, chronological_age_months=age)
+    if height_cm is not None:
+        result = dataclasses.replace(result, height_cm=require_height_cm(height_cm))
+    return BoneAgeReport(result, reference)
 
 
 def no_result_text(result: Result) -> str:
@@ -251,7 +275,8 @@ def software_text() -> str:
     return f"{SOFTWARE} {__version__}"
 
 
-def _sentence(text: str) -> str:
+def as_sentence(text: str) -> str:
+    """Returns a text with a capital letter and a full stop."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."
 

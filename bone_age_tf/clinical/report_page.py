@@ -16,12 +16,13 @@ from bone_age_tf.clinical.report import (
     SEX_UNKNOWN,
     BoneAgeReport,
     StudyFacts,
+    as_sentence,
     interval_text,
     no_result_text,
     software_text,
 )
 from bone_age_tf.clinical.secondary_capture import require_picture
-from bone_age_tf.clinical.standard_deviation import BRUSH_FOUNDATION, NORMAL
+from bone_age_tf.clinical.standard_deviation import NORMAL, StandardDeviationScore
 from bone_age_tf.extras import named_extras
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _LINE: Final = 1.32
 """Distance of lines as a multiple of the font size."""
 _FACT_SIZES: Final = (9.5, 5.5)
 """Largest and smallest font size of an identifier. A longer one is cut, with an ellipsis."""
+NO_SCORE: Final = "No chronological age: no standard deviations."
 _INK, _MUTED, _RULE, _WARNING = "#1A1A1A", "#5A5A5A", "#C8C8C8", "#A33B00"
 
 
@@ -169,7 +171,7 @@ def _write_answers(
     if not result.by_sex:
         heading, _, why = no_result_text(result).partition(": ")
         bottom = page.write(left, top, heading, 26, _WARNING, weight="bold")
-        return page.paragraphs(left, bottom + 0.12, width, [f"{why[:1].upper()}{why[1:]}."], 11)
+        return page.paragraphs(left, bottom + 0.12, width, [as_sentence(why)], 11)
     bottom = top
     if result.sex is None:
         bottom = page.paragraphs(left, bottom, width, [SEX_UNKNOWN], 10, _WARNING) + 0.1
@@ -196,18 +198,23 @@ def _write_answer(
     if prediction.interval_90_months is not None:
         lower, upper = map(years_and_months, prediction.interval_90_months)
         bottom = page.write(left, bottom + 0.02, f"{lower} to {upper}", 9, _MUTED)
-    if score is None:
-        return page.paragraphs(
-            left, bottom + 0.15, width, ["No chronological age: no standard deviations."], 9, _MUTED
-        )
-    if score.sds is None:
-        text = score.summary[:1].upper() + score.summary[1:]
-        return page.paragraphs(left, bottom + 0.15, width, [f"{text}."], 9, _MUTED)
+    bottom = _write_score(page, score, left, bottom, width)
+    adult_height = report.rows[sex].adult_height_summary
+    if not adult_height:
+        return bottom
+    return page.paragraphs(left, bottom + 0.08, width, [as_sentence(adult_height)], 9)
+
+
+def _write_score(
+    page: "_Page", score: StandardDeviationScore | None, left: float, top: float, width: float
+) -> float:
+    """Writes the standard deviation score, or why there is none; returns where it ends."""
+    if score is None or score.sds is None:
+        text = NO_SCORE if score is None else as_sentence(score.summary)
+        return page.paragraphs(left, top + 0.15, width, [text], 9, _MUTED)
     colour = _INK if score.assessment == NORMAL else _WARNING
     sds = f"{score.sds:+.1f} SD".replace("-", "−")
-    bottom = page.write(
-        left, bottom + 0.17, f"{sds}, {score.assessment}", 15, colour, weight="bold"
-    )
+    bottom = page.write(left, top + 0.17, f"{sds}, {score.assessment}", 15, colour, weight="bold")
     reference = f"SD {score.sd_months:.1f} months; {score.reference_name}. Normal: within ± 2 SD."
     return page.paragraphs(left, bottom + 0.03, width, [reference], 9, _MUTED)
 
@@ -224,7 +231,6 @@ def _charted(report: BoneAgeReport) -> tuple[str, BoneAgeStudy] | None:
 def _draw_chart(
     page: "_Page", report: BoneAgeReport, sex: str, study: BoneAgeStudy, left: float, top: float
 ) -> None:
-    score = report.scores.get(sex)
     width, height = _CHART_IN
     axes = page.axes(left + 0.4, top + 0.25, width - 0.4, height - 0.65)
     axes.tick_params(labelsize=7.5)
@@ -232,7 +238,7 @@ def _draw_chart(
         axes,
         study,
         sex,
-        reference=BRUSH_FOUNDATION if score is None else score.reference,
+        reference=report.reference,
         font_size=7,
     )
     axes.set_anchor("NW")

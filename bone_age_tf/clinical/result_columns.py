@@ -55,16 +55,30 @@ class Row:
         return predict_adult_height_of(self.result, self.sex)
 
     @property
+    def adult_height_summary(self) -> str:
+        """The adult height with its error, or why there is none; empty without a height."""
+        adult, height_cm = self.adult_height, self.result.height_cm
+        if self.prediction is None or height_cm is None:
+            return ""
+        if adult is None:
+            return f"{NO_ADULT_HEIGHT} {AGE_UNKNOWN}"
+        if adult.height_cm is None:
+            return f"{NO_ADULT_HEIGHT} {adult.reason}"
+        error = "" if adult.error_cm is None else f"SD of the error {adult.error_cm:.1f} cm, "
+        return (
+            f"adult height {adult.height_cm:.1f} cm from {height_cm:.1f} cm "
+            f"({error}{adult.group}, {adult.source})"
+        )
+
+    @property
     def refusals(self) -> tuple[str, ...]:
         """Reasons why there is no standard deviation score or no adult height."""
         texts = []
         if self.score is not None and self.score.sds is None:
             texts.append(self.score.summary)
-        if self.adult_height is not None and self.adult_height.height_cm is None:
-            texts.append(f"{NO_ADULT_HEIGHT} {self.adult_height.reason}")
-        elif self.adult_height is None and self.prediction and self.result.height_cm is not None:
-            texts.append(f"{NO_ADULT_HEIGHT} {AGE_UNKNOWN}")
-        return tuple(texts)
+        if self.adult_height is None or self.adult_height.height_cm is None:
+            texts.append(self.adult_height_summary)
+        return tuple(filter(None, texts))
 
 
 @dataclasses.dataclass(frozen=True)

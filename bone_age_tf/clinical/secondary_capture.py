@@ -88,7 +88,7 @@ def make_secondary_capture(
     )
     capture.add_new("PatientOrientation", "CS", None)
     capture.Laterality = {"left": "L", "right": "R"}.get(
-        dicom_objects.stated_side(source) or "", ""
+        dicom_objects.side_of(report, source) or "", ""
     )
     capture.BurnedInAnnotation = "YES"
     capture.DerivationDescription = f"{software_text()}. {DISCLAIMER}."

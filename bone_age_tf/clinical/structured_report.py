@@ -89,7 +89,7 @@ def _content(report: BoneAgeReport, source: "Dataset") -> "MeasurementReport":
     groups = [_group(report, source, sex) for sex in sexes] or [_group(report, source, None)]
     content = MeasurementReport(
         observation_context=_observation_context(report),
-        procedure_reported=coded(codes.procedure_of(dicom_objects.stated_side(source))),
+        procedure_reported=coded(codes.procedure_of(dicom_objects.side_of(report, source))),
         imaging_measurements=groups,
     )
     notes = ContainerContentItem(
@@ -140,7 +140,7 @@ def _group(
         "tracking_identifier": TrackingIdentifier(
             dicom_objects.result_uid(uid, f"sr group {sex}", report), label
         ),
-        "finding_sites": [_finding_site(source)],
+        "finding_sites": [_finding_site(dicom_objects.side_of(report, source))],
         "source_images": [SourceImageForMeasurementGroup(str(source.SOPClassUID).strip(), uid)],
     }
     if sex is None:
@@ -253,9 +253,8 @@ def _algorithm(report: BoneAgeReport) -> "AlgorithmIdentification":
     )
 
 
-def _finding_site(source: "Dataset") -> "FindingSite":
+def _finding_site(side: str | None) -> "FindingSite":
     from highdicom.sr import FindingSite
 
-    side = dicom_objects.stated_side(source)
     laterality = None if side is None else coded(_SIDE_CODES[side])
     return FindingSite(coded(codes.HAND), laterality)

@@ -320,14 +320,8 @@ def _clinical_lines(row: "Row") -> list[str]:
     if row.score is not None and row.score.sds is not None:
         age = row.result.chronological_age_months
         lines.append(f"  chronological age {age:.1f} months: {row.score.summary}")
-    if row.adult_height is not None and row.adult_height.height_cm is not None:
-        adult = row.adult_height
-        error = "" if adult.error_cm is None else f"SD of the error {adult.error_cm:.1f} cm, "
-        lines.append(
-            f"  adult height {adult.height_cm:.1f} cm from {row.result.height_cm:.1f} cm "
-            f"({error}{adult.group}, {adult.source})"
-        )
-    return lines + [f"  {refusal}" for refusal in row.refusals]
+    texts = [*row.refusals, row.adult_height_summary]
+    return lines + [f"  {text}" for text in dict.fromkeys(filter(None, texts))]
 
 
 def _region_lines(prediction: "Prediction") -> list[str]:

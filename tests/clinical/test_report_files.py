@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -20,17 +21,20 @@ from report_cases import (
     pydicom,
 )
 
+from bone_age_tf import __version__
 from bone_age_tf.clinical import (
     REPORT_KINDS,
     codes,
     is_own_result,
+    predict_adult_height,
     read_json_schema,
-    standard_deviation_score,
     write_reports,
 )
 from bone_age_tf.clinical.dicom_objects import result_uid
 from bone_age_tf.clinical.report import make_report
-from bone_age_tf.errors import ConfigError, InputError
+from bone_age_tf.clinical.report_files import file_stem, require_report_packages
+from bone_age_tf.errors import ConfigError, InputError, MissingExtraError
+from bone_age_tf.images.dicom_facts import Study
 from bone_age_tf.inference.predictor import Prediction
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -83,18 +87,27 @@ def test_the_json_files_follow_their_schema(written):
     for content in contents.values():
         validator.validate(content)
     content = contents["one of a patient"]
-    (answer,) = content["results"]
-    assert answer["bone_age_months"] == 168.23 and answer["interval_90_months"] == [157.1, 178.2]
-    assert answer["standard_deviation_score"]["assessment"] == "advanced"
-    assert content["source"] == {
-        "name": "films/hand.dcm",
-        "study_uid": "1.2.3",
-        "series_uid": "1.2.3.4",
-        "instance_uid": "1.2.3.4.5",
-    }
-    assert "P-17" not in json.dumps(content) and content["written_at"].startswith("2025-01-02T")
-    assert [one["sex"] for one in contents["both alone"]["results"]] == ["female", "male"]
-    for change in ({"status": "rejected"}, {"results": []}, {"extra": 1}, {"sex": "F"}):
+    (answer,) = content["predictions"]
+    assert (answer["bone_age_months"], answer["unfamiliarity"]) == (168.23, 0.3)
+    assert (answer["lower_90"], answer["upper_90"]) == (157.1, 178.2)
+    scores = answer["standard_deviation_scores"]
+    assert [(score["reference"], score["assessment"]) for score in scores] == [
+        ("brush_foundation", "advanced"),
+        ("greulich_pyle_v_vi", "normal"),
+    ]
+    assert answer["sds"] == scores[0]["sds"] == pytest.approx((168.23 - 144) / 10.24)
+    assert (content["image"], content["side"]) == ("films/hand.dcm", "left")
+    uids = [content[f"{level}_instance_uid"] for level in ("study", "series", "sop")]
+    assert uids == ["1.2.3", "1.2.3.4", "1.2.3.4.5"]
+    report = content["report"]
+    assert report["written_at"] == WHEN.astimezone().isoformat(timespec="seconds")
+    assert report["software"] == {"name": "bone_age_tf", "version": __version__}
+    assert report["conclusions"][0].startswith("Bone age 168.2 months") and report["limits"]
+    assert report["disclaimer"] == "Research use; not a medical device"
+    assert "P-17" not in json.dumps(content)
+    assert [each["sex"] for each in contents["both alone"]["predictions"]] == ["female", "male"]
+    changes = ({"status": "rejected"}, {"predictions": []}, {"extra": 1}, {"sex": "F"})
+    for change in (*changes, {"format": "bone_age_tf.result.0"}, {"report": {**report, "x": 1}}):
         with pytest.raises(jsonschema.ValidationError):
             validator.validate({**content, **change})
 
@@ -167,7 +180,7 @@ def test_a_file_is_a_source_and_the_name_can_be_given(tmp_path):
 def test_other_images_have_reports_that_need_no_dicom(tmp_path):
     made = write_reports(["json", "fhir", "pdf", "png"], RESULT, None, tmp_path)
     assert [path.name for path in made] == ["hand.json", "hand.fhir.json", "hand.pdf", "hand.png"]
-    assert json.loads(made[0].read_text("utf-8"))["source"]["study_uid"] is None
+    assert json.loads(made[0].read_text("utf-8"))["study_instance_uid"] is None
     assert Image.open(made[3]).size == (1240, 1753)  # the page
     with pytest.raises(InputError, match="sr or sc needs a DICOM file"):
         write_reports(["json", "sc"], RESULT, None, tmp_path / "none")
@@ -185,18 +198,91 @@ def test_what_cannot_be_used_is_named(tmp_path):
         write_reports(["pfd"], RESULT, make_source(), tmp_path)
     with pytest.raises(InputError, match="chronological age is -1"):
         write_reports(["json"], RESULT, None, tmp_path, chronological_age_months=-1)
+    with pytest.raises(InputError, match="height is 5; give"):
+        write_reports(["json"], RESULT, None, tmp_path, height_cm=5)
+    with pytest.raises(InputError, match="reference is 'tanner'"):
+        write_reports(["json"], RESULT, None, tmp_path, reference="tanner")
+    with pytest.raises(InputError, match=r"the radiograph has shape \(2, 2, 3\)"):
+        write_reports(["json"], RESULT, None, tmp_path, radiograph=np.zeros((2, 2, 3)))
+    other = dataclasses.replace(RESULT, study=Study("1.2.3", "1.2.3.4", "1.2.3.4.6"))
+    with pytest.raises(InputError, match=r"is of the radiograph 1.2.3.4.6, and the source is"):
+        write_reports(["sr"], other, make_source(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["hand.png"]
 
 
-def test_a_score_must_belong_to_the_result(tmp_path):
-    score = standard_deviation_score(168.23, 144, "female", "greulich_pyle_v_vi")
-    (path,) = write_reports(["json"], RESULT, None, tmp_path, score=score)
-    (answer,) = json.loads(path.read_text("utf-8"))["results"]
-    assert answer["standard_deviation_score"]["reference"] == "greulich_pyle_v_vi"
-    with pytest.raises(InputError, match=r"the score is \+1.7 SD of 14.0 months"):
-        make_report(RESULT, 150, score)
-    with pytest.raises(InputError, match="a prediction for one known sex"):
-        make_report(BOTH, 144, score)
+def test_what_is_known_about_the_child_is_that_of_the_result_unless_it_is_given(tmp_path):
+    known = dataclasses.replace(
+        RESULT,
+        chronological_age_months=144.0,
+        height_cm=150.0,
+        side="right",
+        study=Study("1.2.3", "1.2.3.4", "1.2.3.4.5"),
+        notes=("stated side right",),
+    )
+    kinds = ["json", "fhir", "sr"]
+    source = make_source(**PATIENT)
+    made = write_reports(kinds, known, source, tmp_path, reference="greulich_pyle_v_vi")
+    content, bundle = (json.loads(path.read_text("utf-8")) for path in made[:2])
+    (answer,) = content["predictions"]
+    assert (answer["sds_reference"], answer["assessment"]) == ("greulich_pyle_v_vi", "normal")
+    adult = predict_adult_height(150, 168.23, 144, "female")
+    assert answer["adult_height_cm"] == adult.height_cm
+    (conclusion,) = content["report"]["conclusions"]
+    assert f"; adult height {adult.height_cm:.1f} cm from 150.0 cm (SD of the error" in conclusion
+    diagnostic = bundle["entry"][0]["resource"]
+    assert diagnostic["code"]["coding"][0]["code"] == "26354-1"  # the right hand
+    assert (
+        conclusion in diagnostic["conclusion"] and "Stated side right." in diagnostic["conclusion"]
+    )
+    assert "26354-1" in str(pydicom.dcmread(made[2]))
+    (path,) = write_reports(
+        ["json"], known, None, tmp_path, chronological_age_months=168, height_cm=160
+    )
+    content = json.loads(path.read_text("utf-8"))
+    assert (content["chronological_age_months"], content["height_cm"]) == (168, 160)
+    assert content["sop_instance_uid"] == "1.2.3.4.5"
+
+
+def test_the_radiograph_is_shown_on_the_page(tmp_path):
+    radiograph = np.full((3000, 20), 40.6, np.float32)
+    (page,) = write_reports(["png"], RESULT, None, tmp_path, radiograph=radiograph)
+    pixels = np.asarray(Image.open(page))
+    assert pixels.shape == (1753, 1240, 3)
+    assert (pixels == 41).all(-1).sum() > 1000
+    made = write_reports(["sc", "png"], RESULT, make_source(), tmp_path, radiograph=radiograph)
+    shown = pydicom.dcmread(made[0]).pixel_array
+    np.testing.assert_array_equal(shown, np.asarray(Image.open(made[1])))
+    assert (shown == 41).all(-1).sum() > 1000
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [("a/hand.dcm", "hand"), ("1.2.840.7", "1.2.840.7"), ("x.PNG", "x"), ("case.7.jpeg", "case.7")],
+)
+def test_only_extensions_of_images_are_cut_off(source, stem):
+    assert file_stem(source) == stem
+
+
+def test_all_missing_extras_are_named_in_one_line(monkeypatch):
+    require_report_packages([*REPORT_KINDS])
+    for package in ("highdicom", "matplotlib"):
+        monkeypatch.setitem(sys.modules, package, None)
+    require_report_packages(["json", "fhir"])
+    expected = r"a report of the kind sr, pdf needs .* pip install 'bone-age-tf\[dicom,train\]'$"
+    with pytest.raises(MissingExtraError, match=expected):
+        require_report_packages(["sr", "pdf"])
+
+
+def test_a_source_without_a_header_and_bytes_are_read(tmp_path):
+    source = make_source(**PATIENT)
+    path = tmp_path / "old.dcm"
+    source.save_as(path, implicit_vr=True, little_endian=True)
+    for given in (path, path.read_bytes()):
+        (sr,) = write_reports(["sr"], RESULT, given, tmp_path / "made")
+        assert pydicom.dcmread(sr).PatientID == "P-17"
+    (tmp_path / "text.dcm").write_text("no image")
+    with pytest.raises(InputError, match=r"text.dcm: (not a DICOM file|SOPInstanceUID)"):
+        write_reports(["sr"], RESULT, tmp_path / "text.dcm", tmp_path)
 
 
 def test_the_codes_are_those_of_the_standard():

@@ -1,5 +1,6 @@
 """The page of a report: what it says, as PDF, picture and Encapsulated PDF."""
 
+import dataclasses
 import io
 import sys
 
@@ -67,7 +68,9 @@ def test_the_page_states_answer_study_quality_and_limits():
 
 
 def test_everything_is_within_the_page():
-    for result in (RESULT, BOTH, REJECTED):
+    notes = ("sex contradictory: male in the file, female was given and used", "right hand " * 5)
+    full = (dataclasses.replace(result, height_cm=150.0, notes=notes) for result in (RESULT, BOTH))
+    for result in (RESULT, BOTH, REJECTED, *full):
         for picture in (None, make_picture(300, 200), make_picture(200, 900)):
             long = StudyFacts(patient_id="9" * 24, accession_number="W" * 16)
             figure = page(result, picture=picture, facts=long)

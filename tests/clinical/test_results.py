@@ -145,6 +145,8 @@ def test_json_objects_agree_with_the_schema():
             *RESULT_COLUMNS,
             "standard_deviation_scores",
             "adult_height",
+            "unfamiliarity",
+            "region_ages_months",
         }
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**content, "sex": "girl"}, described)

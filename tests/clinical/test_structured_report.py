@@ -82,9 +82,10 @@ def test_the_bone_age_and_its_interval_are_measurements(written):
 
 def test_procedure_site_and_source_are_those_of_the_radiograph(written):
     for sides, procedure, laterality in (
-        ({"ImageLaterality": "L", "Laterality": "R"}, "26353-3", ["7771000"]),
+        ({"ImageLaterality": "L"}, "26353-3", ["7771000"]),
         ({"Laterality": "R"}, "26354-1", ["24028007"]),
         ({}, "24724-7", []),
+        ({"ImageLaterality": "L", "Laterality": "R"}, "24724-7", []),  # contradictory
     ):
         document = written(RESULT, make_source(**sides))
         reported = by_code(document.ContentSequence)["121058"]
