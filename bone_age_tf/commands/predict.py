@@ -15,12 +15,14 @@ from bone_age_tf.commands import (
     EXIT_OK,
     EXIT_SOME_FAILED,
     RESEARCH_USE,
+    predict_reports,
     shared_flags,
 )
 from bone_age_tf.errors import ConfigError, InputError, require_known
 
 if TYPE_CHECKING:
     from bone_age_tf.clinical.result_columns import Row
+    from bone_age_tf.commands.predict_reports import CaseReports
     from bone_age_tf.inference.cases import Case
     from bone_age_tf.inference.predictor import Prediction
     from bone_age_tf.inference.result import Result
@@ -38,6 +40,10 @@ image,sex and, if known, age_months, the bone age; chronological_age_months; hei
 Compare the bone age with a child's age, and predict its adult height:
   {command} --mode=predict --input=hand.png --sex=f --chronological_age_months=96 --height_cm=128
   {command} --mode=predict --input=cases.csv --sds_reference=greulich_pyle_v_vi
+
+Write reports (DICOM SR and picture, PDF, FHIR, JSON, PNG) to the folder reports:
+  {command} --mode=predict --input=IM0001 --report=sr,sc,pdf
+  {command} --mode=predict --input=hand.png --sex=female --report=pdf,fhir --report_dir=FOLDER
 
 On a server:
   {command} --mode=predict --input=cases.csv --server=grpc://HOST:8500/MODEL | http://HOST:8501/MODEL
@@ -59,6 +65,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "JSON, an object for each radiograph; every other name gives CSV.",
     )
     _define_clinical_flags(values)
+    predict_reports.define_flags(values)
     shared_flags.define_exported_model(values)
     shared_flags.define_variant(values)
     shared_flags.define_quality_check(values)
@@ -125,6 +132,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     cases = _with_flags(collect_cases(values.input, values.sex), values)
     output = Path(values.output)
     check_output(output, values.input)
+    reports = predict_reports.plan_reports(values, cases)
     if values.server:
         from bone_age_tf.serving.reader import ServerReader
 
@@ -137,6 +145,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
             output,
             values.resume,
             sds_reference=values.sds_reference,
+            reports=reports,
         )
     from bone_age_tf.reader import load
 
@@ -161,6 +170,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         values.resume,
         lines,
         values.sds_reference,
+        reports,
     )
 
 
@@ -212,8 +222,9 @@ def read_and_report(
     resume: bool,
     lines: Sequence[str] = (),
     sds_reference: str = schema.BRUSH_FOUNDATION,
+    reports: "CaseReports | None" = None,
 ) -> int:
-    """Reads cases, writes their table and prints a summary; interrupted work is kept.
+    """Reads cases, writes their table and reports, and prints a summary; interrupted work is kept.
 
     Args:
         cases: all cases.
@@ -224,13 +235,14 @@ def read_and_report(
         resume: whether to continue an interrupted run of the same command.
         lines: further lines of the summary.
         sds_reference: reference of the standard deviation scores.
+        reports: what writes reports, or None.
 
     Returns:
         The exit code.
 
     Raises:
         InputError: with `resume`, there is nothing to continue.
-        OSError: the table cannot be written.
+        OSError: the table or a report cannot be written.
     """
     from bone_age_tf.inference.journal import open_journal
     from bone_age_tf.progress import shown
@@ -241,14 +253,16 @@ def read_and_report(
         pairs = shown(journal.read(cases, read), len(cases), "images read", sys.stderr)
         table = ResultTable.of(pairs)
         table.write(output, sds_reference)
+        report_lines, is_complete = ([], True) if reports is None else reports.write(cases, table)
     except KeyboardInterrupt:
         kept = f"{journal.kept} of {len(cases)} images are read"
         hint = "the same command with --resume continues" if journal.kept else "nothing is kept"
         print(f"\nstopped; {kept}; {hint}", file=sys.stderr)
         return EXIT_INTERRUPTED
     journal.close()
-    text = [describe(table, sds_reference), f"Read by {model}", *lines]
-    return _print_summary(table, text, output)
+    text = [describe(table, sds_reference), f"Read by {model}", *lines, *report_lines]
+    code = _print_summary(table, text, output)
+    return code if is_complete else EXIT_SOME_FAILED
 
 
 def _print_summary(table: "ResultTable", lines: Sequence[str], output: Path) -> int:
