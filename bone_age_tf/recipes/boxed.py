@@ -1,4 +1,4 @@
-"""The shipped weights: EfficientNet-Lite0 on radiographs at 256 px.
+"""EfficientNet-Lite0 on whole radiographs at 256 px: version 2 of the shipped weights.
 
 Command: python run.py --mode=recipe --recipe=boxed --precision=float32 --manual_dir=DIR
 Data: 90 % of the RSNA 2017 training images, divided by id, at their own aspect ratio.
