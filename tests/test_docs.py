@@ -14,6 +14,7 @@ from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.images.encoded_pieces import GREY
 from bone_age_tf.images.reading import read_radiograph
 from bone_age_tf.prepare import draw_radiographs
+from bone_age_tf.regions.framing import HandFramer
 from image_files import png
 
 ROUNDED = 0.06
@@ -50,7 +51,8 @@ def test_python_in_the_documentation_runs(root, hand, tmp_path, depth):
     data = png(np.rint(hand * (16 if depth == 16 else 1)).astype(int), depth, GREY)
     (tmp_path / "hand.png").write_bytes(data)
     predictor = bundle.predictor("float16")
-    expected = predictor.predict(predictor.fit_image(read_radiograph(data)), 0).age_months
+    framed, _ = HandFramer(root / "exports").fit(read_radiograph(data), bundle.size_px)
+    expected = predictor.predict(framed, 0).age_months
     predictions = 0
     for name, code in snippets(root).items():
         code = code.replace("exports/MODEL/VERSION", str(folder))
