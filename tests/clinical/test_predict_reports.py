@@ -38,9 +38,9 @@ def read(exports, tmp_path, monkeypatch):
     return run
 
 
-def write_dicom(path, **tags):
+def write_dicom(path, pixels=HAND, **tags):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file_bytes(HAND, 8, **(PATIENT | tags)))
+    path.write_bytes(file_bytes(pixels, 8, **(PATIENT | tags)))
 
 
 def names(folder):
@@ -167,9 +167,11 @@ def test_a_rejected_radiograph_has_a_report_and_a_missing_uid_is_named(
         "  no report: a/no.dcm: the source: SeriesInstanceUID is missing" in capsys.readouterr().out
     )
     assert names(tmp_path / "reports") == ["yes.sr.dcm"]
-    words = ["--mode=predict", "--input=a/yes.dcm", "--report=json"]
-    assert cli.main(words) == 1  # the shipped quality check rejects the small drawing
-    content = json.loads((tmp_path / "reports" / "yes.json").read_text("utf-8"))
+    half = np.ascontiguousarray(HAND[: len(HAND) // 2])
+    write_dicom(tmp_path / "half.dcm", half)
+    words = ["--mode=predict", "--input=half.dcm", "--report=json"]
+    assert cli.main(words) == 1  # the shipped quality check rejects it
+    content = json.loads((tmp_path / "reports" / "half.json").read_text("utf-8"))
     assert (content["status"], content["predictions"]) == ("rejected", [])
     assert content["report"]["conclusions"][0].startswith("No bone age: radiograph rejected")
 

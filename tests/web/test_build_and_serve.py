@@ -40,7 +40,7 @@ def test_the_folder_holds_all_and_nothing_else(page_folder, exported):
     assert names - kept == {"index.html", "sw.js", "files.js", "LICENSE.txt"}
     assert kept - names == {"./"}
     assert {path.split("/")[0] for path in listed["later"]} == {"litert", "models"}
-    assert len(listed["later"]) == 6 + 4
+    assert len(listed["later"]) == 6 + 6  # LiteRT; the model, the check and the region detector
     settings = json.loads((page_folder / "settings.json").read_text())
     assert settings["version"] == listed["version"]
     assert settings["model"] == {
