@@ -4,6 +4,9 @@ Command: python run.py --mode=recipe --recipe=bonewise --precision=float32 --man
 Data: as in the recipe `framed`, whose copy of the images this recipe takes.
 Start: the shipped weights of `efficientnet_lite0`, for the whole hand, where they stay as they
 are, and for the crops.
+
+Score: 6.7 months fused, 6.8 the whole hand alone, 8.6 to 11.5 each region alone, on the held-out
+ids in their frame, n = 1,130; weights: git show 168dcae:exports/bonewise_regions.keras
 """
 
 from bone_age_tf.recipes.framed import AUGMENTATION
