@@ -45,8 +45,8 @@ SETTLED: Final = 0.02
 
 BELOW_WRIST: Final = 0.08
 """Length of the forearm below the middles of the ends of radius and ulna, in lengths of the palm,
-without which the wrist is incomplete. Of 197 held-out training images none has less, the next one
-0.14 (`benchmarks/unusual_radiographs.py` cuts the wrists of others)."""
+without which the wrist is incomplete. No complete hand of `benchmarks/unusual_radiographs.py` is
+rejected for it, forearms cut at 0.1 included, and every one that is cut above the wrist."""
 
 FINGERS: Final = (2, 3, 4, 5)
 FINGER_JOINTS: Final = tuple(
