@@ -44,6 +44,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "calibration_images": _ZERO_OR_MORE,
     "clip_norm": _POSITIVE,
     "dense_units": _ONE_OR_MORE,
+    "drop_whole": _BELOW_ONE,
     "dropout": _BELOW_ONE,
     "early_rate": ("above 0 and at most 1", lambda value: 0 < value <= 1),
     "ema_share": _SHARE,
@@ -70,6 +71,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "used_parts": _ONE_OR_MORE,
     "warmup_fraction": _SHARE,
     "weight_decay": _ZERO_OR_MORE,
+    "whole_share": _SHARE,
 }
 """Ranges by dotted key; a test checks that every numeric setting has one."""
 

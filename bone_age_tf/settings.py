@@ -105,9 +105,11 @@ if TYPE_CHECKING:
         local_contrast: bool
         network_px: int
         # Of bonewise
+        drop_whole: float
         jitter: float
         region_px: int
         train_whole: bool
+        whole_share: float
         # Of prsnet
         apart_weight: float
         part_loss_weight: float

@@ -20,5 +20,9 @@ def get_config(dataset: str) -> Config:
     config.jitter = 0.06
     # Whether the whole hand's network is trained, too, or keeps its first weights
     config.train_whole = True
+    # Share of the whole hand in the fused answer, and fraction of the training images whose answer
+    # comes from the regions alone
+    config.whole_share = 0.5
+    config.drop_whole = 0.5
     config.part_loss_weight = 1.0
     return config

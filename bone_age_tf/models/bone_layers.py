@@ -123,19 +123,60 @@ class NamedRegions(GroupParts):
 
 
 @keras.saving.register_keras_serializable("bone_age_tf")
+class SharesOfRegions(kl.Layer):
+    """Computes what share of the fused answer each region has; the whole hand has the rest.
+
+    The whole hand has a fixed share, and more where the detector's scores of the regions are low. A
+    learned share would trust whichever network remembers the training images best.
+
+    Args:
+        whole_share: share of the whole hand where all regions have a score of 1.
+        drop: fraction of training images whose answer comes from the regions alone, so that
+            together, too, they learn to read a hand.
+        seed: seed of that choice.
+    """
+
+    def __init__(self, whole_share: float, drop: float = 0.0, seed: int = 0, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.whole_share, self.drop, self.seed = whole_share, drop, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Tensors, training: Any = None) -> Tensor:
+        """Maps positive weights [B, R] and scores [B, R], 0 to 1, to shares [B, R]."""
+        weights, scores = inputs
+        of_regions = (1 - self.whole_share) * weights * scores
+        of_whole = self.whole_share * ops.sum(weights, axis=1, keepdims=True)
+        if training and self.drop:
+            drawn = keras.random.uniform(ops.shape(of_whole), seed=self.random)
+            of_whole = ops.where(drawn < self.drop, 0.0, of_whole)
+        total = of_whole + ops.sum(of_regions, axis=1, keepdims=True)
+        return of_regions / ops.maximum(total, _LEAST)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "whole_share": self.whole_share,
+            "drop": self.drop,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable("bone_age_tf")
 class WeightedMean(kl.Layer):
-    """Weighted mean of the ages of the whole and of its parts."""
+    """Mean of the ages of the whole and of its parts, weighted by their shares."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
     def call(self, inputs: Tensors) -> Tensor:
-        """Maps the whole's age and weight, each [B, 1], and the parts', each [B, R], to [B, 1]."""
-        whole, whole_weight, parts, weights = inputs
-        total = whole_weight + ops.sum(weights, axis=1, keepdims=True)
-        of_parts = ops.sum(weights * parts, axis=1, keepdims=True)
-        return (whole_weight * whole + of_parts) / total
+        """Maps the whole's age [B, 1] and the parts' ages and shares, each [B, R], to [B, 1]."""
+        whole, parts, shares = inputs
+        return whole + ops.sum(shares * (parts - whole), axis=1, keepdims=True)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0]
@@ -143,22 +184,23 @@ class WeightedMean(kl.Layer):
 
 @keras.saving.register_keras_serializable("bone_age_tf")
 class OpinionPool(kl.Layer):
-    """Weighted geometric mean of distributions (logarithmic opinion pool), normalised."""
+    """Geometric mean of distributions, weighted by shares (logarithmic opinion pool)."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
 
     def call(self, inputs: Tensors) -> Tensor:
-        """Maps the whole's distribution [B, K] and weight [B, 1] and the parts' [B, R, K], [B, R].
+        """Maps the whole's distribution [B, K] and the parts' [B, R, K] and shares [B, R].
 
         Returns:
             [B, K].
         """
-        whole, whole_weight, parts, weights = inputs
-        logits = whole_weight * ops.log(ops.maximum(whole, _LEAST))
+        whole, parts, shares = inputs
+        of_whole = 1.0 - ops.sum(shares, axis=1, keepdims=True)
+        logits = of_whole * ops.log(ops.maximum(whole, _LEAST))
         of_parts = ops.log(ops.maximum(parts, _LEAST))
-        return ops.softmax(logits + ops.sum(weights[..., None] * of_parts, axis=1), axis=-1)
+        return ops.softmax(logits + ops.sum(shares[..., None] * of_parts, axis=1), axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0]

@@ -4,8 +4,9 @@ The region detector (`regions.network`, frozen) locates the 17 regions in the im
 hand in its frame. Square crops of fixed sides around them pass through one trunk with shared
 weights; an embedding says which region it is. Each region has a distribution of its own, trained on
 the child's age (a weak label), and so has the whole hand. The fused distribution is their weighted
-geometric mean (logarithmic opinion pool; Genest & Zidek 1986, doi 10.1214/ss/1177013825) with
-weights that the features determine, times the detector's score of each region.
+geometric mean (logarithmic opinion pool; Genest & Zidek 1986, doi 10.1214/ss/1177013825). The whole
+hand has a fixed share, `whole_share`; the regions share the rest by weights that their features
+determine, times the detector's score of each.
 
 The whole hand is read by `efficientnet_lite0`, the regions by its stages up to stride 16. Trained
 weights of `efficientnet_lite0` initialise both, since crops have the scale of the image. With
@@ -42,8 +43,6 @@ _SIDES: Final = tuple(CROP_SIDES.get(name, JOINT_SIDE) for name in schema.REGION
 REGION_STAGES: Final = 5
 """Stages of EfficientNet-Lite0 that read the crops, up to stride 16."""
 BONE_PREFIX, GLOBAL_PREFIX, REGION_PREFIX = "bone_", "global_", "region_"
-_FIRST_WEIGHT, _FIRST_WHOLE_WEIGHT = -2.5, 0.2
-"""Initial weights in the fusion before the softplus: 0.08 of each region, 0.8 of the whole hand."""
 
 
 def traits(name: str) -> ModelTraits:
@@ -60,10 +59,10 @@ def traits(name: str) -> ModelTraits:
 
 
 def _beside_features(model: keras.Model) -> list:
-    """Returns the regions' distributions, or ages, and their weights, which the fusion takes."""
+    """Returns the regions' distributions, or ages, and their shares, which the fusion takes."""
     names = [layer.name for layer in model.layers]
     fusion = schema.DISTRIBUTION if schema.DISTRIBUTION in names else schema.AGE_MONTHS
-    return model.get_layer(fusion).input[2:]
+    return model.get_layer(fusion).input[1:]
 
 
 def source_layer(name: str) -> str:
@@ -97,12 +96,13 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
         image: [B, H, W, 1], 0 to 255.
         sex: [B, 1], 0 female, 1 male.
         config: the model's config; `base_filters`, `region_px`, the side of the crops in pixels,
-            `jitter`, `train_whole`, `pixels`. See also `heads.build_head`.
+            `jitter`, `train_whole`, `whole_share`, `drop_whole`, `pixels`. See also
+            `heads.build_head`.
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`. In addition, in the order of
-        `schema.REGIONS`, `region_ages_months` [B, 17], `region_weights` [B, 17], `region_crops`
-        [B, 17, 4] and `region_distributions` [B, 17, bins]; and of the whole hand alone
+        `schema.REGIONS`, `region_ages_months` [B, 17], `region_weights` [B, 17], their
+        shares in the answer, `region_crops` [B, 17, 4] and `region_distributions` [B, 17, bins]; and of the whole hand alone
         `global_age_months` [B, 1] and `global_distribution` [B, bins]. A regression has no
         distributions.
 
@@ -130,25 +130,28 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
     vectors = bone_layers.NamedRegions(len(_SIDES), name="region_vectors")(vectors)
     of_regions = heads.build_head(vectors, sex, config, REGION_PREFIX)
 
-    weights = kl.Reshape((len(_SIDES),), name="weights_of_regions")(
-        _weight(vectors, "region_weight", _FIRST_WEIGHT)
+    weight = kl.Dense(
+        1, "softplus", kernel_initializer="zeros", name="region_weight", dtype="float32"
     )
-    weights = kl.Multiply(name=schema.REGION_WEIGHTS, dtype="float32")([weights, scores])
+    weights = kl.Reshape((len(_SIDES),), name="weights_of_regions")(weight(vectors))
+    fusion = bone_layers.SharesOfRegions(
+        config.whole_share, config.drop_whole, name=schema.REGION_WEIGHTS
+    )
+    shares = fusion([weights, scores])
     reshape = kl.Reshape((len(_SIDES),), name=schema.REGION_AGES, dtype="float32")
     ages, of_all = reshape(of_regions[schema.AGE_MONTHS]), of_whole[schema.AGE_MONTHS]
     outputs = {
         schema.REGION_CROPS: squares,
-        schema.REGION_WEIGHTS: weights,
+        schema.REGION_WEIGHTS: shares,
         schema.REGION_AGES: ages,
         schema.GLOBAL_AGE: of_all,
     }
-    whole_weight = _weight(features, "whole_weight", _FIRST_WHOLE_WEIGHT)
     if schema.DISTRIBUTION not in of_whole:
         mean = bone_layers.WeightedMean(name=schema.AGE_MONTHS)
-        return outputs | {schema.AGE_MONTHS: mean([of_all, whole_weight, ages, weights])}
+        return outputs | {schema.AGE_MONTHS: mean([of_all, ages, shares])}
     of_all, of_each = of_whole[schema.DISTRIBUTION], of_regions[schema.DISTRIBUTION]
     pool = bone_layers.OpinionPool(name=schema.DISTRIBUTION)
-    fused, bins = pool([of_all, whole_weight, of_each, weights]), config.bin_months
+    fused, bins = pool([of_all, of_each, shares]), config.bin_months
     return outputs | {
         schema.AGE_MONTHS: ExpectedAge(bins, name=schema.AGE_MONTHS)(fused),
         schema.DISTRIBUTION: fused,
@@ -170,16 +173,3 @@ def _locate(image: Tensor) -> tuple[Tensor, Tensor]:
     found = detector(view)
     boxes = kl.Rescaling(1 + 2 * beyond, offset=-beyond, name="boxes_in_frame", dtype="float32")
     return boxes(found[schema.REGION_BOXES]), found[schema.REGION_SCORES]
-
-
-def _weight(features: Tensor, name: str, first: float) -> Tensor:
-    """Returns a positive weight [B, 1], or [B, R, 1], from features, at first the same for all."""
-    dense = kl.Dense(
-        1,
-        "softplus",
-        kernel_initializer="zeros",
-        bias_initializer=keras.initializers.Constant(first),
-        name=name,
-        dtype="float32",
-    )
-    return dense(features)

@@ -53,23 +53,33 @@ def test_a_shrunk_crop_skips_nothing():
     np.testing.assert_allclose(crop[0, 2:-2, 2:-2, 0], expected[2:-2, 2:-2], atol=3)
 
 
-def test_opinions_count_by_their_weights():
+def test_opinions_count_by_their_shares():
     whole, one, two = np.random.default_rng(2).dirichlet(np.ones(5), 3).astype(np.float32)
     pool = bone_layers.OpinionPool()
 
-    def pooled(whole_weight, *weights):
+    def pooled(*shares):
         parts = np.stack([one, two])[None]
-        weights = np.array([weights], np.float32)
-        return np.array(pool([whole[None], np.float32([[whole_weight]]), parts, weights]))[0]
+        return np.array(pool([whole[None], parts, np.array([shares], np.float32)]))[0]
 
-    np.testing.assert_allclose(pooled(1.0, 0.0, 0.0), whole, rtol=1e-5)
-    np.testing.assert_allclose(pooled(0.0, 0.0, 1.0), two, rtol=1e-5)
+    np.testing.assert_allclose(pooled(0.0, 0.0), whole, rtol=1e-5)
+    np.testing.assert_allclose(pooled(0.0, 1.0), two, rtol=1e-5)
     product = whole**0.5 * one**0.3 * two**0.2
-    np.testing.assert_allclose(pooled(0.5, 0.3, 0.2), product / product.sum(), rtol=1e-4)
-    mean = bone_layers.WeightedMean()
-    whole, parts = [np.float32([[100.0]]), np.float32([[2.0]])], np.float32([[40.0, 80.0]])
-    age = mean([*whole, parts, np.ones((1, 2), np.float32)])
-    assert float(age[0, 0]) == pytest.approx(80.0)
+    np.testing.assert_allclose(pooled(0.3, 0.2), product / product.sum(), rtol=1e-4)
+    ages = [np.float32([[100.0]]), np.float32([[40.0, 80.0]]), np.float32([[0.25, 0.25]])]
+    assert float(bone_layers.WeightedMean()(ages)[0, 0]) == pytest.approx(80.0)
+
+
+def test_the_whole_hand_keeps_its_share_and_more_where_regions_are_not_found():
+    layer = bone_layers.SharesOfRegions(0.4, drop=0.3)
+    weights = np.float32([[3.0, 1.0]])
+    shares = np.array(layer([weights, np.ones((1, 2), np.float32)]))
+    np.testing.assert_allclose(shares, [[0.45, 0.15]], atol=1e-6)
+    lost = np.array(layer([weights, np.float32([[1.0, 0.0]])]))
+    np.testing.assert_allclose(lost, [[0.45 / 0.85, 0.0]], atol=1e-6)
+    assert not np.array(layer([weights, np.zeros((1, 2), np.float32)])).any()
+    many = [np.repeat(weights, 2000, axis=0), np.ones((2000, 2), np.float32)]
+    alone = np.array(layer(many, training=True)).sum(axis=1) > 0.99
+    assert alone.mean() == pytest.approx(0.3, abs=0.04)
 
 
 @pytest.fixture(scope="module")
@@ -120,5 +130,5 @@ def test_it_begins_with_the_weights_of_the_whole_hands_network(network, tmp_path
         np.testing.assert_array_equal(own, expected)
     trained = {variable.path.split("/")[0] for variable in model.trainable_variables}
     assert trained
-    assert {name.partition("_")[0] for name in trained} == {"bone", "region", "whole"}
+    assert {name.partition("_")[0] for name in trained} == {"bone", "region"}
     assert bonewise.source_layer("bone_stem_conv") == "stem_conv"
