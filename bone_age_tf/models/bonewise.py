@@ -101,10 +101,10 @@ def build_network(image: Tensor, sex: Tensor, config: Config) -> dict:
 
     Returns:
         Keras tensors by output name, see `schema.OUTPUTS`. In addition, in the order of
-        `schema.REGIONS`, `region_ages_months` [B, 17], `region_weights` [B, 17], their
-        shares in the answer, `region_crops` [B, 17, 4] and `region_distributions` [B, 17, bins]; and of the whole hand alone
-        `global_age_months` [B, 1] and `global_distribution` [B, bins]. A regression has no
-        distributions.
+        `schema.REGIONS`, `region_ages_months` [B, 17], `region_weights` [B, 17], their shares in
+        the answer, `region_crops` [B, 17, 4] and `region_distributions` [B, 17, bins]; and of the
+        whole hand alone `global_age_months` [B, 1] and `global_distribution` [B, bins]. A
+        regression has no distributions.
 
     Raises:
         ConfigError: `pixels` is not `unit`. See also `heads.build_head`.
