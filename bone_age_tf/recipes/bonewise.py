@@ -22,7 +22,7 @@ RECIPE = Recipe(
             {
                 **AUGMENTATION,
                 "age_loss_weight": 0.05,
-                "epochs": 12,
+                "epochs": 8,
                 "learning_rate": 7e-4,
                 "dropout": 0.2,
                 "train_whole": False,
