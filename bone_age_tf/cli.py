@@ -51,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if set(_HELP) & set(others):
             print(_help(name, mode, values), flush=True)
             return EXIT_OK
+        others, engine_options = _split_engine_options(name, mode, others)
         others, overrides = split_config_overrides(others)
         _parse(name, mode, values, others)
+        if engine_options:
+            values[mode.ENGINE_OPTIONS].value = engine_options
         if overrides and not getattr(mode, "TAKES_CONFIG", False):
             raise ConfigError(
                 f"--config has no effect on --mode={name}: runs and exports keep their settings"
@@ -93,6 +96,22 @@ def split_config_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tu
             raise ConfigError(f"{argument}: write {argument}=VALUE")
         overrides.append((key, text))
     return others, overrides
+
+
+def _split_engine_options(
+    name: str, mode: ModuleType, arguments: list[str]
+) -> tuple[list[str], list[str]]:
+    """Separates the words after `--`, which are for another program.
+
+    Raises:
+        ConfigError: the mode has no use for them.
+    """
+    if "--" not in arguments:
+        return arguments, []
+    if not hasattr(mode, "ENGINE_OPTIONS"):
+        raise ConfigError(f"--mode={name} takes no options after --")
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
 
 
 def _split_mode(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -81,6 +81,10 @@ class ParityError(BoneAgeError, RuntimeError):
     """An exported file whose predictions differ from those of the Keras model."""
 
 
+class EngineError(BoneAgeError, RuntimeError):
+    """An engine for many processes or machines, such as Beam or Spark, that failed."""
+
+
 class PageError(BoneAgeError, ValueError):
     """A web page that cannot be built."""
 

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from bone_age_tf.errors import MissingExtraError
 
 _EXTRAS = {
+    "beam": ("apache_beam", "pyarrow"),
     "dicom": ("gdcm", "highdicom", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg"),
     "explain": ("tf_explain",),
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "pandas": ("pandas",),
     "serve": ("google", "grpc"),
+    "spark": ("pyspark",),
     "train": (
         "ai_edge_quantizer",
         "h5py",

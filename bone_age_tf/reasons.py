@@ -23,7 +23,7 @@ LEAST_RANGE: Final = 8.0
 LEVELS_SIDE_PX: Final = 64
 """Length of the shorter side, in pixels, to which an image is sampled before grey levels are
 counted."""
-LEAST_LEVELS: Final = 16
+LEAST_LEVELS: Final = 12
 """Minimum number of grey levels, each with at least 1 / `LEVEL_SHARE` of the pixels. With fewer,
 more than 1 % of the predictions on real radiographs change by more than a year
 (`benchmarks/film_limits.py`)."""

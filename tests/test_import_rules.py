@@ -52,7 +52,7 @@ def test_data_and_models_do_not_know_each_other():
 def test_imports_follow_the_flow_of_data():
     """The rooms `quality` and `regions` hold all steps of their networks, so they are left out."""
     order = ["images", "data", "models", "training", "evaluation", "recipes", "clinical"]
-    order += ["serving", "export", "explain", "web", "commands"]
+    order += ["serving", "scale", "export", "explain", "web", "commands"]
     for place, name in enumerate(order):
         later = [f"bone_age_tf.{other}" for other in order[place + 1 :]]
         assert not offenders(in_room(name), later)

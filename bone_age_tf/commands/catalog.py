@@ -10,6 +10,7 @@ MODES: Final = {
     "export": "write a trained run as SavedModel, LiteRT and ONNX files",
     "explain": "show what predictions are based on",
     "predict": "read radiographs with an exported model or a server",
+    "score": "read an archive of radiographs, on Apache Beam or Spark",
     "calibrate": "correct an exported model for a site, from its own cases",
     "transfer_check": "compare initial weights with random ones on the same budget",
     "train_quality_check": "train the network for the quality check of radiographs",

@@ -15,7 +15,7 @@ class NamedFiles:
 
     def __init__(self, folder: Path):
         """Creates a finder of files with names relative to a folder."""
-        self._folder = folder
+        self.folder = folder
         self._listed: dict[Path, dict[str, str]] = {}
 
     def find(self, name: str) -> Path | None:
@@ -28,7 +28,7 @@ class NamedFiles:
             name: path relative to the folder, or an absolute path.
         """
         for text in (name, name.replace("\\", "/")):
-            path = self._folder / text
+            path = self.folder / text
             try:
                 if path.is_file():
                     return path
@@ -41,7 +41,7 @@ class NamedFiles:
 
     def similar(self, name: str) -> str | None:
         """Returns the most similar name of a file, None if no name is similar."""
-        path = self._folder / name.replace("\\", "/")
+        path = self.folder / name.replace("\\", "/")
         return similar_name(path.name, self._names(path.parent).values())
 
     def _names(self, folder: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import collections
 import csv
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,23 +169,40 @@ def _images_below(folder: Path) -> list[Path]:
 def _read_table(path: Path, sex: int | None) -> list[Case]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+            rows = list(csv.reader(file))
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; save the table as CSV UTF-8") from None
     except csv.Error as error:
         raise InputError(f"{path}: not a CSV table ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_table(path, rows, sex, NamedFiles(path.parent))
+
+
+def parse_table(
+    name: str | Path, rows: Sequence[list[str]], sex: int | None, files: NamedFiles | None = None
+) -> list[Case]:
+    """Returns a case for each row of a table; see `collect_cases`.
+
+    Args:
+        name: the table's path or URL, for messages.
+        rows: the cells of the header and of the rows; empty rows are left out.
+        sex: code of the sex for rows without one; None if unknown.
+        files: finds the files that the rows name; None to take the names as they are.
+
+    Raises:
+        InputError: there is no row or no image column, or a column is there twice.
+    """
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
     if not rows:
-        raise InputError(f"{path}: the table is empty; its first row is {','.join(COLUMNS)}")
-    columns = _find_columns(path, rows[0])
+        raise InputError(f"{name}: the table is empty; its first row is {','.join(COLUMNS)}")
+    columns = _find_columns(name, rows[0])
     if len(rows) == 1:
-        raise InputError(f"{path}: the table has a header and no rows; write one row per image")
-    files = NamedFiles(path.parent)
-    return [_parse_row(path.parent, files, row, columns, sex) for row in rows[1:]]
+        raise InputError(f"{name}: the table has a header and no rows; write one row per image")
+    return [_parse_row(files, row, columns, sex) for row in rows[1:]]
 
 
-def _find_columns(path: Path, header: list[str]) -> dict[str, int]:
+def _find_columns(path: str | Path, header: list[str]) -> dict[str, int]:
     """Returns the position of each known column."""
     names = ["_".join(cell.lower().split()) for cell in header]
     if schema.IMAGE not in names:
@@ -232,7 +249,7 @@ def _parse_flag(column: str, text: str) -> int:
 
 
 def _parse_row(
-    folder: Path, files: NamedFiles, row: list[str], columns: dict[str, int], sex: int | None
+    files: NamedFiles | None, row: list[str], columns: dict[str, int], sex: int | None
 ) -> Case:
     cells = {
         name: unescape(row[at].strip()) if at < len(row) else "" for name, at in columns.items()
@@ -258,12 +275,15 @@ def _parse_row(
                 numbers[column] = parse(cells[column])
         except ValueError as error:
             problems.append(str(error))
-    path = files.find(image) if image else None
-    if image and path is None and (name := files.similar(image)) is not None:
-        problems.append(f"no such file; did you mean {name}?")
+    path = Path(image)
+    if image and files is not None:
+        found = files.find(image)
+        path = found or files.folder / image
+        if found is None and (name := files.similar(image)) is not None:
+            problems.append(f"no such file; did you mean {name}?")
     return Case(
         image,
-        path or folder / image,
+        path,
         sex,
         numbers.get(schema.AGE_MONTHS),
         "; ".join(problems) or None,

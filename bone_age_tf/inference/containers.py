@@ -64,19 +64,24 @@ def list_zip(path: Path) -> list[str]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [
-                info.filename
-                for info in archive.infolist()
-                if not info.is_dir()
-                and not is_hidden(info.filename)
-                and not is_directory(info.filename)
-                and is_radiograph(info.filename, functools.partial(_head_in_zip, archive, info))
-            ]
+            names = radiographs_in(archive)
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{path}: not a readable ZIP file ({error})") from None
     if not names:
         raise InputError(f"{path}: no radiographs in this ZIP file")
     return names
+
+
+def radiographs_in(archive: zipfile.ZipFile) -> list[str]:
+    """Returns the names of the radiographs in an open ZIP file, in their order."""
+    return [
+        info.filename
+        for info in archive.infolist()
+        if not info.is_dir()
+        and not is_hidden(info.filename)
+        and not is_directory(info.filename)
+        and is_radiograph(info.filename, functools.partial(_head_in_zip, archive, info))
+    ]
 
 
 def _head_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
