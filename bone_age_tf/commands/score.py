@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -47,7 +48,6 @@ On a Spark cluster, or any runner of Apache Beam, whose own options follow after
 The same command again continues an interrupted one. In the folder: part-*.parquet with the results,
 refusals.csv with what was not read, summary.json, plan.json.
 """
-_LOOK_SECONDS = 2.0
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -73,6 +73,13 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "Radiographs of a part, which one worker reads and which has a file. Default: 256.",
         1,
+    )
+    shared_flags.text(
+        values,
+        "share",
+        None,
+        "K/N reads every N-th part, beginning with part K from 0, for N machines that share the "
+        "work and the folder.",
     )
     flags.DEFINE_list(
         "formats", ["parquet"], "Formats of the parts: parquet, csv.", flag_values=values
@@ -124,13 +131,19 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     plan = parting.Plan.of(values.input, items, part_rows, settings)
     finished = parting.begin_or_continue(plan, output)
     parts = parting.make_parts(items, part_rows)
-    missing = [part for part in parts if part.number not in finished]
+    first, step = _share(values.share)
+    mine = parts[first::step]
+    missing = [part for part in mine if part.number not in finished]
     if finished:
         print(f"{len(finished)} of {len(parts)} parts are there already", flush=True)
     start = time.monotonic()
     if missing:
-        with _progress(output, len(parts), len(finished)):
+        with _progress(output, {part.number for part in mine}):
             _read(missing, settings, output, values)
+    left = len(parts) - len(output.finished())
+    if left:
+        print(f"{left} of {len(parts)} parts are left to the other machines")
+        return EXIT_OK
     newly_read = sum(len(part.items) for part in missing)
     content = write_summary(output, time.monotonic() - start, newly_read)
     for line in _lines(content):
@@ -138,6 +151,16 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     print(f"Read by {plan.model}; written to {output.folder}")
     print(RESEARCH_USE)
     return EXIT_OK if set(content["by_status"]) <= {"ok"} else EXIT_SOME_FAILED
+
+
+def _share(text: str | None) -> tuple[int, int]:
+    """Returns K and N of a share K/N; 0 and 1 without one."""
+    if text is None:
+        return 0, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise ConfigError(f"--share={text}: write K/N with K below N, for example 0/4")
+    return int(match[1]), int(match[2])
 
 
 def _read(
@@ -172,22 +195,19 @@ def _read(
 
 
 @contextlib.contextmanager
-def _progress(output: "Output", total: int, before: int) -> Iterator[None]:
+def _progress(output: "Output", parts: set[int]) -> Iterator[None]:
     """Shows how many parts are complete while the block runs: a line a minute."""
     from bone_age_tf.progress import LINE_SECONDS, time_left
 
-    ended = threading.Event()
-    start = time.monotonic()
+    ended, start = threading.Event(), time.monotonic()
+    before = len(output.finished() & parts)
 
     def look() -> None:
-        last = start
-        while not ended.wait(_LOOK_SECONDS):
-            now = time.monotonic()
-            if now - last < LINE_SECONDS:
-                continue
-            done, last = len(output.finished()), now
-            left = time_left(now - start, done - before, total - before) if done > before else ""
-            print(f"parts read: {done} of {total}{', ' * bool(left)}{left}", flush=True)
+        while not ended.wait(LINE_SECONDS):
+            done = len(output.finished() & parts)
+            read, total = done - before, len(parts) - before
+            left = f", {time_left(time.monotonic() - start, read, total)}" if read else ""
+            print(f"parts read: {done} of {len(parts)}{left}", flush=True)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -95,12 +95,24 @@ def test_a_folder_of_other_results_is_not_continued(run, tmp_path):
     assert "parts without a plan.json" in run("out")[2]
 
 
+def test_machines_share_the_parts_of_a_folder(run, tmp_path):
+    run("whole")
+    _, printed, _ = run("out", "--share=1/2")
+    assert "3 of 6 parts are left to the other machines" in printed
+    assert not (tmp_path / "out" / "summary.json").exists()
+    run("out", "--share=0/2")
+    for path in sorted((tmp_path / "whole").glob("part-*")):
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--runner=dask"], "unknown runner"),
         (["--master=local[2]"], "--master has no effect"),
         (["--formats=xlsx"], "unknown format"),
+        (["--share=2/2"], "write K/N with K below N"),
         (["--", "--project=p"], "options after -- are Beam's"),
     ],
 )
