@@ -1,0 +1,252 @@
+"""How fast and how safely are archives read on several workers?
+
+python benchmarks/scale.py speed [--films=2000]
+python benchmarks/scale.py kills [--films=600] [--kills=20]
+python benchmarks/scale.py broken
+python benchmarks/scale.py growth [--films=500,2000,8000]
+
+Draws phantoms of 512 px, all different, as files. `speed` prints the time of one process without an
+engine, and of Beam and Spark with one and with two workers of one thread, start-up subtracted, as
+ratios of one run. `kills` kills workers and the driver at random moments, repeats the command until
+it ends, and compares the files with those of an undisturbed run. `broken` breaks one file in 20 in
+ten ways and prints the table of refusals. `growth` prints the largest memory of a worker and the
+exponent of the time by the number of files.
+"""
+
+import argparse
+import collections
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from bone_age_datasets.hand_phantom.examples import make_example
+from bone_age_datasets.hand_phantom.population import PhantomSettings
+from tqdm import tqdm
+
+SIDE_PX = 512
+DRAWN = 100
+SEED = 0
+ENGINES = {
+    "one process": ["--runner=none"],
+    "Beam, 1 worker": ["--runner=direct", "--workers=1"],
+    "Beam, 2 workers": ["--runner=direct", "--workers=2"],
+    "Spark, 1 worker": ["--runner=spark", "--workers=1"],
+    "Spark, 2 workers": ["--runner=spark", "--workers=2"],
+}
+FEW = 8
+"""Files of the run whose time is that of the start."""
+
+
+def draw_archive(folder: Path, films: int) -> Path:
+    """Draws different phantoms as PNG files; returns their manifest."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(SEED)
+    settings = PhantomSettings(image_size_px=SIDE_PX, test=DRAWN)
+    drawn = [make_example(settings, "test", place) for place in range(min(films, DRAWN))]
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "sex"])
+        for place in tqdm(range(films), "drawing", disable=None, leave=False):
+            image, features = drawn[place % len(drawn)]
+            grain = noise.integers(0, 4, (SIDE_PX, SIDE_PX))
+            pixels = np.clip(np.asarray(image)[..., 0] + grain, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{place:06d}.png"), pixels)
+            writer.writerow([f"{place:06d}.png", features["sex"]])
+    return folder / "manifest.csv"
+
+
+def first_rows(manifest: Path, count: int) -> Path:
+    """Writes a manifest of the first files beside another one."""
+    lines = manifest.read_text().splitlines()[: count + 1]
+    path = manifest.with_name(f"manifest_{count}.csv")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def command(manifest: Path, output: Path, engine: list[str], part_rows: int = 64) -> list[str]:
+    """Returns the command that reads an archive."""
+    flags = [f"--input={manifest}", f"--output={output}", f"--part_rows={part_rows}", *engine]
+    return [sys.executable, "-m", "bone_age_tf", "--mode=score", *flags]
+
+
+def timed(manifest: Path, output: Path, engine: list[str]) -> float:
+    """Returns the seconds of a whole run."""
+    start = time.monotonic()
+    result = subprocess.run(
+        command(manifest, output, engine), capture_output=True, text=True, check=False
+    )
+    if not (output / "summary.json").exists():
+        raise RuntimeError(result.stderr)
+    return time.monotonic() - start
+
+
+def speed(folder: Path, films: int) -> None:
+    """Prints the speed of each engine."""
+    manifest = draw_archive(folder / "films", films)
+    few = first_rows(manifest, FEW)
+    seconds = {}
+    print("| engine | start s | ms a film | ratio to its own single worker | to the bare loop |")
+    print("|---|---|---|---|---|")
+    for name, engine in ENGINES.items():
+        start = timed(few, folder / f"few {name}", engine)
+        whole = timed(manifest, folder / name, engine)
+        seconds[name] = (whole - start) / (films - FEW)
+        single = seconds[name.replace("2 workers", "1 worker")]
+        bare = seconds["one process"]
+        print(
+            f"| {name} | {start:.1f} | {1000 * seconds[name]:.1f} | {single / seconds[name]:.2f} "
+            f"| {bare / seconds[name]:.2f} |",
+            flush=True,
+        )
+
+
+def kills(folder: Path, films: int, count: int) -> None:
+    """Kills workers and drivers at random moments and compares the results."""
+    manifest = draw_archive(folder / "films", films)
+    timed(manifest, folder / "whole", ENGINES["one process"])
+    whole = {path.name: path.read_bytes() for path in (folder / "whole").glob("part-*")}
+    chance = random.Random(SEED)
+    for name in ("Beam, 2 workers", "Spark, 2 workers"):
+        output, killed = folder / f"killed {name}", collections.Counter()
+        runs = 0
+        while not (output / "summary.json").exists():
+            runs += 1
+            with subprocess.Popen(
+                command(manifest, output, ENGINES[name], 16),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                while process.poll() is None and sum(killed.values()) < count:
+                    time.sleep(chance.uniform(2, 14))
+                    workers = below(process.pid)
+                    is_driver = not workers or chance.random() < 0.3
+                    victim = process.pid if is_driver else chance.choice(workers)
+                    try:
+                        os.kill(victim, signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+                    killed["driver" if is_driver else "workers"] += 1
+                process.wait()
+        same = read_back(output) == read_back(folder / "whole")
+        print(
+            f"{name}: {films} films, {dict(killed)} killed, {runs} calls, each film once and equal "
+            f"to an undisturbed run: {same}",
+            flush=True,
+        )
+    assert whole
+
+
+def read_back(output: Path) -> list[dict]:
+    """Returns all rows, sorted by their place."""
+    import pyarrow.parquet as pq
+
+    paths = output.glob("part-*.parquet")
+    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    return sorted(rows, key=lambda row: row["row"])
+
+
+def below(process: int) -> list[int]:
+    """Returns the Python processes that descend from one and read radiographs."""
+    parents, workers = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+            words = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if "sdk_worker_main" in words or ("pyspark" in words and "daemon" in words):
+            workers.append(int(folder.name))
+
+    def descends(number: int) -> bool:
+        while number > 1 and number != process:
+            number = parents.get(number, 0)
+        return number == process
+
+    return [number for number in workers if descends(number)]
+
+
+def broken(folder: Path) -> None:
+    """Breaks one file in 20 and prints the refusals."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "scale"))
+    from made_archive import broken_files
+
+    manifest = draw_archive(folder / "films", 200)
+    for place, (name, data) in enumerate(broken_files().items()):
+        target = manifest.parent / f"{20 * place + 7:06d}{Path(name).suffix}"
+        (manifest.parent / f"{20 * place + 7:06d}.png").unlink()
+        target.write_bytes(data)
+        text = manifest.read_text().replace(f"{20 * place + 7:06d}.png", target.name)
+        manifest.write_text(text)
+    timed(manifest, folder / "out", ENGINES["Beam, 2 workers"])
+    print((folder / "out" / "refusals.csv").read_text())
+
+
+def growth(folder: Path, counts: list[int]) -> None:
+    """Prints time and memory by the number of films, for Beam with two workers."""
+    manifest = draw_archive(folder / "films", max(counts))
+    engine = ENGINES["Beam, 2 workers"]
+    start = timed(first_rows(manifest, FEW), folder / "few", engine)
+    points = []
+    for count in counts:
+        begun, largest = time.monotonic(), 0
+        with subprocess.Popen(
+            command(first_rows(manifest, count), folder / str(count), engine),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            while process.poll() is None:
+                largest = max([largest, *map(resident_kb, below(process.pid))])
+                time.sleep(0.5)
+        seconds = time.monotonic() - begun - start
+        points.append((count, seconds))
+        print(f"{count} films: {seconds:.0f} s less start, worker {largest / 1024:.0f} MB")
+    films, seconds = np.log(np.array(points)).T
+    print(f"exponent of the time: {np.polyfit(films, seconds, 1)[0]:.2f}")
+
+
+def resident_kb(process: int) -> int:
+    """Returns the resident memory of a process in kB, 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
+
+
+def main() -> None:
+    """Runs one of the measurements."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("speed", "kills", "broken", "growth"))
+    parser.add_argument("--films", default=None, help="number of films; several for growth")
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="scale-"))
+    try:
+        if options.what == "speed":
+            speed(folder, int(options.films or 2000))
+        elif options.what == "kills":
+            kills(folder, int(options.films or 600), options.kills)
+        elif options.what == "broken":
+            broken(folder)
+        else:
+            growth(folder, [int(n) for n in (options.films or "500,2000,8000").split(",")])
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
