@@ -18,7 +18,7 @@ from bone_age_tf.clinical.arguments import (
     require_height_cm,
     require_sex,
 )
-from bone_age_tf.clinical.tables import read_curve
+from bone_age_tf.clinical.tables import Curve, read_curve
 
 AVERAGE: Final = "average"
 ACCELERATED: Final = "accelerated"
@@ -104,6 +104,15 @@ def error_cm(chronological_age_months: float, sex: str) -> float | None:
         chronological_age_months: the child's age in months.
         sex: female or male.
     """
+    return error_curve(sex).at(chronological_age_months)
+
+
+def error_curve(sex: str) -> Curve:
+    """Returns the published SD of the prediction's error in cm by chronological age in months.
+
+    Args:
+        sex: female or male.
+    """
     columns = ("chronological_age_months", "validation_sd_in")
-    inches = read_curve("bayley_pinneau_error", *columns, sex=sex).at(chronological_age_months)
-    return None if inches is None else inches * _CM_PER_INCH
+    inches = read_curve("bayley_pinneau_error", *columns, sex=sex)
+    return Curve(inches.places, inches.values * _CM_PER_INCH)

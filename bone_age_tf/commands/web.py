@@ -60,7 +60,9 @@ def _describe(page: "Page") -> str:
     sizes = f"{page.first_load_bytes / _MEGABYTE:.1f} MB"
     models = f"{page.models_bytes / _MEGABYTE:.1f} MB"
     lines = [f"page: {page.folder}, version {page.version}"]
+    codecs = f"{page.codecs_bytes / _MEGABYTE:.1f} MB"
     lines.append(f"first load, compressed: {sizes}, and {models} of models")
+    lines.append(f"decoders of DICOM files, kept for the first of them: {codecs}")
     if brotli is None:
         lines.append("compressed with gzip alone; the extra web (brotli) makes it a fifth smaller")
     return "\n".join(lines)

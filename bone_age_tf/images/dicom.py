@@ -36,7 +36,7 @@ DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
 _PREFIX = b"DICM"
 _PIXEL_DATA_HEADS = (b"\xe0\x7f\x10\x00O", b"\x7f\xe0\x00\x10O")
 """Tag of the pixel data and first letter of its representation, in either byte order."""
-_LEAST_ASPECT_CHANGE = 0.005
+LEAST_ASPECT_CHANGE: Final = 0.005
 """Minimum deviation of a pixel's aspect from a square at which an image is resampled."""
 
 
@@ -158,7 +158,7 @@ def _grey_of(
 def _with_square_pixels(grey: np.ndarray, aspect: float) -> np.ndarray:
     """Enlarges an image [H, W] whose pixels are `aspect` times as high as wide."""
     height, width = grey.shape
-    if abs(aspect - 1) < _LEAST_ASPECT_CHANGE:
+    if abs(aspect - 1) < LEAST_ASPECT_CHANGE:
         return grey
     if aspect > 1:
         height = round(height * aspect)

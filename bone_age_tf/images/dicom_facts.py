@@ -12,25 +12,25 @@ from bone_age_tf.images.dicom_tags import Tags
 
 OWN_NAME: Final = "bone_age_tf"
 """Name with which results of this project are marked, in the manufacturer or the series."""
-_OWN_MARKS: Final = ("Manufacturer", "ManufacturerModelName", "SeriesDescription")
+OWN_MARKS: Final = ("Manufacturer", "ManufacturerModelName", "SeriesDescription")
 
 MONTH_DAYS: Final = 365.2425 / 12
 """Mean length of a month of the Gregorian calendar in days."""
 OLDEST_MONTHS: Final = schema.MAX_CHRONOLOGICAL_AGE_MONTHS
 """Age in months from which a date of birth is a placeholder, such as 1900-01-01."""
 _CM_PER_METRE: Final = 100
-_AGE_UNITS_MONTHS: Final = {"Y": 12.0, "M": 1.0, "W": 7 / MONTH_DAYS, "D": 1 / MONTH_DAYS}
+AGE_UNITS_MONTHS: Final = {"Y": 12.0, "M": 1.0, "W": 7 / MONTH_DAYS, "D": 1 / MONTH_DAYS}
 """Units of (0010,1010) PatientAge in months (PS3.5, value representation AS)."""
-_DATES: Final = ("AcquisitionDate", "AcquisitionDateTime", "StudyDate", "SeriesDate")
+DATES: Final = ("AcquisitionDate", "AcquisitionDateTime", "StudyDate", "SeriesDate")
 """Attributes with the date of the radiograph, by preference."""
 
-_SEXES: Final = {
+SEXES: Final = {
     "F": schema.SEX_NAMES[schema.FEMALE],
     "M": schema.SEX_NAMES[schema.MALE],
 }
 _LEFT, _RIGHT = schema.SIDES
-_SIDES: Final = {"L": _LEFT, "R": _RIGHT}
-_STUDY_CODES: Final = {"26353-3": _LEFT, "26354-1": _RIGHT}
+SIDES_BY_LETTER: Final = {"L": _LEFT, "R": _RIGHT}
+STUDY_CODES: Final = {"26353-3": _LEFT, "26354-1": _RIGHT}
 """LOINC codes of the studies "XR Bone age, left hand" and "right hand"."""
 _CODE_SEQUENCES: Final = (
     "ProcedureCodeSequence",
@@ -97,13 +97,13 @@ def read_facts(tags: Tags) -> Facts:
         tags.text("SOPInstanceUID"),
         tags.text("SOPClassUID"),
     )
-    sex = _SEXES.get(tags.text("PatientSex").upper())
+    sex = SEXES.get(tags.text("PatientSex").upper())
     return Facts(study, sex, age, side, notes, age_error, height)
 
 
 def is_own_result(tags: Tags) -> bool:
     """Returns whether a file is a result of this project that was sent back."""
-    marks = [*map(tags.text, _OWN_MARKS), *tags.words("SoftwareVersions")]
+    marks = [*map(tags.text, OWN_MARKS), *tags.words("SoftwareVersions")]
     return any(OWN_NAME in mark.lower().replace("-", "_") for mark in marks)
 
 
@@ -114,12 +114,12 @@ def read_side(tags: Tags) -> tuple[str | None, tuple[str, ...]]:
     Where they contradict each other, the side is unknown: the wrong one cannot be told.
     """
     sides = {
-        name: _SIDES[letter]
+        name: SIDES_BY_LETTER[letter]
         for name in ("ImageLaterality", "Laterality")
-        if (letter := tags.text(name).upper()) in _SIDES
+        if (letter := tags.text(name).upper()) in SIDES_BY_LETTER
     }
     codes = _study_codes(tags)
-    sides |= {f"study code {code}": _STUDY_CODES[code] for code in codes if code in _STUDY_CODES}
+    sides |= {f"study code {code}": STUDY_CODES[code] for code in codes if code in STUDY_CODES}
     if len(set(sides.values())) > 1:
         texts = ", ".join(f"{name} {side}" for name, side in sides.items())
         return None, (f"{reasons.SIDE_CONFLICT}: {texts}",)
@@ -149,7 +149,7 @@ def read_age_months(tags: Tags) -> tuple[float | None, float, tuple[str, ...]]:
     """
     stated = _stated_age(tags.text("PatientAge").upper())
     birth = tags.date("PatientBirthDate")
-    taken = next((date for date in map(tags.date, _DATES) if date is not None), None)
+    taken = next((date for date in map(tags.date, DATES) if date is not None), None)
     notes: tuple[str, ...] = ()
     if birth is not None and taken is not None:
         age = (taken - birth).days / MONTH_DAYS
@@ -171,7 +171,7 @@ def _stated_age(text: str) -> tuple[float, float] | None:
     match = re.fullmatch(r"(\d{1,3})([YMWD])", text)
     if match is None:
         return None
-    unit = _AGE_UNITS_MONTHS[match[2]]
+    unit = AGE_UNITS_MONTHS[match[2]]
     completed = int(match[1]) * unit
     return (completed, unit) if completed < OLDEST_MONTHS else None
 
@@ -190,7 +190,7 @@ def read_height_cm(tags: Tags) -> tuple[float | None, tuple[str, ...]]:
     if not schema.MIN_HEIGHT_CM <= height_cm <= schema.MAX_HEIGHT_CM:
         return None, (f"{reasons.HEIGHT_UNUSABLE} {metres:g} m is not the height of a child",)
     began = tags.date("StudyDate")
-    taken = next(filter(None, map(tags.date, _DATES)), None)
+    taken = next(filter(None, map(tags.date, DATES)), None)
     if began is None or began != taken:
         return None, (f"{reasons.HEIGHT_UNUSABLE} it may be of another day than the radiograph",)
     return height_cm, ()

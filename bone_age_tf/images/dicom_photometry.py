@@ -21,7 +21,7 @@ _TABLE_BITS: Final = 16
 """Maximum number of stored bits for which the grey level of every possible value is tabulated."""
 _DISPLAY_BITS: Final = 8
 """Maximum number of bits of values that are grey levels themselves, as in PNG files of 8 bits."""
-_SAMPLE_STEP: Final = 7
+SAMPLE_STEP: Final = 7
 """Distance of the rows and columns in which an image's contrast is measured."""
 
 
@@ -253,7 +253,7 @@ def _scaled_by_range(stored: np.ndarray, photometry: Photometry) -> np.ndarray:
 
 
 def _has_no_contrast(grey: np.ndarray) -> bool:
-    low, high = np.percentile(grey[::_SAMPLE_STEP, ::_SAMPLE_STEP], [1, 99])
+    low, high = np.percentile(grey[::SAMPLE_STEP, ::SAMPLE_STEP], [1, 99])
     return bool(high - low < reasons.LEAST_RANGE)
 
 

@@ -7,6 +7,24 @@ import numpy as np
 
 from bone_age_tf import reasons
 from bone_age_tf.errors import MissingExtraError, RadiographError
+from bone_age_tf.images.dicom_syntaxes import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    HTJ2K,
+    HTJ2K_LOSSLESS,
+    HTJ2K_RPCL,
+    IMPLICIT_LITTLE,
+    JPEG_2000,
+    JPEG_2000_LOSSLESS,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS,
+    JPEG_LS_NEAR,
+    LOSSY,
+    UNCOMPRESSED,
+    syntax_name,
+)
 from bone_age_tf.images.dicom_tags import Tags, quiet, quiet_log
 from bone_age_tf.reasons import TEXTS, Reason
 
@@ -16,32 +34,11 @@ _CONVERTED: Final = ("RGB", "YBR_RCT", "YBR_ICT")
 """Colours after decoding: decoders of JPEG 2000 return YBR_RCT and YBR_ICT as RGB."""
 _SUBSAMPLED: Final = "YBR_FULL_422"
 
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-RLE = "1.2.840.10008.1.2.5"
-JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
-JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-JPEG_LOSSLESS = "1.2.840.10008.1.2.4.57"
-JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
-JPEG_LS = "1.2.840.10008.1.2.4.80"
-JPEG_LS_NEAR = "1.2.840.10008.1.2.4.81"
-JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
-JPEG_2000 = "1.2.840.10008.1.2.4.91"
-HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
-HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
-HTJ2K = "1.2.840.10008.1.2.4.203"
-"""Transfer syntaxes (PS3.6, table A-1)."""
-
-_UNCOMPRESSED: Final = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
-"""Transfer syntaxes whose pixel data is not compressed by itself."""
 _OF_THE_EXTRA: Final = (
     *(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_LS_NEAR),
     *(JPEG_2000_LOSSLESS, JPEG_2000, HTJ2K_LOSSLESS, HTJ2K_RPCL, HTJ2K),
 )
 """Transfer syntaxes that the packages of the extra `dicom` decode."""
-_LOSSY: Final = (JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_NEAR, JPEG_2000, HTJ2K)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def read_layout(tags: Tags, name: str) -> Layout:
     syntax = _transfer_syntax(tags)
     _require_decoder(syntax, stored or allocated, name)
     is_jpeg = syntax.startswith("1.2.840.10008.1.2.4.")
-    if syntax in _UNCOMPRESSED:
+    if syntax in UNCOMPRESSED:
         _require_all_bytes(tags, height * width, allocated, name)
     high_bit = tags.whole("HighBit", stored - 1)
     low = high_bit + 1 - stored if stored and stored - 1 <= high_bit < allocated else 0
@@ -92,7 +89,7 @@ def read_layout(tags: Tags, name: str) -> Layout:
     return Layout(
         syntax,
         syntax != EXPLICIT_BIG,
-        syntax in _LOSSY,
+        syntax in LOSSY,
         0 if is_jpeg else low,
         2 ** int(palette[2]) - 1 if has_palette else 0,
     )
@@ -130,9 +127,7 @@ def _require_decoder(syntax: str, bits: int, name: str) -> None:
 
 def _label(syntax: str) -> str:
     """Returns the words for pixel data of a transfer syntax."""
-    from pydicom.uid import UID
-
-    return f"{UID(syntax).name} pixel data"
+    return f"{syntax_name(syntax)} pixel data"
 
 
 def _require_all_bytes(tags: Tags, pixels: int, allocated: int, name: str) -> None:
@@ -164,7 +159,7 @@ def decode(dataset: Any, layout: Layout, name: str) -> np.ndarray:
 
     try:
         # Decoders of compressed pixel data are slow and give no warnings: several threads may run.
-        with quiet() if layout.syntax in _UNCOMPRESSED else quiet_log():
+        with quiet() if layout.syntax in UNCOMPRESSED else quiet_log():
             decoder: Any = get_decoder(layout.syntax)
             values, properties = decoder.as_array(dataset, index=0, correct_unused_bits=False)
             if layout.palette_white:

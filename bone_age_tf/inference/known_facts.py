@@ -1,14 +1,14 @@
 """What is known about a child and a radiograph, from the user, a table or a file."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from bone_age_tf import reasons, schema
 from bone_age_tf.images.dicom_facts import Study
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.radiograph import Radiograph, given_number, sex_conflict, sex_name
 
-_ROUNDING_MONTHS = 1.0
+ROUNDING_MONTHS: Final = 1.0
 """Difference of two ages in months that is explained by rounding to whole months."""
 
 
@@ -93,7 +93,7 @@ def _age_conflict(radiograph: Radiograph, given_months: float | None) -> tuple[s
     stated = radiograph.chronological_age_months
     if stated is None or given_months is None:
         return ()
-    tolerance = radiograph.chronological_age_error_months + _ROUNDING_MONTHS
+    tolerance = radiograph.chronological_age_error_months + ROUNDING_MONTHS
     if abs(stated - given_months) <= tolerance:
         return ()
     return (

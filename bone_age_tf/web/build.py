@@ -19,7 +19,8 @@ from bone_age_tf.inference.result import BOTH_SEXES
 from bone_age_tf.quality.checker import QualityChecker
 from bone_age_tf.regions import frame
 from bone_age_tf.regions.framing import HandFramer
-from bone_age_tf.web import litert_js
+from bone_age_tf.web import dicom_codecs, litert_js
+from bone_age_tf.web.clinical_settings import clinical_settings, dicom_settings
 from bone_age_tf.web.compression import compress_files, sent_bytes
 
 SOURCES = catalog.packaged_exports() / "web"
@@ -30,6 +31,7 @@ _STATIC = ("index.html", "style.css", "sw.js", "manifest.webmanifest", "icon.svg
 _RUNTIME = "litert"
 _LICENSE = SOURCES.parents[1] / "LICENSE"
 _MODELS = "models"
+_CODECS = "codecs"
 
 MOST_PIXELS = 64_000_000
 """Maximum number of pixels, a film of 40 cm scanned at 50 um; larger images exceed the memory of a
@@ -48,15 +50,17 @@ class Page:
     Attributes:
         folder: folder of the page.
         version: hash of all its files.
-        first_load_bytes: transferred bytes before the first result, without the models, in the
-            smallest encoding.
+        first_load_bytes: transferred bytes before the first result, without the models and the
+            decoders of DICOM files, in the smallest encoding.
         models_bytes: transferred bytes of the models.
+        codecs_bytes: transferred bytes of the decoders of DICOM files.
     """
 
     folder: Path
     version: str
     first_load_bytes: int
     models_bytes: int
+    codecs_bytes: int
 
 
 def build_page(
@@ -97,7 +101,9 @@ def build_page(
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=output.parent) as temporary:
         folder = Path(temporary) / "page"
         _copy_sources(folder)
+        (folder / "LICENSE.txt").write_text(_licenses(modules), "utf-8")
         litert_js.copy_runtime(modules, folder / _RUNTIME)
+        dicom_codecs.copy_codecs(modules, folder / _CODECS)
         settings = _settings(variant, quality_check)
         settings["model"] = copied = _copy_model(bundle.folder, variant, folder)
         model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
@@ -129,7 +135,11 @@ def _copy_sources(folder: Path) -> None:
     for name in _STATIC:
         shutil.copyfile(SOURCES / name, folder / name)
     shutil.copytree(SOURCES / "js", folder / "js")
-    (folder / "LICENSE.txt").write_text(_license(), "utf-8")
+
+
+def _licenses(modules: Path) -> str:
+    """Returns the package's licence, and those of the decoders from npm."""
+    return f"{_license()}\n\n{dicom_codecs.read_licenses(modules)}"
 
 
 def _license() -> str:
@@ -196,6 +206,8 @@ def _settings(variant: str, quality_check: bool) -> dict:
         "other_kinds": file_kinds.OTHER_KINDS,
         "most_pixels": MOST_PIXELS,
         "most_file_bytes": MOST_FILE_BYTES,
+        "dicom": dicom_settings(),
+        "clinical": clinical_settings(),
     }
 
 
@@ -260,14 +272,17 @@ def _write_files_list(folder: Path, version: str) -> None:
     (folder / FILES_FILE).write_text(f"self.PAGE = {content};\n", "utf-8")
 
 
-def _first_load(sizes: dict[str, int]) -> tuple[int, int]:
-    """Returns the transferred bytes of a first load, without the models and of the models.
+def _first_load(sizes: dict[str, int]) -> tuple[int, int, int]:
+    """Returns the transferred bytes of a first load, of the models and of the DICOM decoders.
+
+    The first number is without the other two.
 
     Args:
         sizes: transferred bytes by path; includes compressed files, which are not counted.
     """
     counted = {path: size for path, size in sizes.items() if not path.endswith((".br", ".gz"))}
     models = sum(size for path, size in counted.items() if path.startswith(f"{_MODELS}/"))
+    codecs = sum(size for path, size in counted.items() if path.startswith(f"{_CODECS}/"))
     used = f"{_RUNTIME}/wasm/{litert_js.RUNTIMES[-1]}."  # one of them, here the largest
     others = [
         path
@@ -275,7 +290,7 @@ def _first_load(sizes: dict[str, int]) -> tuple[int, int]:
         if path.startswith(f"{_RUNTIME}/wasm/") and not path.startswith(used)
     ]
     left_out = sum(counted[path] for path in [*others, "LICENSE.txt"])
-    return sum(counted.values()) - models - left_out, models
+    return sum(counted.values()) - models - codecs - left_out, models, codecs
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -156,7 +156,7 @@ class Visit:
         opening = self.page.locator(".message", has_text="Opening")
         self.wait(lambda: opening.count() == 0)
         for place in range(before, before + len(paths)):
-            if self.card(place).locator("fieldset").is_visible():
+            if self.card(place).locator(".child-sex").is_visible():
                 self.choose(sex, place)
         self.wait_for_answers(before + len(paths))
 
@@ -167,9 +167,9 @@ class Visit:
         return Path(download.value.path()).read_bytes()
 
 
-@pytest.fixture
-def visit(browser):
-    """Returns a function that opens an address in a new profile and waits until it is ready."""
+@contextlib.contextmanager
+def _visits(browser):
+    """Yields a function that opens an address in a new profile and waits until it is ready."""
     contexts = []
 
     def open_page(url, **options):
@@ -186,6 +186,20 @@ def visit(browser):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Returns a function that opens an address in a new profile and waits until it is ready."""
+    with _visits(browser) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def shared_visit(browser):
+    """As `visit`, for a visit that the tests of a module share."""
+    with _visits(browser) as open_page:
+        yield open_page
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ def test_all_by_keyboard(visit, light_address, films):
     page.keyboard.press("Enter")
     found.wait(lambda: choosers)
     choosers[0].set_files([str(films[0]), str(films[0])])
-    found.wait(lambda: page.locator(".card fieldset").count() == 2)
+    found.wait(lambda: page.locator(".card .child-sex").count() == 2)
     for _ in range(12):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.type") == "radio":

@@ -1,8 +1,10 @@
-// The page: takes files, asks for the sex, queues them for the reader and shows what it says.
+// The page: takes files, asks for the sex and the age, queues the files and shows the results.
 
 import { Card } from "./card.js";
+import { SEX_NAMES } from "./known_facts.js";
 import { isKept, keepOffline } from "./offline.js";
 import { Reader } from "./reader.js";
+import { toJsonObject } from "./result_json.js";
 import { inWords, judge, rowsOf, toCsv } from "./table.js";
 
 const SEXES = { female: [0], male: [1], both: [0, 1] };
@@ -61,6 +63,7 @@ function listen() {
   });
   document.addEventListener("paste", (event) => add(event.clipboardData.files));
   byId("csv").addEventListener("click", saveCsv);
+  byId("json").addEventListener("click", saveJson);
   byId("copy-all").addEventListener("click", () => copy(answered()));
   byId("print").addEventListener("click", () => window.print());
   byId("clear").addEventListener("click", () => {
@@ -76,9 +79,11 @@ function listen() {
 function add(files) {
   const added = Array.from(files, (file) => {
     const item = { id: ++last, file, name: file.name, film: null, sexes: null };
+    Object.assign(item, { sexSource: null, ageMonths: null, ageSource: null });
     Object.assign(item, { verdict: null, predictions: [], covering: null });
     item.card = new Card(item, {
       chooseSex: (value) => chooseSex(item, value),
+      giveAge: (months) => giveAge(item, months),
       remove: () => remove(item, true),
       copy: () => copy([item]),
       showWhere: () => showWhere(item),
@@ -106,14 +111,40 @@ async function open(item) {
     item.film = { status: "failed", reason: error.message };
   }
   item.file = null;
+  takeFacts(item);
   item.card.showFilm(item.film);
   if (item.film.status === "ok" && !item.sexes) item.card.update();
   else await read(item);
   showBar();
 }
 
+/** Takes the sex and the age that a DICOM file states, unless they were given before. */
+function takeFacts(item) {
+  const { facts } = item.film;
+  if (!facts) return;
+  const source = model.settings.clinical.from_file;
+  if (!item.sexes && facts.sex) {
+    Object.assign(item, { sexes: [SEX_NAMES.indexOf(facts.sex)], sexSource: source });
+    item.card.checkSex(facts.sex);
+  }
+  if (item.ageSource === null && facts.ageMonths !== null) {
+    Object.assign(item, { ageMonths: facts.ageMonths, ageSource: source });
+    item.card.showAge(facts.ageMonths);
+  }
+}
+
+/** Takes the chronological age in months, null for unknown; the bone age does not depend on it. */
+function giveAge(item, months) {
+  const { sex_source: source, clinical } = model?.settings ?? {};
+  const isUsable = months !== null && months >= 0 && months <= (clinical?.oldest_months ?? Infinity);
+  Object.assign(item, { ageMonths: isUsable ? months : null, ageSource: source ?? "flag" });
+  if (!model) return;
+  item.card.showMeasures(model.settings);
+  if (item.verdict) tell(inWords(item, model.settings));
+}
+
 function chooseSex(item, value) {
-  item.sexes = SEXES[value];
+  Object.assign(item, { sexes: SEXES[value], sexSource: model?.settings.sex_source ?? "flag" });
   item.card.checkSex(value);
   if (item.film) reading = reading.then(() => read(item));
   showBar();
@@ -136,7 +167,7 @@ async function read(item) {
     }
     item.verdict = judge(film, predictions, model.settings);
   } catch (error) {
-    item.verdict = { status: "failed", reason: error.message };
+    item.verdict = { status: "failed", reasons: [error.message] };
   }
   item.predictions = predictions;
   item.card.update(model?.metadata, model?.settings);
@@ -197,15 +228,24 @@ function showBar() {
   byId("ask-all").hidden = open < 2;
   byId("ask-all-text").textContent = `${open} images wait for the sex of the child.`;
   const none = !model || !answered().length;
-  for (const id of ["csv", "copy-all", "print"]) byId(id).disabled = none;
+  for (const id of ["csv", "json", "copy-all", "print"]) byId(id).disabled = none;
   byId("results-title").textContent = items.length === 1 ? "1 image" : `${items.length} images`;
 }
 
 function saveCsv() {
   const rows = answered().flatMap((item) => rowsOf(item, model.settings));
-  const file = new Blob([toCsv(rows, model.settings)], { type: "text/csv" });
-  const link = Object.assign(document.createElement("a"), { download: "predictions.csv" });
-  link.href = URL.createObjectURL(file);
+  save("predictions.csv", "text/csv", toCsv(rows, model.settings));
+}
+
+/** Saves an object for each radiograph, as bone-age predict writes .json files. */
+function saveJson() {
+  const objects = answered().map((item) => toJsonObject(item, model));
+  save("predictions.json", "application/json", `${JSON.stringify(objects, null, 2)}\n`);
+}
+
+function save(name, type, text) {
+  const link = Object.assign(document.createElement("a"), { download: name });
+  link.href = URL.createObjectURL(new Blob([text], { type }));
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
@@ -253,6 +293,8 @@ function describe({ settings, metadata }) {
       ? `checked first by film_check, version ${settings.film_check.version}`
       : "not checked",
   ]);
+  const { references, reference } = settings.clinical;
+  facts.push(["Standard deviations", references[reference].name]);
   if (site) facts.push(["Site", "corrected for one site, by its own cases"]);
   facts.push(["Use", metadata.intended_use ?? "Research only. Not a medical device."]);
   facts.push(["Page version", settings.version]);

@@ -1,13 +1,17 @@
-// One image on the page: its film, the question for the sex, its answers and maps.
+// One image on the page: its film, the questions for the sex and the age, its answers and maps.
 
+import { measuresOf } from "./clinical.js";
+import { drawGrowthChart } from "./growth_chart.js";
+import { knownOf, SEX_NAMES } from "./known_facts.js";
+import { inYears, rounded, signed } from "./numbers.js";
 import { drawFilm, drawLegend, drawMap } from "./overlay.js";
 import { drawPlot } from "./plot.js";
-import { inYears, rounded, SEX_NAMES } from "./table.js";
+import { notesOf } from "./table.js";
 
 const COVERED = "covered";
 
 export class Card {
-  /** handlers: { chooseSex, remove, copy, showWhere, stopWhere }, called without the card. */
+  /** handlers: { chooseSex, giveAge, remove, copy, showWhere, stopWhere }, without the card. */
   constructor(item, handlers) {
     this.item = item;
     this.maps = new Map();
@@ -21,7 +25,12 @@ export class Card {
       radio.name = `sex-${item.id}`;
       radio.addEventListener("change", () => handlers.chooseSex(radio.value));
     }
-    this.find("fieldset").setAttribute("aria-describedby", name.id);
+    for (const fieldset of this.root.querySelectorAll("fieldset")) {
+      fieldset.setAttribute("aria-describedby", name.id);
+    }
+    for (const input of this.root.querySelectorAll(".child-age input")) {
+      input.addEventListener("change", () => handlers.giveAge(this.givenAge()));
+    }
     for (const [place, does] of [
       [".remove", handlers.remove],
       [".copy", handlers.copy],
@@ -45,13 +54,41 @@ export class Card {
     this.find(`input[value=${value}]`).checked = true;
   }
 
+  /** Shows the chronological age in months where it is from a file. */
+  showAge(months) {
+    // Rounded first, so that 11.96 months become a year and not 12 months.
+    const shown = Number(rounded(months, 1));
+    const years = Math.floor(shown / 12);
+    this.find(".years").value = years;
+    this.find(".months").value = Number(rounded(shown - 12 * years, 1));
+  }
+
+  /** Returns the chronological age that was typed in, in months; null where there is none. */
+  givenAge() {
+    const [years, months] = [".years", ".months"].map((place) => this.find(place).value);
+    return years === "" && months === "" ? null : 12 * Number(years) + Number(months);
+  }
+
+  /** Says what a DICOM file states, so that it can be checked. */
+  showFacts({ sex, ageMonths, side, heightCm }) {
+    const parts = [
+      sex ?? "no sex",
+      ageMonths === null ? "no age" : inYears(ageMonths).replace(" y ", " years ").replace(" m", " months"),
+      ...(side ? [`${side} hand`] : []),
+      ...(heightCm === null ? [] : [`${rounded(heightCm, 1)} cm`]),
+    ];
+    this.find(".facts").textContent = `The DICOM file states: ${parts.join(", ")}. Please check.`;
+    this.find(".facts").hidden = false;
+  }
+
   say(words, kind = "") {
     const message = this.find(".message");
     message.className = `message ${kind}`;
     message.textContent = words;
   }
 
-  showFilm({ preview }) {
+  showFilm({ preview, facts }) {
+    if (facts) this.showFacts(facts);
     if (!preview) return;
     drawFilm(this.find(".image"), preview);
     this.find(".image").setAttribute("aria-label", `Radiograph ${this.item.name}`);
@@ -63,7 +100,10 @@ export class Card {
     const { film, verdict, predictions, sexes } = this.item;
     const isOk = verdict?.status === "ok";
     this.find(".answers").replaceChildren();
-    this.find("fieldset").hidden = film !== null && film.status !== "ok";
+    for (const fieldset of this.root.querySelectorAll("fieldset")) {
+      fieldset.hidden = film !== null && film.status !== "ok";
+    }
+    this.find(".known").textContent = "";
     this.find(".copy").hidden = !verdict;
     this.find(".where").hidden = !isOk;
     this.forgetMaps();
@@ -73,10 +113,10 @@ export class Card {
     }
     if (!isOk) {
       const start = verdict.status === "rejected" ? "Not read: " : "Could not be read: ";
-      this.say(start + verdict.reason, verdict.status);
+      const notes = settings ? notesOf(this.item, knownOf(this.item, settings), settings) : [];
+      this.say(start + (notes.length ? notes : verdict.reasons).join("; "), verdict.status);
       return;
     }
-    this.say(verdict.reason ? verdict.reason[0].toUpperCase() + verdict.reason.slice(1) : "");
     for (const [place, prediction] of predictions.entries()) {
       this.addAnswer(prediction, SEX_NAMES[sexes[place]], metadata, settings);
       for (const map of prediction.maps) {
@@ -84,8 +124,25 @@ export class Card {
         this.addMap(`${map.name}${whose}`, { map, unit: metadata.outputs[map.name]?.unit });
       }
     }
+    const { name, version } = metadata;
+    this.readBy = `Read by ${name} version ${version}. ${settings.clinical.disclaimer}.`;
+    this.showMeasures(settings);
     const [first] = this.maps.keys();
     if (first) this.showMap(first);
+  }
+
+  /** Shows notes, standard deviation scores and growth charts, which depend on the child's age. */
+  showMeasures(settings) {
+    const { item } = this;
+    if (item.verdict?.status !== "ok") return;
+    const known = knownOf(item, settings);
+    const notes = notesOf(item, known, settings).map(capitalised);
+    this.say(notes.join(". "));
+    this.find(".known").textContent = `${inPrint(known)}\n${this.readBy}`;
+    for (const [place, root] of [...this.root.querySelectorAll(".answer")].entries()) {
+      const sex = SEX_NAMES[item.sexes[place]];
+      showScore(root, item.predictions[place], sex, known, settings.clinical);
+    }
   }
 
   addAnswer(prediction, sex, metadata, settings) {
@@ -167,6 +224,53 @@ export class Card {
       this.find("progress").value = share;
     }
   }
+}
+
+/** Writes the score of one prediction and draws its growth chart, or nothing without an age. */
+function showScore(root, prediction, sex, known, clinical) {
+  const { score, summaries } = measuresOf(prediction, sex, known, clinical);
+  const growth = root.querySelector(".growth");
+  growth.hidden = score?.sds == null;
+  const details = growth.hidden ? summaries : [scoreDetail(score), ...summaries.slice(1)];
+  root.querySelector(".details").textContent = details.map(capitalised).join("\n");
+  root.querySelector(".score").textContent = growth.hidden ? "" : scoreHeadline(score);
+  if (growth.hidden) {
+    delete root.dataset.sds;
+    return;
+  }
+  root.dataset.sds = score.sds; // unrounded, for programs
+  const { age: boneAge, lower, upper } = prediction;
+  const study = { age: known.ageMonths, boneAge, lower, upper };
+  const host = document.createElement("div");
+  growth.querySelector(".chart").replaceChildren(host);
+  drawGrowthChart(host, study, sex, summaries[0], clinical);
+  const { name, mean_months: means } = clinical.references[score.reference];
+  const mean = means[sex] ? "; dotted: mean bone age of the reference" : "";
+  growth.querySelector("figcaption").textContent =
+    `Band: chronological age ± ${clinical.normal_sds} SD, ${name}${mean}.`;
+}
+
+function scoreHeadline({ assessment, sds }) {
+  return `${capitalised(assessment)}, ${signed(sds, 1)} SD`;
+}
+
+function scoreDetail({ sd_months: sd, reference_name: name }) {
+  return `One SD is ${rounded(sd, 1)} months at this age: ${name}`;
+}
+
+function capitalised(words) {
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+/** Returns what is known about the child, for paper, where the questions are not printed. */
+function inPrint({ sex, ageMonths, side, heightCm }) {
+  const parts = [
+    `Sex: ${sex ?? "unknown"}`,
+    `chronological age: ${ageMonths === null ? "unknown" : inYears(ageMonths)}`,
+    ...(side ? [`side: ${side}`] : []),
+    ...(heightCm === null ? [] : [`height: ${rounded(heightCm, 1)} cm`]),
+  ];
+  return `${parts.join("; ")}.`;
 }
 
 function axisOf({ distribution }, metadata, settings) {

@@ -1,6 +1,7 @@
 // From a file's bytes to an answer: decoded, looked at, fitted, read. Runs in the worker.
 
-import { checkSize, decode, ImageError } from "./decode.js";
+import { decode } from "./decode.js";
+import { checkSize, ImageError } from "./errors.js";
 import { look } from "./film_check.js";
 import { findHand, fitHand, framed } from "./frame.js";
 import { fit, shrunk } from "./image.js";
@@ -47,15 +48,17 @@ export class Pipeline {
   /**
    * Reads a file and makes it ready for the model.
    *
-   * Returns { status, reason, preview, fitted, place }: status ok, failed or rejected; preview, what
-   * to show, { width, height, levels }; fitted, what the model takes, and where in it the preview
-   * lies, { top, left, height, width }.
+   * Returns { status, reason, corrections, facts, isChecked, preview, fitted, place }: status ok,
+   * failed or rejected; reason, why there is no prediction; corrections in words; facts, what a DICOM
+   * file states, see readFacts, or null; isChecked, whether the quality check ran; preview, what to
+   * show, { width, height, levels }; fitted, what the model takes, and where in it the preview lies,
+   * { top, left, height, width }.
    */
   async read(file) {
     let film;
     try {
       checkSize(file.size, this.settings);
-      film = await decode(await bytesOf(file), this.settings);
+      film = await decode(await bytesOf(file), this.settings, file.name);
     } catch (error) {
       if (error instanceof ImageError) return { status: "failed", reason: error.message };
       if (error instanceof RangeError) {
@@ -63,13 +66,16 @@ export class Pipeline {
       }
       throw error;
     }
+    const { facts } = film;
+    const isChecked = Boolean(this.check);
     let [image, hand, words] = [film, null, []];
     const find = this.detector && ((it) => this.find(it));
     if (this.check) {
       const ask = (it) => this.ask(it);
       const looked = await look(film, this.checkMetadata, this.settings, ask, find);
       if (!looked.image) {
-        return { status: "rejected", reason: looked.reason, preview: previewOf(film) };
+        const { reason } = looked;
+        return { status: "rejected", reason, facts, isChecked, preview: previewOf(film) };
       }
       ({ image, hand, words } = looked);
     }
@@ -77,13 +83,12 @@ export class Pipeline {
     const fitted = hand
       ? fitHand(image, hand, this.sizePx, this.settings)
       : fit(image, this.sizePx, this.metadata.preprocessing.resize);
-    words = [...words, ...(fitted.words ?? [])];
-    const { texts, separator } = this.settings;
-    const reason = words.length ? `${texts.corrected} ${words.join(separator)}` : "";
+    const corrections = [...words, ...(fitted.words ?? [])];
     const isFramed = hand?.isCertain;
     const shown = isFramed ? framed(image, hand, PREVIEW_PX, this.settings.frame) : image;
     const { square, place } = fitted;
-    return { status: "ok", reason, preview: previewOf(shown), fitted: square.pixels, place };
+    const ready = { preview: previewOf(shown), fitted: square.pixels, place };
+    return { status: "ok", reason: "", corrections, facts, isChecked, ...ready };
   }
 
   async find(image) {

@@ -1,6 +1,7 @@
 // The age distribution as an SVG, in real pixels so that its text stays readable on a phone.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { drawAtWidth, node, text } from "./svg.js";
+
 const HEIGHT = 200;
 const MARGIN = { top: 34, right: 12, bottom: 40, left: 46 };
 const LEAST_YEAR_PX = 22;
@@ -11,11 +12,7 @@ const LEAST_YEAR_PX = 22;
  * prediction: { age, lower, upper, distribution }; axis: { first, step, last } in months.
  */
 export function drawPlot(host, prediction, axis, title) {
-  const draw = () => {
-    const width = Math.round(host.clientWidth);
-    if (width > 0) host.replaceChildren(plot(prediction, axis, title, width));
-  };
-  new ResizeObserver(draw).observe(host);
+  drawAtWidth(host, (width) => plot(prediction, axis, title, width));
 }
 
 function plot({ age, lower, upper, distribution }, { first, step, last }, title, width) {
@@ -72,16 +69,4 @@ function yearStep(yearPx) {
 /** Returns the next higher round number of which half is short to write. */
 function niceTop(percent) {
   return [1, 2, 4, 6, 8, 10, 20, 40, 60, 80, 100].find((top) => top >= percent) ?? 100;
-}
-
-function node(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
-
-function text(words, x, y, anchor, kind = "") {
-  const made = node("text", { x, y, "text-anchor": anchor, class: kind });
-  made.textContent = words;
-  return made;
 }

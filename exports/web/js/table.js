@@ -1,56 +1,79 @@
-// Answers as rows, words and CSV, as --mode=predict writes them.
+// Results as rows, words and CSV, as bone-age predict writes them.
 
-export const SEX_NAMES = ["female", "male"];
-
-/** Rounds to a number of digits; exact halves go to the even neighbour, as in Python. */
-export function rounded(value, digits) {
-  const scaled = value * 10 ** digits;
-  const low = Math.floor(scaled);
-  const isHalf = scaled - low === 0.5;
-  const whole = isHalf ? low + (low % 2 === 0 ? 0 : 1) : Math.round(scaled);
-  return (whole / 10 ** digits).toFixed(digits);
-}
-
-/** Writes months as years and months. */
-export function inYears(months) {
-  const whole = Math.max(0, Number(rounded(months, 0)));
-  return `${Math.floor(whole / 12)} y ${whole % 12} m`;
-}
+import { measuresOf } from "./clinical.js";
+import { knownOf, SEX_NAMES } from "./known_facts.js";
+import { inYears, rounded } from "./numbers.js";
 
 /**
- * Returns the status and reason of predictions, rejected where the image is outside the distribution
- * of the training images. film: { status, reason } of what was read; predictions: by sex code.
+ * Returns { status, reasons } of predictions: rejected where the image is outside the distribution of
+ * the training images. film: { status, reason } of what was read; predictions: by sex code.
  */
 export function judge(film, predictions, settings) {
-  if (film.status !== "ok") return { status: film.status, reason: film.reason };
+  if (film.status !== "ok") return { status: film.status, reasons: [film.reason] };
   const far = Math.max(0, ...predictions.map(({ unfamiliarity }) => unfamiliarity ?? 0));
   if (settings.refuses_unfamiliar && far > 1) {
     const distance = `(distance ${rounded(far, 2)}, limit 1.00)`;
-    const reason = `${settings.texts.unfamiliar} ${distance}`;
-    return { status: "rejected", reason };
+    return { status: "rejected", reasons: [`${settings.texts.unfamiliar} ${distance}`] };
   }
-  return { status: "ok", reason: film.reason };
+  return { status: "ok", reasons: [] };
+}
+
+/** Returns what was corrected, in words; empty if nothing was. */
+function correctionText({ corrections = [] }, { texts, separator }) {
+  return corrections.length ? `${texts.corrected} ${corrections.join(separator)}` : "";
+}
+
+/** Returns reasons, corrections and notes of an item as texts, without those of a prediction. */
+export function notesOf({ film, verdict }, known, settings) {
+  const corrected = verdict.status === "ok" ? correctionText(film, settings) : "";
+  return [...verdict.reasons, corrected, ...known.notes].filter(Boolean);
+}
+
+/** Returns an object for each row of one case, with the texts of the columns that have one. */
+function cellsOf(item, settings) {
+  const { name, sexes, verdict, predictions } = item;
+  const known = knownOf(item, settings);
+  const notes = notesOf(item, known, settings);
+  const shared = {
+    image: name,
+    status: verdict.status,
+    side: known.side,
+    sex_source: known.sexSource,
+    chronological_age_months: number(known.ageMonths, 1),
+    height_cm: number(known.heightCm, 1),
+    ...known.study,
+  };
+  if (verdict.status !== "ok") return [{ ...shared, sex: known.sex, reason: notes.join("; ") }];
+  const both = sexes.length > 1 ? [settings.both_sexes] : [];
+  return predictions.map((prediction, place) => {
+    const sex = SEX_NAMES[sexes[place]];
+    const { score, height, refusals } = measuresOf(prediction, sex, known, settings.clinical);
+    return {
+      ...shared,
+      sex,
+      bone_age_months: number(prediction.age, 1),
+      lower_90: number(prediction.lower, 1),
+      upper_90: number(prediction.upper, 1),
+      reason: [...both, ...notes, ...refusals].join("; "),
+      sds: number(score?.sds, 2),
+      sds_reference: score?.reference,
+      assessment: score?.assessment,
+      adult_height_cm: number(height?.height_cm, 1),
+      adult_height_error_cm: number(height?.error_cm, 1),
+    };
+  });
+}
+
+function number(value, digits) {
+  return value === null || value === undefined ? "" : rounded(value, digits);
 }
 
 /** Returns the rows of one case, each with the texts of the settings' columns. */
 export function rowsOf(item, settings) {
-  const { name, sexes, verdict, predictions } = item;
-  if (!verdict) return [];
-  // The page knows neither the child's age nor the side: it reads no DICOM. These cells are empty.
-  const row = (cells) => settings.columns.map((column) => cells[column] ?? "");
-  const sexSource = sexes?.length === 1 ? settings.sex_source : "";
-  const shared = { image: name, status: verdict.status, sex_source: sexSource };
-  if (verdict.status !== "ok") {
-    const sex = sexes?.length === 1 ? SEX_NAMES[sexes[0]] : "";
-    return [row({ ...shared, sex, reason: verdict.reason })];
-  }
-  const both = sexes.length > 1 ? settings.both_sexes : "";
-  const reason = [both, verdict.reason].filter(Boolean).join("; ");
-  const text = (number) => (number === null ? "" : rounded(number, 1));
-  return predictions.map(({ age, lower, upper }, place) => {
-    const numbers = { bone_age_months: text(age), lower_90: text(lower), upper_90: text(upper) };
-    return row({ ...shared, sex: SEX_NAMES[sexes[place]], ...numbers, reason });
-  });
+  if (!item.verdict) return [];
+  return cellsOf(item, settings).map((cells) =>
+    settings.columns.map((column) => cells[column] ?? ""),
+  );
 }
 
 /** Writes rows as CSV. */
@@ -65,15 +88,18 @@ export function toCsv(rows, settings) {
 
 /** Writes the answers of one case as sentences. */
 export function inWords(item, settings) {
-  const lines = rowsOf(item, settings).map(
-    ([name, sex, age, lower, upper, status, reason], place) => {
-      if (status !== "ok") return `${name}  ${status}: ${reason}`;
-      const years = inYears(item.predictions[place].age);
-      const interval = lower === "" ? "" : `, 90 % interval ${lower} to ${upper}`;
-      const notes = reason.replace(settings.both_sexes, "").replace(/^; /, "");
-      const answer = `${name}  ${sex}  bone age ${age} months (${years})${interval}`;
-      return notes ? `${answer}; ${notes}` : answer;
-    },
-  );
+  const { name, verdict, predictions, sexes } = item;
+  const known = knownOf(item, settings);
+  const notes = notesOf(item, known, settings);
+  if (verdict.status !== "ok") return `${name}  ${verdict.status}: ${notes.join("; ")}`;
+  const lines = predictions.map((prediction, place) => {
+    const sex = SEX_NAMES[sexes[place]];
+    const { age, lower, upper } = prediction;
+    const interval =
+      lower === null ? "" : `, 90 % interval ${rounded(lower, 1)} to ${rounded(upper, 1)}`;
+    const { summaries } = measuresOf(prediction, sex, known, settings.clinical);
+    const answer = `${name}  ${sex}  bone age ${rounded(age, 1)} months (${inYears(age)})${interval}`;
+    return [answer, ...summaries, ...notes].join("; ");
+  });
   return lines.join("\n");
 }
