@@ -18,6 +18,7 @@ from bone_age_tf.errors import ConfigError
 from bone_age_tf.explain import explaining
 from bone_age_tf.explain.network import ExplainedNetwork
 from bone_age_tf.models.build import build_model
+from dicom_files import file_bytes
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,23 @@ def test_a_case_without_sex_is_explained_for_both(root, hands, tmp_path, eager):
     assert main(words) == 0
     page = (tmp_path / "index.html").read_text()
     assert page.count('data-sex="female"') == page.count('data-sex="male"') == 1
+
+
+@pytest.mark.slow
+def test_dicom_files_are_explained_and_none_is_skipped(root, hands, tmp_path, eager):
+    study = tmp_path / "study"
+    study.mkdir()
+    pixels = np.asarray(Image.open(hands / "0.png")).astype(int)
+    (study / "IM0001").write_bytes(file_bytes(pixels, 8, "JPEG-LS", PatientSex="M"))
+    (study / "IM0002").write_bytes(file_bytes(pixels, 8, Modality="CT"))
+    folder = tmp_path / "explained"
+    flags = ["--mode=explain", f"--input={study}", f"--exports_dir={root / 'exports'}"]
+    flags += [f"--model={SHIPPED_MODEL}", f"--output={folder}", "--methods=crm"]
+    assert main([*flags, "--noquality_check"]) == 1
+    page = (folder / "index.html").read_text()
+    assert page.count("<article") == 2
+    assert "not a radiograph: modality CT" in page
+    assert list(json.loads((folder / "cases.json").read_text()).values()) == [f"{study}/IM0001"]
 
 
 def test_methods_that_there_are_not_are_named(tiny_config):

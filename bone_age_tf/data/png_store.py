@@ -1,5 +1,6 @@
 """Stores encoded images as plain 8-bit grey PNGs in one temporary file."""
 
+import dataclasses
 import io
 import tempfile
 import weakref
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from bone_age_tf.images import reading, resizing
+from bone_age_tf.images import dicom, reading, resizing
+from bone_age_tf.images.dicom_facts import Facts
 
 # Chunks without text; the text in a PNG may contain a patient's name.
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs"))
@@ -41,26 +43,45 @@ class PngStore:
         return self._file.read(key[1])
 
 
-def encode_png(data: bytes, longer_side_px: int | None = None) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A radiograph as a PNG, and what its file states.
+
+    Attributes:
+        png: an 8-bit grey PNG.
+        facts: what a DICOM file states; None for PNG and JPEG files.
+    """
+
+    png: bytes
+    facts: Facts | None = None
+
+
+def encode_png(data: bytes, longer_side_px: int | None = None, suffix: str = "") -> Encoded:
     """Encodes a radiograph file as an 8-bit grey PNG.
 
     Bytes that already are such a PNG, with a suitable size and without text, are returned
     unchanged, since encoding full-size radiographs is slow.
 
     Args:
-        data: bytes of a PNG or JPEG file.
+        data: bytes of a PNG, JPEG or DICOM file.
         longer_side_px: maximum longer side in pixels; None keeps all sizes.
+        suffix: extension of the file's name, for DICOM files without a header.
 
     Raises:
-        RadiographError: the file cannot be decoded.
+        RadiographError: the file cannot be decoded, or is a DICOM file without a radiograph.
     """
-    image = reading.read_radiograph(data)
+    facts = None
+    if dicom.is_dicom(data, suffix):
+        read = dicom.read_dicom(data)
+        image, facts = read.pixels, read.facts
+    else:
+        image = reading.read_radiograph(data)
     small = image if longer_side_px is None else resizing.shrink(image, longer_side_px)
-    if small is image and _is_bare_grey_png(data):
-        return data
+    if facts is None and small is image and _is_bare_grey_png(data):
+        return Encoded(data)
     buffer = io.BytesIO()
     Image.fromarray(resizing.to_uint8(small)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return Encoded(buffer.getvalue(), facts)
 
 
 def _is_bare_grey_png(data: bytes) -> bool:

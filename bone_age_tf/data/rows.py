@@ -22,6 +22,7 @@ from bone_age_tf.csv_text import format_csv, unescape
 from bone_age_tf.data import png_store
 from bone_age_tf.errors import DataError, RadiographError
 from bone_age_tf.files import replace_file
+from bone_age_tf.images.dicom_facts import Facts
 from bone_age_tf.progress import shown
 
 _MOST_LISTED = 10
@@ -245,8 +246,11 @@ def check_images(
     longer_side_px: int | None = None,
     name: str = "images",
     threads: int | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[list[tuple[Row, tuple[int, int]]], list[Problem]]:
     """Decodes every image once, in threads, and stores it as an 8-bit grey PNG.
+
+    The chronological age that a DICOM file states is used where the table has none.
 
     Args:
         rows: rows whose images are decoded.
@@ -254,6 +258,7 @@ def check_images(
         longer_side_px: maximum longer side in pixels; None keeps all sizes.
         name: name of the dataset, shown with the progress.
         threads: number of threads; by default the number of processors, at most 8.
+        notes: list to which contradictions between DICOM files and the table are added.
 
     Returns:
         Valid rows with the keys of their images in `store`, and the problems; both in the order of
@@ -261,10 +266,12 @@ def check_images(
     """
     good: list[tuple[Row, tuple[int, int]]] = []
     problems: list[Problem] = []
+    contradictory: list[str] = []
 
-    def encode(row: Row) -> bytes | str:
+    def encode(row: Row) -> png_store.Encoded | str:
         try:
-            return png_store.encode_png(row.source.read_bytes(), longer_side_px)
+            suffix = PurePosixPath(row.image_id).suffix
+            return png_store.encode_png(row.source.read_bytes(), longer_side_px, suffix)
         except RadiographError as error:
             return error.reason
         except FileNotFoundError:
@@ -277,12 +284,28 @@ def check_images(
         # On standard error, since TFDS' messages on standard output are suppressed here.
         progress = shown(results, len(rows), f"{name}: reading images", sys.stderr)
         for row, result in zip(rows, progress, strict=True):
-            if isinstance(result, bytes):
-                good.append((row, store.add(result)))
+            if isinstance(result, png_store.Encoded):
+                facts = result.facts
+                if facts is not None and facts.sex not in (None, schema.SEX_NAMES[row.sex]):
+                    contradictory.append(row.image_id)
+                good.append((_with_age(row, facts), store.add(result.png)))
             else:
                 reason = f"image {row.image_id!r}: {result}"
                 problems.append(Problem(row.file, row.line, row.image_id, reason))
+    if contradictory and notes is not None:
+        more = len(contradictory) - _MOST_LISTED
+        listed = ", ".join(contradictory[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+        notes.append(f"another sex in the DICOM file than in the table, which is used: {listed}")
     return good, problems
+
+
+def _with_age(row: Row, facts: Facts | None) -> Row:
+    """Returns a row with the chronological age of its DICOM file, unless the table states one."""
+    if facts is None or facts.chronological_age_months is None:
+        return row
+    if not math.isnan(row.chronological_age_months):
+        return row
+    return dataclasses.replace(row, chronological_age_months=facts.chronological_age_months)
 
 
 def write_skipped(path: str | Path, problems: Iterable[Problem]) -> Path:

@@ -1,9 +1,11 @@
 """Fits a site calibration to the predictions for a site's cases."""
 
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from bone_age_tf.evaluation.site_calibration import (
     fit_site_calibration,
     largest_correction_months,
 )
+from bone_age_tf.images import dicom
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.progress import shown
 from bone_age_tf.reader import Reader
@@ -52,8 +55,10 @@ class SiteCases:
 def predict_site(reader: Reader, cases: Sequence[Case]) -> SiteCases:
     """Predicts each case that has a sex and an age, for both sexes.
 
-    Other cases are left out with a reason. Of several rows with the same file, the first is used.
+    A sex that the table does not state is that of the DICOM file. Other cases are left out with a
+    reason. Of several rows with the same file, the first is used.
     """
+    cases = [_with_sex(case) for case in cases]
     known = [case for case in cases if case.sex is not None and case.age_months is not None]
     left_out = [
         f"{case.image}: {case.problem or 'no sex or no age_months'}"
@@ -75,6 +80,24 @@ def predict_site(reader: Reader, cases: Sequence[Case]) -> SiteCases:
     columns = np.array(table, float).reshape(-1, 4).T
     sexes = columns[3].astype(int)
     return SiteCases(columns[:2], columns[2], sexes, tuple(left_out), len(known) - len(used))
+
+
+def _with_sex(case: Case) -> Case:
+    """Returns a case with the sex of its DICOM file, unless the table states one."""
+    if case.sex is not None or case.age_months is None or case.problem is not None:
+        return case
+    try:
+        data = case.read_bytes()
+        suffix = PurePosixPath(case.member or case.path.name).suffix
+        if not dicom.is_dicom(data, suffix):
+            return case
+        sex = dicom.read_dicom(data, case.image).facts.sex
+    except RadiographError as error:
+        return dataclasses.replace(case, problem=error.reason)
+    if sex is None:
+        return case
+    code = schema.SEX_NAMES.index(sex)
+    return dataclasses.replace(case, sex=code, sex_source=schema.FROM_FILE)
 
 
 def _digest(case: Case) -> str:

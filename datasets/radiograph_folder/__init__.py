@@ -1,1 +1,1 @@
-"""A user's own radiographs: a CSV table beside PNG or JPEG files."""
+"""A user's own radiographs: a CSV table beside PNG, JPEG or DICOM files."""

@@ -1,4 +1,4 @@
-"""Prepares a user's own radiographs: a CSV table beside PNG or JPEG files."""
+"""Prepares a user's own radiographs: a CSV table beside PNG, JPEG or DICOM files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from etils import epath
 
 from bone_age_tf.data import builders, file_names, png_store, rows
 from bone_age_tf.errors import DataError, MissingFilesError
-from bone_age_tf.images import reading
+from bone_age_tf.images import dicom, reading
 
 _COLUMNS = rows.Columns("image", "sex", "age_months", "chronological_age_months", "split")
 _TABLE = "radiographs.csv"
@@ -35,7 +35,7 @@ class Builder(builders.TableBuilder):
 Put a CSV table into the manual directory: its only .csv file, or radiographs.csv where there are
 several. Its first line names the columns:
 
-  image                     path of a PNG or JPEG file, from the folder of the table
+  image                     path of a PNG, JPEG or DICOM file, from the folder of the table
   sex                       female or male (f or m)
   age_months                bone age in months
   chronological_age_months  age by birth date in months (the column or a cell may be absent)
@@ -64,11 +64,18 @@ several. Its first line names the columns:
         named = [row.image_id for row in good_cells] + [problem.image for problem in problems]
         self._note_unused(root, {path for path in map(files.find, named) if path is not None})
         store = png_store.PngStore(self.data_path)
+        contradictions: list[str] = []
         good, bad_images = rows.check_images(
-            good_cells, store, self.builder_config.longer_side_px, path.name
+            good_cells,
+            store,
+            self.builder_config.longer_side_px,
+            path.name,
+            notes=contradictions,
         )
         problems = sorted(problems + bad_images, key=lambda problem: problem.line)
         self._stop_or_skip(problems)
+        for note in contradictions:
+            self._add_note(note)
         self._require_rows(path.name, good)
         splits: dict[str, list[builders.Example]] = {}
         for split in ("train", "validation", "test"):
@@ -99,12 +106,19 @@ several. Its first line names the columns:
     def _note_unused(self, root: Path, named: set[Path]) -> None:
         files = {path.resolve() for path in named}
         unused = sum(
-            path.suffix.lower() in reading.SUFFIXES
-            and path.is_file()
-            and path.resolve() not in files
+            path.is_file() and path.resolve() not in files and _is_radiograph(path)
             for path in root.rglob("*")
         )
         if unused:
             self._add_note(
                 f"{unused:,} images in the folder have no row in the table and are unused"
             )
+
+
+def _is_radiograph(path: Path) -> bool:
+    """Returns whether a file is an image by its name, or DICOM by its content."""
+    suffix = path.suffix.lower()
+    if suffix in reading.SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return dicom.is_dicom(file.read(dicom.HEAD_BYTES), suffix)

@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 from bone_age_datasets.radiograph_folder import radiograph_folder_dataset_builder
 from PIL import Image, PngImagePlugin
 
+import dicom_files
 from bone_age_tf import schema
 from bone_age_tf.data import rows
 
@@ -213,4 +214,42 @@ def test_no_table_gives_the_instructions(root, tmp_path, images):
     write(root, "", images)
     (root / "hands.csv").unlink()
     with pytest.raises(FileNotFoundError, match="Put a CSV table into the manual directory"):
+        prepare(root, tmp_path / "data")
+
+
+def test_dicom_files_are_stored_as_they_are_displayed(root, tmp_path, capsys):
+    """Recognised by their content; the table's sex is used, and its age where it has one."""
+    stored = noise(0, 80, 64, 4000, np.uint16).astype(int)
+    window = {"WindowCenter": 2000, "WindowWidth": 3000}
+    tags = {
+        "IM0001": {"PatientSex": "F"},
+        "b.dcm": {"PatientSex": "M", "PhotometricInterpretation": "MONOCHROME1"},
+        "c.dcm": {"PatientBirthDate": ""},
+        "unused": {},
+    }
+    for syntax, (name, facts) in zip(
+        ("JPEG-LS", "RLE", "explicit", "RLE"), tags.items(), strict=True
+    ):
+        data = dicom_files.file_bytes(stored, syntax=syntax, **window, **facts)
+        (root / name).write_bytes(data)
+    (root / "t.csv").write_text(
+        "image,sex,age_months,chronological_age_months\nIM0001,f,120,\nb.dcm,f,120,99\nc.dcm,f,9,\n"
+    )
+    found = examples(prepare(root, tmp_path / "data"))
+    expected = np.clip((stored - 1999.5) / 2999 + 0.5, 0, 1) * 255
+    np.testing.assert_allclose(found["IM0001"][schema.IMAGE][..., 0], expected, atol=1)
+    np.testing.assert_allclose(found["b.dcm"][schema.IMAGE][..., 0], 255 - expected, atol=1)
+    ages = [found[name][schema.CHRONOLOGICAL_AGE_MONTHS] for name in ("IM0001", "b.dcm", "c.dcm")]
+    np.testing.assert_allclose(ages, [126, 99, np.nan], atol=0.2)
+    assert found["b.dcm"][schema.SEX] == schema.FEMALE
+    said = capsys.readouterr().err
+    assert "another sex in the DICOM file than in the table, which is used: b.dcm\n" in said
+    assert "1 images in the folder have no row in the table and are unused" in said
+
+
+def test_dicom_files_without_a_radiograph_stop_the_preparation(root, tmp_path):
+    stored = noise(0, 80, 64).astype(int)
+    (root / "ct.dcm").write_bytes(dicom_files.file_bytes(stored, 8, Modality="CT"))
+    (root / "t.csv").write_text("image,sex,age_months\nct.dcm,f,120\n")
+    with pytest.raises(rows.BadRowsError, match=r"'ct\.dcm': not a radiograph: modality CT"):
         prepare(root, tmp_path / "data")

@@ -10,6 +10,7 @@ from bone_age_tf.bundle import Bundle
 from bone_age_tf.errors import ModelError
 from bone_age_tf.evaluation.site_calibration import read_site_calibration
 from command_words import calibrate, predict
+from dicom_files import file_bytes
 
 
 def write_site(folder, shift, cases=60):
@@ -135,3 +136,29 @@ def test_the_command_line_calibrates(exports, tmp_path, capsys):
     assert "--mode=calibrate needs --input=CSV" in capsys.readouterr().err
     assert cli.main(["--mode=train", "--calibration=a.json"]) == 2
     assert "no effect on --mode=train" in capsys.readouterr().err
+
+
+def test_dicom_files_and_their_sexes_are_used(exports, tmp_path, capsys):
+    """The same calibration as with PNG files and a table that states the sex."""
+    site = write_site(tmp_path, 12)
+    with_png = tmp_path / "png.json"
+    assert calibrate(site, exports, "bins", output=with_png) == 0
+    lines = ["image,age_months"]
+    for line in site.read_text().splitlines()[1:]:
+        name, sex, age = line.split(",")
+        pixels = np.asarray(Image.open(tmp_path / name)).astype(int)
+        data = file_bytes(pixels, 8, "RLE", PatientSex=sex.upper())
+        (tmp_path / name.removesuffix(".png")).write_bytes(data)
+        lines.append(f"{name.removesuffix('.png')},{age}")
+    (tmp_path / "ct").write_bytes(file_bytes(pixels, 8, Modality="CT"))
+    (tmp_path / "other").write_bytes(file_bytes(pixels, 8, PatientSex="O"))
+    (tmp_path / "dicom.csv").write_text("\n".join([*lines, "ct,100", "other,100"]) + "\n")
+    capsys.readouterr()
+    with_dicom = tmp_path / "dicom.json"
+    assert calibrate(tmp_path / "dicom.csv", exports, "bins", output=with_dicom) == 0
+    said = capsys.readouterr().out
+    assert "60 cases used, 2 left out" in said
+    assert "ct: not a radiograph: modality CT" in said and "other: no sex" in said
+    found, expected = map(read_site_calibration, (with_dicom, with_png))
+    np.testing.assert_allclose(found.offset_months, expected.offset_months)
+    np.testing.assert_allclose(found.slope, expected.slope)

@@ -246,3 +246,36 @@ def test_a_server_reader_keeps_what_is_given(tmp_path):
         assert (each.chronological_age_months, each.height_cm) == (66, 110)
     assert (failed.status, result.age_months) == ("failed", 60)
     assert clinical.score_result(result).assessment == "normal"
+
+
+def test_a_server_gets_the_displayed_image_and_nothing_else(tmp_path):
+    path = tmp_path / "IM0001"
+    path.write_bytes(film(PatientSex="M", Laterality="R", PatientName="Doe^Jane"))
+    (tmp_path / "ct.dcm").write_bytes(film(Modality="CT"))
+    sent = []
+
+    def predict(data, sexes):
+        sent.append((data, sexes))
+        count = len(sexes)
+        ages = np.full((count, 1), 60.0)
+        return {"status": [b"ok"] * count, "reason": [b""] * count, "age_months": ages}
+
+    reader = ServerReader("http://localhost:1/bins")
+    reader._connection = SimpleNamespace(predict=predict)
+    cases = [Case("IM0001", path), Case("IM0001", path, 0), Case("ct.dcm", tmp_path / "ct.dcm")]
+    results = [result for _, result in reader.read_all(cases)]
+    assert sorted(sexes for _, sexes in sent) == [[0], [1]]
+    for data, _ in sent:
+        assert data.startswith(b"\x89PNG") and b"Doe" not in data
+        np.testing.assert_array_equal(Radiograph.open(data).pixels, HALF)
+    assert [(result.sex, result.sex_source) for result in results] == [
+        ("male", "file"),
+        ("female", "flag"),
+        (None, None),
+    ]
+    right = "right hand according to the file"
+    conflict = "sex contradictory: male in the file, female was given and used"
+    assert [result.notes for result in results] == [(right,), (right, conflict), ()]
+    assert results[0].study.sop_instance_uid == "1.2.3.3"
+    assert clinical.score_result(results[0]).assessment == "delayed"
+    assert results[2].note.startswith("not a radiograph: modality CT")
