@@ -32,7 +32,7 @@ def _bad_files():
     return {
         "empty.png": (b"", "the file is empty"),
         "text.png": (b"hello", "not a PNG or JPEG image"),
-        "film.dcm": (b"\0" * 128 + b"DICM" + b"\0" * 64, "a DICOM file; save the image as PNG"),
+        "film.dcm": (b"\0" * 128 + b"DICM" + b"\0" * 64, "the DICOM file has no pixel data"),
         "film.tif": (_saved("TIFF"), "a TIFF file; save it as PNG"),
         "film.webp": (_saved("WEBP"), "a WebP file; save it as PNG"),
         "letter.pdf": (b"%PDF-1.7\n", "a PDF file"),

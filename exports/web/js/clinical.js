@@ -64,8 +64,8 @@ export function adultHeight(heightCm, boneAge, age, sex, clinical) {
   if (percent === null) {
     const whose = `${sex}, bone age ${group}, Bayley and Pinneau 1952`;
     const reason = outsideTable("bone age", months, curve, whose);
-    const none = { height_cm: null, error_cm: null, percent_of_adult_height: null };
-    return { ...none, group, source, reason };
+    const none = { height_cm: null, error_cm: null, group, percent_of_adult_height: null };
+    return { ...none, source, reason };
   }
   return {
     height_cm: heightCm / (percent / 100),
