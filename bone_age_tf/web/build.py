@@ -1,4 +1,4 @@
-"""Builds the web page as a folder of static files: sources, LiteRT.js and an exported model."""
+"""Builds the web page as a folder of static files: sources, npm packages and an exported model."""
 
 import hashlib
 import importlib.metadata
@@ -139,7 +139,7 @@ def _copy_sources(folder: Path) -> None:
 
 def _licenses(modules: Path) -> str:
     """Returns the package's licence, and those of the decoders from npm."""
-    return f"{_license()}\n\n{dicom_codecs.read_licenses(modules)}"
+    return f"{_license()}\n\n{dicom_codecs.read_licenses(modules, SOURCES)}"
 
 
 def _license() -> str:

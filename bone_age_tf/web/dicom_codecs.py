@@ -10,6 +10,9 @@ from bone_age_tf.errors import PageError
 
 _SOURCE_MAP = re.compile(r"\n//# sourceMappingURL=\S+\s*$")
 
+_LIBRARY_LICENSES: Final = "codec_licenses.txt"
+"""File with the licences of OpenJPEG and CharLS, which the packages do not contain."""
+
 _MODULE: Final = (
     "jpeg_lossless",
     "@cornerstonejs/jpeg-lossless-decoder-js",
@@ -54,9 +57,14 @@ def copy_codecs(modules: Path, folder: Path) -> None:
             shutil.copyfile(wasm, folder / f"{name}.wasm")
 
 
-def read_licenses(modules: Path) -> str:
-    """Returns name, version and licence of each package that is copied, with its licence's text."""
-    parts = []
+def read_licenses(modules: Path, sources: Path) -> str:
+    """Returns the licences of the packages that are copied, and of the libraries in them.
+
+    Args:
+        modules: folder node_modules with the installed packages.
+        sources: folder of the page's sources.
+    """
+    parts = [(sources / _LIBRARY_LICENSES).read_text("utf-8")]
     for package in PACKAGES:
         described = json.loads((modules / package / "package.json").read_text("utf-8"))
         parts.append(f"{package} {described['version']}: {described['license']}\n")

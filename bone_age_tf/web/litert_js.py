@@ -1,4 +1,4 @@
-"""Installs LiteRT.js from npm according to the lock file, and copies it to the page."""
+"""Installs the npm packages of the lock file, and copies LiteRT.js to the page."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from bone_age_tf import cli
 from bone_age_tf.bundle import Bundle
 from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.errors import PageError
-from bone_age_tf.web import build, compression, litert_js
+from bone_age_tf.web import build, compression, dicom_codecs, litert_js
 from bone_age_tf.web.build import SOURCES, build_page
 from bone_age_tf.web.server import HEADERS, POLICY, make_server
 
@@ -52,6 +52,14 @@ def test_the_folder_holds_all_and_nothing_else(page_folder, exported):
     assert 'from "./wasm-utils.js"' in text
     assert not re.search(r'(from|import\()\s*["\']@', text)
     assert "sourceMappingURL" not in text
+
+
+def test_licences_of_all_decoders_come_with_the_page(page_folder):
+    text = (page_folder / "LICENSE.txt").read_text()
+    for name in (*dicom_codecs.PACKAGES, "OpenJPEG", "CharLS", "Apache License"):
+        assert name in text
+    for path in (page_folder / "codecs").iterdir():
+        assert path.suffix == ".wasm" or "sourceMappingURL" not in path.read_text()
 
 
 def test_no_source_names_another_site():
