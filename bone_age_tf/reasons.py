@@ -134,8 +134,8 @@ DICOM_TEXTS: Final = (
     *(NOT_DICOM, DICOM_DAMAGED, DICOM_DIRECTORY, OWN_RESULT, WRONG_MODALITY, NO_PIXEL_DATA),
     *(PIXEL_DATA_TRUNCATED, SEVERAL_FRAMES, UNKNOWN_COLOURS, UNDECODABLE),
 )
-"""Reasons why a DICOM file is not read, or their constant parts. The package alone reads DICOM, so
-that they have no codes."""
+"""Reasons why a DICOM file is not read, or their constant parts. They have no codes, since servers,
+whose answers have codes, do not read DICOM."""
 
 FOR_PROCESSING: Final = "not processed for display (FOR PROCESSING)"
 WINDOW_UNUSABLE: Final = "its window shows nothing and was not used"

@@ -286,6 +286,20 @@ def test_any_bytes_give_pixels_or_a_reason(page):
     assert all(facts is not None or (answer and "\n" not in answer) for answer, facts in answers)
 
 
+def test_a_file_that_inflates_to_more_than_may_be_opened_is_refused(page):
+    refusal = page.evaluate(
+        """async (file) => {
+          const { openDicom } = await import("/js/dicom_file.js");
+          const settings = await (await fetch("/settings.json")).json();
+          settings.most_file_bytes = 10_000;
+          const bytes = Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0));
+          return openDicom(bytes, settings).catch((error) => error.message);
+        }""",
+        base64.b64encode(file_bytes(np.zeros((80, 80), int), syntax="deflated")).decode(),
+    )
+    assert "too large; at most 0 MB are read here" in refusal
+
+
 def test_tags_and_names_are_those_of_the_standard(page):
     keywords = page.evaluate("async () => (await import('/js/dicom_tags.js')).KEYWORDS")
     for keyword, (tag, representation) in keywords.items():

@@ -136,7 +136,8 @@ function takeFacts(item) {
 /** Takes the chronological age in months, null for unknown; the bone age does not depend on it. */
 function giveAge(item, months) {
   const { sex_source: source, clinical } = model?.settings ?? {};
-  const isUsable = months !== null && months >= 0 && months <= (clinical?.oldest_months ?? Infinity);
+  const isUsable =
+    months !== null && months >= 0 && months <= (clinical?.oldest_months ?? Infinity);
   Object.assign(item, { ageMonths: isUsable ? months : null, ageSource: source ?? "flag" });
   if (!model) return;
   item.card.showMeasures(model.settings);

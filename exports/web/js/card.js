@@ -73,7 +73,9 @@ export class Card {
   showFacts({ sex, ageMonths, side, heightCm }) {
     const parts = [
       sex ?? "no sex",
-      ageMonths === null ? "no age" : inYears(ageMonths).replace(" y ", " years ").replace(" m", " months"),
+      ageMonths === null
+        ? "no age"
+        : inYears(ageMonths).replace(" y ", " years ").replace(" m", " months"),
       ...(side ? [`${side} hand`] : []),
       ...(heightCm === null ? [] : [`${rounded(heightCm, 1)} cm`]),
     ];

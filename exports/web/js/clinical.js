@@ -7,7 +7,10 @@ import { general, rounded, signed } from "./numbers.js";
 /** Returns the interpolated value of a curve; null outside its places. */
 export function valueAt([places, values], place) {
   if (!(place >= places[0] && place <= places.at(-1))) return null;
-  const after = Math.max(1, places.findIndex((each) => each >= place));
+  const after = Math.max(
+    1,
+    places.findIndex((each) => each >= place),
+  );
   const [from, to] = [places[after - 1], places[after]];
   const share = (place - from) / (to - from);
   return values[after - 1] + (values[after] - values[after - 1]) * share;
@@ -53,8 +56,13 @@ export function scoreSummary({ sds, sd_months: sd, assessment, reference_name: n
  * Python: null values and a reason outside the table.
  */
 export function adultHeight(heightCm, boneAge, age, sex, clinical) {
-  const { percent: curves, error_cm: errors, group_months: least, groups, source } =
-    clinical.adult_height;
+  const {
+    percent: curves,
+    error_cm: errors,
+    group_months: least,
+    groups,
+    source,
+  } = clinical.adult_height;
   const months = possibleAge(boneAge, clinical);
   const [average, accelerated, retarded] = groups;
   const difference = months - age;
@@ -115,7 +123,8 @@ export function measuresOf({ age: boneAge }, sex, { ageMonths, heightCm }, clini
 function heightSummary(height, heightCm, { adult_height: texts }) {
   if (!height) return `${texts.no_adult_height} ${texts.age_unknown}`;
   if (height.height_cm === null) return `${texts.no_adult_height} ${height.reason}`;
-  const error = height.error_cm === null ? "" : `SD of the error ${rounded(height.error_cm, 1)} cm, `;
+  const error =
+    height.error_cm === null ? "" : `SD of the error ${rounded(height.error_cm, 1)} cm, `;
   return (
     `adult height ${rounded(height.height_cm, 1)} cm from ${rounded(heightCm, 1)} cm ` +
     `(${error}${height.group}, ${height.source})`

@@ -31,7 +31,8 @@ async function decodeWith(name, className, bytes, layout) {
     decoder.getEncodedBuffer(bytes.length).set(bytes);
     decoder.decode();
     const info = decoder.getFrameInfo();
-    if (info.width !== layout.width || info.height !== layout.height) throw new Error("another size");
+    if (info.width !== layout.width || info.height !== layout.height)
+      throw new Error("another size");
     const isPlanar = info.componentCount > 1 && decoder.getInterleaveMode?.() === 0;
     const values = numbersOf(decoder.getDecodedBuffer(), info, isPlanar, layout);
     return { values, channels: info.componentCount };
@@ -82,6 +83,7 @@ export async function decodeJpegLossless(bytes, layout) {
   if (channels !== 1 && channels !== 3) throw new Error("another size");
   const half = 2 ** (layout.allocated - 1);
   const values = Int32Array.from(words);
-  if (layout.isSigned) values.forEach((value, at) => value >= half && (values[at] = value - 2 * half));
+  if (layout.isSigned)
+    values.forEach((value, at) => value >= half && (values[at] = value - 2 * half));
   return { values, channels };
 }

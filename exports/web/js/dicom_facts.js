@@ -41,7 +41,10 @@ export function readFacts(tags, settings) {
 
 /** Says whether a file is a result of this project that was sent back. */
 export function isOwnResult(tags, { own_name: name, own_marks: keywords }) {
-  const marks = [...keywords.map((keyword) => tags.text(keyword)), ...tags.words("SoftwareVersions")];
+  const marks = [
+    ...keywords.map((keyword) => tags.text(keyword)),
+    ...tags.words("SoftwareVersions"),
+  ];
   return marks.some((mark) => mark.toLowerCase().replaceAll("-", "_").includes(name));
 }
 

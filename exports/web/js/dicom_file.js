@@ -1,7 +1,7 @@
-// Opens DICOM files with dicom-parser: byte order, value representations, and the pixel data's place.
+// Opens DICOM files with dicom-parser: byte order, value representations, place of the pixel data.
 
 import { representationOf, Tags } from "./dicom_tags.js";
-import { ImageError } from "./errors.js";
+import { checkSize, ImageError } from "./errors.js";
 
 const PREFIX = "DICM";
 const PREFIX_AT = 128;
@@ -32,7 +32,7 @@ export async function openDicom(bytes, settings) {
   }
   syntax ||= guessedSyntax(bytes, start, syntaxes);
   let content = bytes.subarray(start);
-  if (syntax === syntaxes.deflated) content = await inflated(content, texts);
+  if (syntax === syntaxes.deflated) content = await inflated(content, settings);
   const isLittleEndian = syntax !== syntaxes.explicit_big;
   // Some files state another syntax than that of their elements.
   const isImplicit = !hasRepresentation(content, 0);
@@ -108,17 +108,30 @@ function readFragments(bytes, offset) {
 }
 
 /** Inflates bytes. Browsers refuse what some writers append, see TRAILERS. */
-async function inflated(bytes, texts) {
+async function inflated(bytes, settings) {
   for (const length of TRAILERS) {
-    const deflated = bytes.subarray(0, bytes.length - length);
-    const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
     try {
-      return new Uint8Array(await new Response(stream).arrayBuffer());
-    } catch {
+      return await inflatedWhole(bytes.subarray(0, bytes.length - length), settings);
+    } catch (error) {
+      if (error instanceof ImageError) throw error;
       // The next attempt leaves out more.
     }
   }
-  throw new ImageError(`${texts.dicom_damaged} (incomplete or truncated stream)`);
+  const { dicom_damaged: damaged } = settings.dicom.texts;
+  throw new ImageError(`${damaged} (incomplete or truncated stream)`);
+}
+
+async function inflatedWhole(bytes, settings) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const pieces = [];
+  let size = 0;
+  const reader = stream.getReader();
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    size += read.value.length;
+    checkSize(size, settings); // a small file may inflate to more than the memory
+    pieces.push(read.value);
+  }
+  return new Uint8Array(await new Blob(pieces).arrayBuffer());
 }
 
 function latin(bytes, start, end) {

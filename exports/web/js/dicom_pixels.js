@@ -68,8 +68,7 @@ function requireDecoder({ syntax, label, stored }, { syntaxes, texts }) {
   if (syntax === syntaxes.jpeg_extended && stored > 8) {
     throw new ImageError(`${label} of ${stored} bits ${texts.undecodable}`);
   }
-  const { native, ...known } = decoders(syntaxes);
-  if (!isNative(syntax, syntaxes) && !known[syntax]) {
+  if (!isNative(syntax, syntaxes) && !decoders(syntaxes)[syntax]) {
     throw new ImageError(`${label} ${texts.undecodable}`);
   }
 }

@@ -35,7 +35,9 @@ function chart(study, sex, summary, clinical, width) {
   svg.append(...grid(lastAge, lastBoneAge, x, y));
   svg.append(...range(sex, clinical, x, y));
   if (lower !== null) {
-    svg.append(node("line", { class: "interval", x1: x(age), x2: x(age), y1: y(lower), y2: y(upper) }));
+    svg.append(
+      node("line", { class: "interval", x1: x(age), x2: x(age), y1: y(lower), y2: y(upper) }),
+    );
     for (const end of [lower, upper]) {
       const [x1, x2] = [x(age) - MARKER_PX, x(age) + MARKER_PX];
       svg.append(node("line", { class: "interval", x1, x2, y1: y(end), y2: y(end) }));
@@ -73,7 +75,8 @@ function grid(lastAge, lastBoneAge, x, y) {
 function range(sex, clinical, x, y) {
   const { sd_months: sds, mean_months: means } = clinical.references[clinical.reference];
   const [ages, values] = sds[sex];
-  const edge = (sign) => ages.map((age, i) => point(x(age), y(age + sign * clinical.normal_sds * values[i])));
+  const edge = (sign) =>
+    ages.map((age, i) => point(x(age), y(age + sign * clinical.normal_sds * values[i])));
   const equal = ages.map((age) => point(x(age), y(age))).join(" ");
   const parts = [
     node("polygon", { class: "band", points: [...edge(-1), ...edge(1).reverse()].join(" ") }),

@@ -28,7 +28,9 @@ export function toJsonObject(item, { settings, metadata }) {
     quality_checked: film.isChecked ?? false,
     model: `${metadata.name} version ${metadata.version}, ${settings.variant}`,
     predictions: isOk
-      ? predictions.map((each, place) => predictionOf(each, SEX_NAMES[sexes[place]], known, settings))
+      ? predictions.map((each, place) =>
+          predictionOf(each, SEX_NAMES[sexes[place]], known, settings),
+        )
       : [],
   };
 }
