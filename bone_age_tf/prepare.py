@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from bone_age_tf.errors import ConfigError, require_known
+from bone_age_tf.extras import require_packages
 from bone_age_tf.files import only_one_process, require_writable_folder, write_json
 from bone_age_tf.images import reading
 from bone_age_tf.schema import DATASETS
@@ -32,7 +33,11 @@ _END_BYTES = 1 << 16
 
 
 def prepare_dataset(
-    name: str, data_dir: Path, manual_dir: Path | None, skip_bad_rows: bool = False
+    name: str,
+    data_dir: Path,
+    manual_dir: Path | None,
+    skip_bad_rows: bool = False,
+    beam_runner: str | None = None,
 ) -> tfds.core.DatasetBuilder:
     """Prepares a dataset unless it is already prepared, and returns its builder.
 
@@ -45,6 +50,8 @@ def prepare_dataset(
         manual_dir: folder of the user's files; not needed for generated data, or if exactly one
             version of the files has been prepared.
         skip_bad_rows: skip rows that cannot be used, and list them in `skipped.csv`.
+        beam_runner: runner of Apache Beam that writes the examples, such as DirectRunner; None to
+            write them without Beam.
 
     Raises:
         ConfigError: the dataset or its config is unknown, or there are no files.
@@ -57,10 +64,12 @@ def prepare_dataset(
     builder_class = module.Builder
     if variant:
         require_known(f"config of {dataset}", variant, builder_class.builder_configs)
-    options: dict = {"config": variant or None}
+    options: dict = {"config": variant or None, "with_beam": beam_runner is not None}
+    if beam_runner is not None:
+        require_packages(f"--beam_runner={beam_runner}", ["apache_beam"])
     if dataset in GENERATED:
         builder = builder_class(data_dir=data_dir, **options)
-        _prepare(builder, None)
+        _prepare(builder, None, beam_runner)
         return builder
     options["skip_bad_rows"] = skip_bad_rows
     home = _home(dataset, data_dir, manual_dir, skip_bad_rows)
@@ -70,7 +79,7 @@ def prepare_dataset(
             f"{name} is not prepared in {home}; name your files with --manual_dir=FOLDER"
         )
     if manual_dir is not None:
-        _prepare(builder, manual_dir)
+        _prepare(builder, manual_dir, beam_runner)
         record = {"manual_dir": str(manual_dir.resolve()), "skip_bad_rows": skip_bad_rows}
         write_json(home / "source.json", record)
     return builder
@@ -97,19 +106,23 @@ def draw_radiographs(
     return files
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:
+def _prepare(
+    builder: tfds.core.DatasetBuilder, manual_dir: Path | None, beam_runner: str | None
+) -> None:
     if builder.is_prepared():
         return
     place = Path(builder.data_dir)
     require_writable_folder(place.parent)
     with only_one_process(place, f"preparing {builder.info.full_name} in {place}"):
-        _download_and_prepare(builder, manual_dir)
+        _download_and_prepare(builder, manual_dir, beam_runner)
 
 
-def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: Path | None) -> None:
+def _download_and_prepare(
+    builder: tfds.core.DatasetBuilder, manual_dir: Path | None, beam_runner: str | None
+) -> None:
     print(f"preparing {builder.info.full_name}, once", flush=True)
     settings = tfds.download.DownloadConfig(
-        manual_dir=str(manual_dir.resolve()) if manual_dir else None
+        manual_dir=str(manual_dir.resolve()) if manual_dir else None, beam_runner=beam_runner
     )
     # TFDS prints that it downloads even if it does not, and its progress bars need a terminal. The
     # setting holds for the whole process, so it is restored afterwards.

@@ -55,11 +55,13 @@ class DataOptions:
         data_dir: folder of prepared datasets.
         manual_dir: folder of the user's files, or None.
         skip_bad_rows: whether rows that cannot be used are skipped instead of raising an error.
+        beam_runner: runner of Apache Beam that prepares the dataset, or None.
     """
 
     data_dir: Path = Path("data")
     manual_dir: Path | None = None
     skip_bad_rows: bool = False
+    beam_runner: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +238,9 @@ def prepare_parts(
         ConfigError: the dataset is unknown, or the location of its files is not given.
         DataError: the dataset cannot be used.
     """
-    builder = prepare_dataset(dataset, data.data_dir, data.manual_dir, data.skip_bad_rows)
+    builder = prepare_dataset(
+        dataset, data.data_dir, data.manual_dir, data.skip_bad_rows, data.beam_runner
+    )
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )

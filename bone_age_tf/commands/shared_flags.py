@@ -90,6 +90,13 @@ def define_files(values: flags.FlagValues) -> None:
     text(values, "data_dir", "data", "Folder of prepared datasets.")
     text(values, "manual_dir", None, "Folder with your files for the dataset.")
     switch(values, "skip_bad_rows", False, "Leave unusable rows out, listed in skipped.csv.")
+    text(
+        values,
+        "beam_runner",
+        None,
+        "Prepare the dataset with Apache Beam, on this runner, such as DirectRunner; the result is "
+        "the same.",
+    )
 
 
 def define_workdir(values: flags.FlagValues, default: str) -> None:

@@ -75,7 +75,7 @@ def data_options(values: flags.FlagValues) -> "DataOptions":
     from bone_age_tf.runs import DataOptions
 
     manual_dir = shared_flags.path_or_none(values.manual_dir)
-    return DataOptions(Path(values.data_dir), manual_dir, values.skip_bad_rows)
+    return DataOptions(Path(values.data_dir), manual_dir, values.skip_bad_rows, values.beam_runner)
 
 
 def finish(current: "Run") -> int:

@@ -1,8 +1,9 @@
 """Base classes of the TFDS builders: features of the schema, and builders of checked tables."""
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -68,6 +69,7 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         *,
         skip_bad_rows: bool = False,
         skipped_csv: str | Path | None = None,
+        with_beam: bool = False,
         **kwargs: Any,
     ):
         """Creates the builder.
@@ -76,11 +78,18 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             skip_bad_rows: skip rows that cannot be used, instead of raising an error.
             skipped_csv: file that lists the skipped rows; `<data_dir>/<name>/skipped.csv` by
                 default.
+            with_beam: write the examples with Apache Beam, on `DownloadConfig.beam_runner`; they
+                and their order are the same.
             **kwargs: see `tfds.core.GeneratorBasedBuilder`.
         """
         super().__init__(**kwargs)
-        options = {"skip_bad_rows": skip_bad_rows, "skipped_csv": skipped_csv}
+        options = {
+            "skip_bad_rows": skip_bad_rows,
+            "skipped_csv": skipped_csv,
+            "with_beam": with_beam,
+        }
         self._original_state.update(options)  # for pickling
+        self._with_beam = with_beam
         self._skip_bad_rows = skip_bad_rows
         self._skipped_csv = Path(skipped_csv or Path(self._data_dir_root, self.name, "skipped.csv"))
         self.notes: list[str] = []
@@ -115,25 +124,44 @@ class TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _generators(
         self, splits: dict[str, list[Example]], store: png_store.PngStore, skipped: int
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    ) -> dict[str, Any]:
         self.info.metadata.update(notes=self.notes, skipped_rows=skipped)
+        if self._with_beam:
+            make = functools.partial(_make_example, store=store)
+            return {split: in_beam(good, make) for split, good in splits.items()}
         return {split: self._generate_examples(good, store) for split, good in splits.items()}
 
     def _generate_examples(
         self, examples: list[Example], store: png_store.PngStore
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row, key in examples:
-            yield (
-                row.image_id,
-                {
-                    schema.IMAGE: store.read(key),
-                    schema.IMAGE_ID: row.image_id,
-                    schema.SEX: row.sex,
-                    schema.AGE_MONTHS: row.age_months,
-                    schema.CHRONOLOGICAL_AGE_MONTHS: row.chronological_age_months,
-                },
-            )
+        return (_make_example(example, store) for example in examples)
 
     def _add_note(self, note: str) -> None:
         self.notes.append(note)
         print(f"{self.name}: {note}", file=sys.stderr)
+
+
+def in_beam(descriptions: Sequence[Any], make_fn: Callable[[Any], tuple[str, dict]]) -> Any:
+    """Returns a transform of Apache Beam that makes the examples of a split.
+
+    Args:
+        descriptions: what `make_fn` takes, one for each example; can be pickled.
+        make_fn: returns the key and the features of an example.
+    """
+    import apache_beam as beam
+
+    return beam.Create(descriptions) | beam.Reshuffle() | beam.Map(make_fn)
+
+
+def _make_example(example: Example, store: png_store.PngStore) -> tuple[str, dict[str, Any]]:
+    row, key = example
+    return (
+        row.image_id,
+        {
+            schema.IMAGE: store.read(key),
+            schema.IMAGE_ID: row.image_id,
+            schema.SEX: row.sex,
+            schema.AGE_MONTHS: row.age_months,
+            schema.CHRONOLOGICAL_AGE_MONTHS: row.chronological_age_months,
+        },
+    )

@@ -1,11 +1,13 @@
 """Stores encoded images as plain 8-bit grey PNGs in one temporary file."""
 
+import contextlib
 import dataclasses
 import io
 import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from PIL import Image
 
@@ -17,7 +19,10 @@ _PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs"))
 
 
 class PngStore:
-    """Store of encoded images in an unnamed temporary file, so that they need no memory."""
+    """Store of encoded images in a temporary file, so that they need no memory.
+
+    A copy that was pickled to another process reads the same file, which the first one removes.
+    """
 
     def __init__(self, folder: str | Path | None = None):
         """Opens the temporary file.
@@ -25,8 +30,16 @@ class PngStore:
         Args:
             folder: folder of the file; the system's temporary folder by default.
         """
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
+        self._file: IO[bytes] = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
         self._end = 0
+        weakref.finalize(self, _close, self._file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._file.flush()
+        return {"name": self._file.name, "end": self._end}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._file, self._end = open(state["name"], "rb"), state["end"]  # noqa: SIM115
         weakref.finalize(self, self._file.close)
 
     def add(self, png: bytes) -> tuple[int, int]:
@@ -41,6 +54,11 @@ class PngStore:
         """Returns the image with a key."""
         self._file.seek(key[0])
         return self._file.read(key[1])
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(FileNotFoundError):  # TFDS may have removed the folder
+        file.close()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,9 @@ def train_and_publish(
     annotated, labelled, tested = None, None, {}
     if not generated:
         assert boxes is not None
-        builder = prepare_dataset(dataset, data.data_dir, data.manual_dir, data.skip_bad_rows)
+        builder = prepare_dataset(
+            dataset, data.data_dir, data.manual_dir, data.skip_bad_rows, data.beam_runner
+        )
         annotated, held_out = _annotated(builder, boxes)
         tested[builder.info.full_name] = held_out
         left_out = {*annotated.image_id, *held_out.image_id}

@@ -158,9 +158,15 @@ def _examples(
 
 def _made(job: tuple, index: int) -> tuple[Any, dict[str, Any]]:
     settings, split, _, encode_png = job
+    make = make_encoded_example if encode_png else make_example
+    return make(settings, split, index)
+
+
+def make_encoded_example(
+    settings: PhantomSettings, split: str, index: int
+) -> tuple[bytes, dict[str, Any]]:
+    """Makes an example as `make_example` does, with its image and its mask as PNG files."""
     image, features = make_example(settings, split, index)
-    if not encode_png:
-        return image, features
     return _png(image), {**features, "mask": _png(features["mask"])}
 
 

@@ -1,6 +1,7 @@
 """hand_phantom: procedural radiographs of children's left hands, generated, not downloaded."""
 
 import dataclasses
+import functools
 import io
 import pathlib
 import sys
@@ -12,7 +13,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from bone_age_tf import progress, schema
-from bone_age_tf.data.builders import radiograph_features
+from bone_age_tf.data.builders import in_beam, radiograph_features
 from bone_age_tf.errors import DataError
 
 from . import examples, truth
@@ -154,10 +155,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "small"
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, *, with_beam: bool = False, **kwargs: Any):
         """Makes the builder.
 
         Args:
+            with_beam: draw with Apache Beam, on `DownloadConfig.beam_runner`; the examples and
+                their order are the same.
             **kwargs: see `tfds.core.GeneratorBasedBuilder`.
 
         Raises:
@@ -165,6 +168,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 settings.
         """
         super().__init__(**kwargs)
+        self._original_state.update(with_beam=with_beam)  # for pickling
+        self._with_beam = with_beam
         wanted = dataclasses.asdict(self.settings)
         found = self.info.metadata["settings"]
         other = [f"{name} {found.get(name)}" for name in wanted if found.get(name) != wanted[name]]
@@ -194,7 +199,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing to download
-        return {name: _Split(self, name) for name in SPLITS if self.settings.count(name)}
+        names = [name for name in SPLITS if self.settings.count(name)]
+        if not self._with_beam:
+            return {name: _Split(self, name) for name in names}
+        return {
+            name: in_beam(
+                range(self.settings.count(name)),
+                functools.partial(_make_example, self.settings, name),
+            )
+            for name in names
+        }
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self.builder_config
@@ -206,11 +220,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             count = config.settings.count(split)
             made = progress.shown(made, count, f"drawing the {split} hands", sys.stderr)
         for image, features in made:
-            yield (
-                features[schema.IMAGE_ID],
-                {
-                    **features,
-                    schema.IMAGE: io.BytesIO(image),
-                    "mask": io.BytesIO(features["mask"]),
-                },
-            )
+            yield _keyed(image, features)
+
+
+def _make_example(settings: PhantomSettings, split: str, index: int) -> tuple[str, dict[str, Any]]:
+    return _keyed(*examples.make_encoded_example(settings, split, index))
+
+
+def _keyed(image: bytes, features: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns the key and the features of an example with an encoded image and mask."""
+    encoded = {schema.IMAGE: io.BytesIO(image), "mask": io.BytesIO(features["mask"])}
+    return features[schema.IMAGE_ID], {**features, **encoded}

@@ -12,6 +12,7 @@ from bone_age_datasets.hand_phantom import hand_phantom_dataset_builder as modul
 
 from bone_age_tf import schema
 from bone_age_tf.data import pipeline
+from bone_age_tf.prepare import prepare_dataset
 
 CONFIGS = {config.name: config for config in module.Builder.BUILDER_CONFIGS}
 TINY = CONFIGS["tiny"].settings
@@ -198,3 +199,17 @@ def test_age_is_learnable_from_the_bones_and_from_the_image():
         weights = np.linalg.solve(gram, known.T @ (ages - ages.mean()))
         error = np.abs(asked @ weights + ages.mean() - truths).mean()
         assert error < share * baseline
+
+
+def test_beam_writes_the_same_examples_in_the_same_order(builder, tmp_path):
+    in_beam = prepare_dataset("hand_phantom/tiny", tmp_path, None, beam_runner="DirectRunner")
+    for split in builder.info.splits:
+        pairs = zip(
+            tfds.as_numpy(builder.as_dataset(split)),
+            tfds.as_numpy(in_beam.as_dataset(split)),
+            strict=True,
+        )
+        for one, other in pairs:
+            assert one["image_id"] == other["image_id"]
+            np.testing.assert_array_equal(one["image"], other["image"])
+            np.testing.assert_array_equal(one["mask"], other["mask"])
