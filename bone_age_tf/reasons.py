@@ -25,8 +25,8 @@ LEVELS_SIDE_PX: Final = 64
 counted."""
 LEAST_LEVELS: Final = 12
 """Minimum number of grey levels, each with at least 1 / `LEVEL_SHARE` of the pixels. With fewer,
-more than 1 % of the predictions on real radiographs change by more than a year
-(`benchmarks/film_limits.py`)."""
+more than 1 % of the predictions on real radiographs change by more than a year: 6.6 % with 10 or
+11, 0.9 % with 12 to 15 (`benchmarks/film_limits.py`)."""
 LEVEL_SHARE: Final = 1000
 """Reciprocal of the share of pixels that a grey level needs to be counted, so that a marker or
 defective pixels are not counted."""

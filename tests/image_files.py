@@ -210,11 +210,11 @@ def faulty_films(hand):
     grey = hand.astype(np.float64)
     deep = hand.astype(np.uint16) * 16
     files = {"sound": png(hand, 8, GREY)}
-    for levels in (3, 5, 8, 12):
+    for levels in (3, 5, 8, 11):
         few = (np.rint(grey / 255 * (levels - 1)) * 255 / (levels - 1)).astype(np.uint8)
         files[f"few: {levels} levels"] = png(few, 8, GREY)
     few[4:12, 4:40] = np.random.default_rng(0).integers(0, 256, (8, 36))
-    files["few: 12 levels and a marker"] = png(few, 8, GREY)
+    files["few: 11 levels and a marker"] = png(few, 8, GREY)
     files["few: dithered"] = png(np.asarray(Image.fromarray(hand).convert("1"), int), 1, GREY)
     for depth in (1, 2, 4, 8):
         most = 2**depth - 1
