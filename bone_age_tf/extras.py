@@ -13,6 +13,7 @@ _EXTRAS = {
     "beam": ("apache_beam", "pyarrow"),
     "dicom": ("gdcm", "highdicom", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg"),
     "explain": ("tf_explain",),
+    "node": ("dicomweb_client", "pynetdicom", "requests"),
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "pandas": ("pandas",),
     "serve": ("google", "grpc"),

@@ -98,7 +98,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(root):
     [
         (
             ["--mode=trian"],
-            "Did you mean train? Known: audit, calibrate, evaluate, explain, export, pack",
+            "Did you mean train? Known: audit, calibrate, evaluate, explain, export, node",
         ),
         (["--model=resnet51"], "Did you mean resnet50?"),
         (["--dataset=hand_fantom"], "Did you mean hand_phantom?"),

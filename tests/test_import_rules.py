@@ -52,7 +52,7 @@ def test_data_and_models_do_not_know_each_other():
 def test_imports_follow_the_flow_of_data():
     """The rooms `quality` and `regions` hold all steps of their networks, so they are left out."""
     order = ["images", "data", "models", "training", "evaluation", "recipes", "clinical"]
-    order += ["serving", "scale", "export", "explain", "web", "commands"]
+    order += ["serving", "scale", "export", "explain", "web", "node", "commands"]
     for place, name in enumerate(order):
         later = [f"bone_age_tf.{other}" for other in order[place + 1 :]]
         assert not offenders(in_room(name), later)
@@ -65,7 +65,7 @@ def test_imports_follow_the_flow_of_data():
     wanted = {f"pipeline.py imports bone_age_tf.regions.{name}" for name in finds_hands}
     assert set(offenders(in_room("data"), of_networks)) == wanted
     above = ["bone_age_tf.commands", "bone_age_tf.serving", "bone_age_tf.web"]
-    above += ["bone_age_tf.clinical"]
+    above += ["bone_age_tf.clinical", "bone_age_tf.node"]
     assert not offenders(in_room("quality", "regions", "inference"), above)
 
 
@@ -94,7 +94,7 @@ def test_the_base_install_needs_neither_tensorflow_nor_keras():
     heavy = ["tensorflow", "tensorflow_datasets", "keras", "keras_cv", "ml_collections"]
     heavy += ["jinja2", "cv2"]
     files = [PACKAGE / name for name in BASE if name != "cli.py"] + in_room("inference", "web")
-    files += in_room("clinical")
+    files += in_room("clinical", "node")
     files += [PACKAGE / "quality" / "checker.py", PACKAGE / "regions" / "detector.py"]
     files += [path for path in in_room("images") if path.name not in GRAPH_FILES]
     files += [PACKAGE / "regions" / name for name in ("frame.py", "views.py")]
@@ -151,6 +151,7 @@ def test_files_and_functions_stay_small():
         "import bone_age_tf.cli, bone_age_tf.config, bone_age_tf.schema",
         "import bone_age_tf.cli, bone_age_tf.reader, bone_age_tf.radiograph",
         "import bone_age_tf.commands.web, bone_age_tf.web.build",
+        "import bone_age_tf.commands.node, bone_age_tf.node.node",
         "from bone_age_tf.clinical import *",
     ],
 )

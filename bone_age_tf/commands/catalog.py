@@ -16,6 +16,7 @@ MODES: Final = {
     "train_quality_check": "train the network for the quality check of radiographs",
     "train_region_detector": "train the network that finds the ossification regions",
     "audit": "look for wrong labels, copies and unusable images in a dataset",
+    "node": "read the radiographs that a PACS sends, and send it the results",
     "web": "build and serve the page that reads radiographs in the browser",
     "pack": "write a prepared dataset as one compact file",
     "recipe": "train in several stages",
