@@ -41,6 +41,9 @@ Compare the bone age with a child's age, and predict its adult height:
   {command} --mode=predict --input=hand.png --sex=f --chronological_age_months=96 --height_cm=128
   {command} --mode=predict --input=cases.csv --sds_reference=greulich_pyle_v_vi
 
+Read the radiographs of a study on a DICOMweb server (a login is taken from ~/.netrc):
+  {command} --mode=predict --input=https://pacs.example/dicom-web/studies/UID
+
 Write reports (DICOM SR and picture, PDF, FHIR, JSON, PNG) to the folder reports:
   {command} --mode=predict --input=IM0001 --report=sr,sc,pdf
   {command} --mode=predict --input=hand.png --sex=female --report=pdf,fhir --report_dir=FOLDER

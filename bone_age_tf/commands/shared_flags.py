@@ -122,7 +122,8 @@ def define_input(values: flags.FlagValues) -> None:
         values,
         "input",
         None,
-        "An image, a folder or ZIP of images, a DICOMDIR, or a CSV with the columns image, sex, "
+        "An image, a folder or ZIP of images, a DICOMDIR, the address of a study on a DICOMweb "
+        "server (https://HOST/dicom-web/studies/UID), or a CSV with the columns image, sex, "
         "age_months (the bone age, if known), chronological_age_months and height_cm.",
     )
     text(

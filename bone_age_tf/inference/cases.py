@@ -1,4 +1,4 @@
-"""Collects prediction cases from an image, a folder, a ZIP file, a DICOMDIR or a CSV file."""
+"""Collects prediction cases: an image, a folder, a ZIP file, a DICOMDIR, a CSV file, a study."""
 
 import collections
 import csv
@@ -12,7 +12,7 @@ from bone_age_tf.csv_text import unescape
 from bone_age_tf.data.file_names import NamedFiles
 from bone_age_tf.errors import InputError
 from bone_age_tf.images import dicom, reading
-from bone_age_tf.inference import containers
+from bone_age_tf.inference import containers, dicomweb_study
 
 COLUMNS = (
     schema.IMAGE,
@@ -88,15 +88,19 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     a problem.
 
     Args:
-        input_path: an image, a folder, a file ending in .zip or .csv, or a DICOMDIR.
+        input_path: an image, a folder, a file ending in .zip or .csv, a DICOMDIR, or the address of
+            a study on a DICOMweb server, see `dicomweb_study.retrieve`.
         sex: female, male, f or m, for images without a sex in the table; None if unknown.
 
     Raises:
         InputError: the input does not exist, has an unknown file extension, is a folder without
             radiographs, or is a table without rows or without an image column.
-        MissingExtraError: the input is a DICOMDIR, and pydicom is not installed.
+        MissingExtraError: the input is a DICOMDIR or a study, and a package is not installed.
     """
     code = _parse_sex_option(sex)
+    if dicomweb_study.is_url(input_path):
+        files = dicomweb_study.retrieve(str(input_path))
+        return [Case(name, file, code) for name, file in files.items()]
     path = Path(input_path)
     if path.is_dir():
         return [Case(_printable(image), image, code) for image in _images_below(path)]
