@@ -106,11 +106,11 @@ def page_as_pdf(figure: "Figure", written_at: datetime.datetime) -> bytes:
 
 def page_as_picture(figure: "Figure") -> np.ndarray:
     """Returns the page as a picture, [H, W, 3] uint8."""
-    from PIL import Image
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from bone_age_tf.evaluation import plots
-
-    return np.asarray(Image.open(io.BytesIO(plots.as_png(figure))).convert("RGB"))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _write_facts(page: "_Page", report: BoneAgeReport, facts: StudyFacts) -> None:
