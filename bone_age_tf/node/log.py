@@ -1,7 +1,7 @@
 """The log of the node: one line an event, without anything that identifies a patient.
 
-Lines name a radiograph by the hash of its UID (`spool.film_key`). They have neither names, numbers
-and dates of patients nor texts of other libraries, which quote the values of attributes.
+Lines name a radiograph by the hash of its UID (`spool.object_key`). They have neither names,
+numbers and dates of patients nor texts of other libraries, which quote the values of attributes.
 """
 
 import logging

@@ -71,7 +71,7 @@ class Metrics:
         for name, (kind, meaning) in METRICS.items():
             labels = sorted(label for metric, label in values if metric == name)
             lines += [f"# HELP {PREFIX}{name} {meaning}", f"# TYPE {PREFIX}{name} {kind}"]
-            for label in labels or [""]:
+            for label in labels or ([] if ", by " in meaning else [""]):
                 shown = f"{{{label}}}" if label else ""
                 lines.append(f"{PREFIX}{name}{shown} {values.get((name, label), 0):.10g}")
         return "\n".join(lines) + "\n"

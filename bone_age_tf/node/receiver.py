@@ -16,7 +16,7 @@ from bone_age_tf.node import sop_classes
 from bone_age_tf.node.log import LOGGER, describe_bug
 from bone_age_tf.node.metrics import Metrics
 from bone_age_tf.node.settings import NodeSettings, is_allowed
-from bone_age_tf.node.spool import Spool, film_key
+from bone_age_tf.node.spool import Spool, object_key
 from bone_age_tf.node.tls import server_context
 
 SUCCESS: Final = 0x0000
@@ -128,7 +128,7 @@ class Receiver:
 
     def _store(self, event: Any) -> int:
         """Returns the status of a C-STORE; success only when the object is safely on the disk."""
-        key = film_key(str(event.request.AffectedSOPInstanceUID))
+        key = object_key(str(event.request.AffectedSOPInstanceUID))
         peer = _describe_peer(event.assoc)
         try:
             status, cause = self._take(event, key)
@@ -165,9 +165,9 @@ class Receiver:
             if dicom_facts.is_own_result(tags):
                 return SUCCESS, "own"
             stated = tags.text("SOPInstanceUID")
-            if stated and film_key(stated) != key:
+            if stated and object_key(stated) != key:
                 return DOES_NOT_MATCH, "uid"
-        if self._spool.waiting() >= limits.waiting:
+        if self._spool.number_waiting() >= limits.waiting:
             return OUT_OF_RESOURCES, "waiting"
         if self._spool.free_bytes() - len(content) < limits.free_bytes:
             return OUT_OF_RESOURCES, "disk"

@@ -41,7 +41,7 @@ STATES: Final = (INCOMING, OUTGOING, DONE, DEAD)
 """Folders of the spool, of which each holds the objects of a state."""
 
 SUFFIX: Final = ".dcm"
-FILM_NAME: Final = f"film{SUFFIX}"
+RADIOGRAPH_NAME: Final = f"radiograph{SUFFIX}"
 REASON_NAME: Final = "reason.txt"
 _FACTS_NAME: Final = "answer.json"
 _KEY_DIGITS: Final = 16
@@ -51,12 +51,12 @@ _OWNER_ONLY: Final = 0o700
 
 
 @dataclasses.dataclass(frozen=True)
-class Film:
+class Received:
     """A radiograph in `incoming`.
 
     Attributes:
         path: its file.
-        key: see `film_key`.
+        key: see `object_key`.
         tries: how often it has been begun to be read.
     """
 
@@ -70,7 +70,7 @@ class Film:
         return self.path.name.partition(".")[0]
 
 
-def film_key(sop_instance_uid: str) -> str:
+def object_key(sop_instance_uid: str) -> str:
     """Returns the name of a radiograph in the spool and in the log: a hash of its UID.
 
     A UID may contain the number of a patient or a date, and a hash does not show it. The command
@@ -131,22 +131,22 @@ class Spool:
             unfinished.unlink(missing_ok=True)
         return target
 
-    def films(self) -> list[Film]:
+    def received(self) -> list[Received]:
         """Returns the radiographs that wait to be read, the first to arrive first."""
         names = sorted(name for name in os.listdir(self.folder / INCOMING) if SUFFIX in name)
-        return [_film(self.folder / INCOMING / name) for name in names]
+        return [_received(self.folder / INCOMING / name) for name in names]
 
-    def begin(self, film: Film) -> Film:
+    def begin(self, received: Received) -> Received:
         """Notes that a radiograph is about to be read, so that one that ends the node is seen."""
-        return self._with_tries(film, film.tries + 1)
+        return self._with_tries(received, received.tries + 1)
 
-    def put_back(self, film: Film) -> Film:
+    def put_back(self, received: Received) -> Received:
         """Notes that a radiograph was not to blame for an attempt that failed."""
-        return self._with_tries(film, 0)
+        return self._with_tries(received, 0)
 
-    def drop(self, film: Film) -> None:
+    def drop(self, received: Received) -> None:
         """Removes a radiograph that has been dealt with."""
-        film.path.unlink(missing_ok=True)
+        received.path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def new_folder(self) -> Iterator[Path]:
@@ -158,11 +158,11 @@ class Spool:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def answer(self, film: Film, folder: Path, facts: Mapping[str, Any]) -> Path:
+    def answer(self, received: Received, folder: Path, facts: Mapping[str, Any]) -> Path:
         """Moves results to `outgoing` and removes their radiograph.
 
         Args:
-            film: the radiograph.
+            received: the radiograph.
             folder: a folder of `new_folder` with the files to send.
             facts: what `find_answers` shall know about them.
 
@@ -172,10 +172,10 @@ class Spool:
         (folder / _FACTS_NAME).write_text(json.dumps(facts), encoding="utf-8")
         for path in folder.iterdir():
             _flush(path)
-        target = self.folder / OUTGOING / film.place
+        target = self.folder / OUTGOING / received.place
         with self._moves:
             self._move_folder(folder, target)
-        self.drop(film)
+        self.drop(received)
         return target
 
     def find_answers(self, key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -185,15 +185,15 @@ class Spool:
             with contextlib.suppress(OSError, ValueError):
                 yield path, json.loads((path / _FACTS_NAME).read_text(encoding="utf-8"))
 
-    def send_again(self, folder: Path, film: Film) -> None:
+    def send_again(self, folder: Path, received: Received) -> None:
         """Moves results that were sent back to `outgoing`, and removes the radiograph.
 
         Results that still wait to be sent stay where they are.
         """
         with self._moves:
             if folder.parent.name == DONE and folder.is_dir():
-                self._move_folder(folder, self.folder / OUTGOING / film.place)
-        self.drop(film)
+                self._move_folder(folder, self.folder / OUTGOING / received.place)
+        self.drop(received)
 
     def answers(self) -> list[Path]:
         """Returns the folders with results that wait to be sent, the first to arrive first."""
@@ -208,18 +208,18 @@ class Spool:
             self._move_folder(folder, self.folder / DONE / key)
             shutil.rmtree(self.folder / DEAD / key, ignore_errors=True)
 
-    def bury_film(self, film: Film, reason: str) -> Path:
+    def bury_radiograph(self, received: Received, reason: str) -> Path:
         """Moves a radiograph that cannot be read to `dead`, with the reason."""
-        target = self.folder / DEAD / film.key
+        target = self.folder / DEAD / received.key
         with self.new_folder() as folder, self._moves:
             _write_flushed(folder / REASON_NAME, f"{reason}\n".encode())
             try:
-                os.link(film.path, folder / FILM_NAME)
+                os.link(received.path, folder / RADIOGRAPH_NAME)
             except OSError:  # a file system without hard links
-                shutil.copyfile(film.path, folder / FILM_NAME)
-                _flush(folder / FILM_NAME)
+                shutil.copyfile(received.path, folder / RADIOGRAPH_NAME)
+                _flush(folder / RADIOGRAPH_NAME)
             self._move_folder(folder, target)
-        self.drop(film)
+        self.drop(received)
         return target
 
     def bury_answer(self, folder: Path, reason: str) -> Path:
@@ -234,13 +234,13 @@ class Spool:
         """Returns the number of radiographs or results in each state."""
         return {state: len(os.listdir(self.folder / state)) for state in STATES}
 
-    def waiting(self) -> int:
+    def number_waiting(self) -> int:
         """Returns the number of radiographs and results that wait."""
         return sum(len(os.listdir(self.folder / state)) for state in (INCOMING, OUTGOING))
 
     def oldest_s(self) -> float:
         """Returns the age in seconds of the oldest radiograph or result that waits; 0 for none."""
-        waiting = [film.place for film in self.films()[:1]]
+        waiting = [received.place for received in self.received()[:1]]
         waiting += [path.name for path in self.answers()[:1]]
         ages = [time.time() - time_ns / 1e9 for name in waiting if (time_ns := arrival_ns(name))]
         return max([0.0, *ages])
@@ -263,11 +263,11 @@ class Spool:
                     removed += 1
         return removed
 
-    def _with_tries(self, film: Film, tries: int) -> Film:
+    def _with_tries(self, received: Received, tries: int) -> Received:
         number = f".{tries}" if tries else ""
-        path = film.path.with_name(f"{film.place}{number}{SUFFIX}")
-        os.rename(film.path, path)
-        return dataclasses.replace(film, path=path, tries=tries)
+        path = received.path.with_name(f"{received.place}{number}{SUFFIX}")
+        os.rename(received.path, path)
+        return dataclasses.replace(received, path=path, tries=tries)
 
     def _sequence(self) -> str:
         """Returns the present time in nanoseconds as a text; later calls return greater texts."""
@@ -304,10 +304,10 @@ def arrival_ns(name: str) -> int:
     return int(sequence) if dash and sequence.isdigit() else 0
 
 
-def _film(path: Path) -> Film:
+def _received(path: Path) -> Received:
     place, _, rest = path.name.partition(".")
     number = rest.partition(".")[0]
-    return Film(path, _key_of(place), int(number) if number.isdigit() else 0)
+    return Received(path, _key_of(place), int(number) if number.isdigit() else 0)
 
 
 def _key_of(place: str) -> str:

@@ -13,7 +13,7 @@ from bone_age_tf.errors import BoneAgeError, RadiographError
 from bone_age_tf.inference.result import FAILED
 from bone_age_tf.node.log import LOGGER, describe_bug
 from bone_age_tf.node.metrics import Metrics
-from bone_age_tf.node.spool import SUFFIX, Film, Spool
+from bone_age_tf.node.spool import SUFFIX, Received, Spool
 from bone_age_tf.radiograph import Radiograph
 
 if TYPE_CHECKING:
@@ -84,51 +84,53 @@ class Worker:
             OSError: the spool cannot be read or written; the radiograph still waits.
             MemoryError: there is too little memory; the radiograph still waits, `MOST_TRIES` times.
         """
-        films = self._spool.films()
-        if not films:
+        waiting = self._spool.received()
+        if not waiting:
             return False
-        film = films[0]
-        if film.tries >= MOST_TRIES:
-            self._bury(film, f"the node ended {film.tries} times while it read this radiograph")
+        received = waiting[0]
+        if received.tries >= MOST_TRIES:
+            self._bury(
+                received, f"the node ended {received.tries} times while it read this radiograph"
+            )
             return True
-        content = film.path.read_bytes()
+        content = received.path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        if self._repeat(film, digest):
+        if self._repeat(received, digest):
             return True
-        film = self._spool.begin(film)
+        received = self._spool.begin(received)
         began = time.monotonic()
         try:
-            status = self._read(film, content, digest)
+            status = self._read(received, content, digest)
         except RadiographError as error:
-            self._bury(film, error.reason)
+            self._bury(received, error.reason)
         except OSError:
-            self._spool.put_back(film)
+            self._spool.put_back(received)
             raise
         except MemoryError:  # counts as an attempt
             raise
         except BoneAgeError as error:
-            self._bury(film, str(error))
+            self._bury(received, str(error))
         except Exception as error:
-            self._bury(film, f"an error in the program: {describe_bug(error)}")
+            self._bury(received, f"an error in the program: {describe_bug(error)}")
         else:
             seconds = time.monotonic() - began
             self._metrics.add("read_total", label=f'status="{status}"')
             self._metrics.add("read_seconds_total", seconds)
-            LOGGER.info("%s read in %.2f s: %s", film.key, seconds, status)
+            LOGGER.info("%s read in %.2f s: %s", received.key, seconds, status)
             self._answered.set()
         return True
 
-    def _read(self, film: Film, content: bytes, digest: str) -> str:
+    def _read(self, received: Received, content: bytes, digest: str) -> str:
         """Reads a radiograph and writes its results; returns its status.
 
         Raises:
             BoneAgeError: it cannot be read, or no result can refer to it.
             OSError: the results cannot be written.
         """
-        radiograph = Radiograph.open(content, name=f"{film.key}{SUFFIX}")
+        radiograph = Radiograph.open(content, name=f"{received.key}{SUFFIX}")
         result: Result = self._reader.read(radiograph)
         if result.status == FAILED:
-            raise RadiographError(film.key, "; ".join(result.reasons))
+            raise RadiographError(received.key, "; ".join(result.reasons))
         is_shown = any(kind in SHOW_RADIOGRAPH for kind in self._kinds)
         with self._spool.new_folder() as folder:
             written = write_reports(
@@ -142,26 +144,28 @@ class Worker:
             )
             _keep_objects(written)
             facts = {"version": self._version, "digest": digest, "status": result.status}
-            self._spool.answer(film, folder, facts)
+            self._spool.answer(received, folder, facts)
         return result.status
 
-    def _repeat(self, film: Film, digest: str) -> bool:
+    def _repeat(self, received: Received, digest: str) -> bool:
         """Sends the results of a radiograph again that this version has read; returns whether."""
-        for folder, facts in self._spool.find_answers(film.key):
+        for folder, facts in self._spool.find_answers(received.key):
             if facts.get("version") == self._version and facts.get("digest") == digest:
-                self._spool.send_again(folder, film)
+                self._spool.send_again(folder, received)
                 self._metrics.add("repeated_total")
-                LOGGER.info("%s was read before; its results are sent again", film.key)
+                LOGGER.info("%s was read before; its results are sent again", received.key)
                 self._answered.set()
                 return True
         return False
 
-    def _bury(self, film: Film, reason: str) -> None:
+    def _bury(self, received: Received, reason: str) -> None:
         """Moves a radiograph to `dead`. The log does not have the reason, which may quote it."""
-        folder = self._spool.bury_film(film, reason)
+        folder = self._spool.bury_radiograph(received, reason)
         self._metrics.add("read_total", label=f'status="{FAILED}"')
         self._metrics.add("dead_letters_total", label='kind="radiograph"')
-        LOGGER.error("%s cannot be read; moved to dead/%s, see reason.txt", film.key, folder.name)
+        LOGGER.error(
+            "%s cannot be read; moved to dead/%s, see reason.txt", received.key, folder.name
+        )
 
 
 def _keep_objects(paths: Sequence[Path]) -> None:

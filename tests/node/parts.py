@@ -6,11 +6,11 @@ from bone_age_tf.inference.predictor import Prediction
 from bone_age_tf.inference.result import Result
 from bone_age_tf.node.peers import Delivery, Outcome
 from bone_age_tf.node.settings import Limits, NodeSettings, parse_destination
-from bone_age_tf.node.spool import film_key
+from bone_age_tf.node.spool import object_key
 from dicom_files import file_bytes, make_dataset
 
 UID = "1.2.826.0.3.77"
-KEY = film_key(UID)
+KEY = object_key(UID)
 PERSONAL = {
     "PatientName": "Sommer^Lotte",
     "PatientID": "PID-4711",
@@ -59,12 +59,12 @@ class FakePeer:
         self.closed += 1
 
 
-def film_bytes(uid=UID, **tags):
+def radiograph_bytes(uid=UID, **tags):
     """The bytes of a radiograph."""
     return file_bytes(STORED, SOPInstanceUID=uid, **(PERSONAL | tags))
 
 
-def film_dataset(uid=UID, **tags):
+def radiograph_dataset(uid=UID, **tags):
     """A radiograph as pynetdicom sends it."""
     return make_dataset(STORED, SOPInstanceUID=uid, **(PERSONAL | tags))
 

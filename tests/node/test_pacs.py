@@ -23,7 +23,7 @@ PATIENT = {
 }
 
 
-def film(number, study=None, **tags):
+def radiograph(number, study=None, **tags):
     """The bytes of a made-up hand with UIDs of its own."""
     stored = np.rint(drawn_hand(256) * 16).astype(np.uint16)
     uids = {
@@ -34,12 +34,12 @@ def film(number, study=None, **tags):
     return file_bytes(stored, **(uids | PATIENT | tags))
 
 
-def storescu(folder, port, films, called="BONEAGE"):
-    """Sends films with dcmtk's client in one association; returns its exit status."""
+def storescu(folder, port, radiographs, called="BONEAGE"):
+    """Sends radiographs with dcmtk's client in one association; returns its exit status."""
     if shutil.which("storescu") is None:
         pytest.skip("storescu (Debian's dcmtk) is not installed")
-    paths = [folder / f"{number}.dcm" for number in range(len(films))]
-    for path, content in zip(paths, films, strict=True):
+    paths = [folder / f"{number}.dcm" for number in range(len(radiographs))]
+    for path, content in zip(paths, radiographs, strict=True):
         path.write_bytes(content)
     command = ["storescu", "-aec", called, "-aet", "CR1", "127.0.0.1", str(port), *map(str, paths)]
     return subprocess.run(command, capture_output=True, timeout=60).returncode
@@ -71,7 +71,7 @@ def test_a_radiograph_that_the_pacs_forwards_is_answered_in_its_study(beside, tm
 
     pacs, node = beside
     study = "1.2.826.0.1.1"
-    assert storescu(tmp_path, pacs.dicom_port, [film(1)], called=orthanc.AE_TITLE) == 0
+    assert storescu(tmp_path, pacs.dicom_port, [radiograph(1)], called=orthanc.AE_TITLE) == 0
     node.wait_until(lambda: len(modalities(pacs, study)) == 3)  # QIDO
     assert modalities(pacs, study) == ["CR", "OT", "SR"]
     ae = AE()
@@ -107,7 +107,7 @@ def test_foreign_clients_reach_the_node_and_a_radiograph_sent_twice_is_one_answe
         pytest.skip("echoscu (Debian's dcmtk) is not installed")
     echo = ["echoscu", "-aec", "BONEAGE", "127.0.0.1", str(node.port)]
     assert subprocess.run(echo, timeout=30).returncode == 0
-    assert storescu(tmp_path, node.port, [film(2), film(2)]) == 0
+    assert storescu(tmp_path, node.port, [radiograph(2), radiograph(2)]) == 0
     node.wait_until(lambda: node.metrics()["repeated_total"] == 1)
     node.wait_until(lambda: not any((node.spool / "outgoing").iterdir()))
     assert modalities(pacs, "1.2.826.0.1.2") == ["OT", "SR"]
@@ -116,11 +116,11 @@ def test_foreign_clients_reach_the_node_and_a_radiograph_sent_twice_is_one_answe
 def test_the_node_goes_on_after_it_was_killed(beside, tmp_path):
     pacs, node = beside
     numbers = range(10, 13)
-    assert storescu(tmp_path, node.port, [film(number, study=10) for number in numbers]) == 0
+    assert storescu(tmp_path, node.port, [radiograph(number, study=10) for number in numbers]) == 0
     node.kill()
     assert any((node.spool / "incoming").iterdir())
     # What the PACS could not forward meanwhile is sent again by the script of the how-to.
-    assert storescu(tmp_path, pacs.dicom_port, [film(20)], called=orthanc.AE_TITLE) == 0
+    assert storescu(tmp_path, pacs.dicom_port, [radiograph(20)], called=orthanc.AE_TITLE) == 0
     while not any(job["State"] == "Failure" for job in pacs.get("/jobs?expand")):
         time.sleep(0.05)
     node.start()
@@ -145,14 +145,13 @@ def test_stow_and_wado(beside, tmp_path):
     destination = parse_destination(f"{pacs.url}/dicom-web/")
     peer = make_peer(NodeSettings(destination, tmp_path))
     path = tmp_path / "result.dcm"
-    path.write_bytes(film(30, Modality="OT"))
+    path.write_bytes(radiograph(30, Modality="OT"))
     assert peer.send(path).outcome is Outcome.SENT
     assert modalities(pacs, "1.2.826.0.1.30") == ["OT"]
     peer.close()
     cases = collect_cases(f"{destination.url}/studies/{study}")
     assert [case.image.rpartition("/")[2] for case in cases] == ["1.2.826.0.3.1"]
-    radiograph = Radiograph.open(cases[0].path)
-    assert radiograph.study == Study(
+    assert Radiograph.open(cases[0].path).study == Study(
         study, "1.2.826.0.2.1", "1.2.826.0.3.1", "1.2.840.10008.5.1.4.1.1.1"
     )
 

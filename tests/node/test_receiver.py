@@ -1,5 +1,6 @@
 import contextlib
 import io
+import shutil
 import socket
 import ssl
 import subprocess
@@ -9,7 +10,7 @@ import urllib.request
 
 import pydicom
 import pytest
-from parts import KEY, PERSONAL, UID, FakeReader, film_dataset, settings_in
+from parts import KEY, PERSONAL, UID, FakeReader, radiograph_dataset, settings_in
 
 from bone_age_tf.clinical.dicom_objects import MANUFACTURER
 from bone_age_tf.errors import ConfigError
@@ -19,7 +20,7 @@ from bone_age_tf.node.node import Node
 from bone_age_tf.node.peers import DicomPeer, Outcome
 from bone_age_tf.node.receiver import Receiver
 from bone_age_tf.node.settings import Limits, TlsFiles, parse_destination, parse_networks
-from bone_age_tf.node.spool import Spool, film_key
+from bone_age_tf.node.spool import Spool, object_key
 
 pynetdicom = pytest.importorskip("pynetdicom")
 from pynetdicom.sop_class import (  # noqa: E402
@@ -75,11 +76,11 @@ def test_an_object_is_in_the_spool_when_its_sender_has_success(tmp_path):
         assert association.send_c_echo().Status == 0
         accepted = {one.abstract_syntax for one in association.accepted_contexts}
         assert CTImageStorage not in accepted
-        assert association.send_c_store(film_dataset()).Status == 0
-        (film,) = spool.films()
+        assert association.send_c_store(radiograph_dataset()).Status == 0
+        (radiograph,) = spool.received()
         association.release()
-    stored = pydicom.dcmread(film.path)
-    assert (film.key, stored.SOPInstanceUID, stored.PatientID) == (KEY, UID, "PID-4711")
+    stored = pydicom.dcmread(radiograph.path)
+    assert (radiograph.key, stored.SOPInstanceUID, stored.PatientID) == (KEY, UID, "PID-4711")
     assert stored.file_meta.TransferSyntaxUID == SYNTAX
 
 
@@ -87,18 +88,18 @@ def test_several_associations_at_once(tmp_path):
     with listening(tmp_path) as (receiver, spool):
         associations = [associate(receiver.port) for _ in range(8)]
         for number, association in enumerate(associations):
-            assert association.send_c_store(film_dataset(f"1.2.3.{number}")).Status == 0
+            assert association.send_c_store(radiograph_dataset(f"1.2.3.{number}")).Status == 0
         for association in associations:
             association.release()
-        assert len(spool.films()) == 8
+        assert len(spool.received()) == 8
 
 
 def test_own_results_and_reports_are_answered_and_not_kept(tmp_path):
     with listening(tmp_path) as (receiver, spool):
-        assert store(receiver.port, film_dataset(Manufacturer=MANUFACTURER)) == 0
-        report = film_dataset(SOPClassUID=ComprehensiveSRStorage)
+        assert store(receiver.port, radiograph_dataset(Manufacturer=MANUFACTURER)) == 0
+        report = radiograph_dataset(SOPClassUID=ComprehensiveSRStorage)
         assert store(receiver.port, report) == 0
-        assert spool.films() == []
+        assert spool.received() == []
         assert cause_of(receiver, "ignored_total") == ["class", "own"]
 
 
@@ -106,21 +107,21 @@ def test_objects_beyond_a_limit_are_refused_and_later_ones_are_taken(tmp_path):
     size = Limits(object_bytes=1000, free_bytes=0)
     with listening(tmp_path / "size", limits=size) as (receiver, spool):
         association = associate(receiver.port)
-        assert association.send_c_store(film_dataset()).Status == 0xA700
-        in_pieces = film_dataset(Rows=1024, Columns=1024)
+        assert association.send_c_store(radiograph_dataset()).Status == 0xA700
+        in_pieces = radiograph_dataset(Rows=1024, Columns=1024)
         in_pieces.PixelData = bytes(2**21)
         assert association.send_c_store(in_pieces).Status == 0xA700
-        small = film_dataset(Rows=1, Columns=2)
+        small = radiograph_dataset(Rows=1, Columns=2)
         small.PixelData = bytes(4)
         assert association.send_c_store(small).Status == 0
         association.release()
-        assert (len(spool.films()), cause_of(receiver)) == (1, ["size"])
+        assert (len(spool.received()), cause_of(receiver)) == (1, ["size"])
     waiting = Limits(waiting=1, free_bytes=0)
     with listening(tmp_path / "number", limits=waiting) as (receiver, spool):
-        statuses = [store(receiver.port, film_dataset(uid)) for uid in ("1.2.1", "1.2.2")]
-        assert (statuses, len(spool.films())) == ([0, 0xA700], 1)
+        statuses = [store(receiver.port, radiograph_dataset(uid)) for uid in ("1.2.1", "1.2.2")]
+        assert (statuses, len(spool.received())) == ([0, 0xA700], 1)
     with listening(tmp_path / "disk", limits=Limits(free_bytes=2**60)) as (receiver, spool):
-        assert (store(receiver.port, film_dataset()), spool.films()) == (0xA700, [])
+        assert (store(receiver.port, radiograph_dataset()), spool.received()) == (0xA700, [])
 
 
 def test_a_disk_that_fails_is_no_success(tmp_path, monkeypatch):
@@ -129,7 +130,7 @@ def test_a_disk_that_fails_is_no_success(tmp_path, monkeypatch):
 
     with listening(tmp_path) as (receiver, spool):
         monkeypatch.setattr("bone_age_tf.node.spool.os.fsync", fail)
-        assert (store(receiver.port, film_dataset()), spool.films()) == (0xA700, [])
+        assert (store(receiver.port, radiograph_dataset()), spool.received()) == (0xA700, [])
         assert not any((spool.folder / "unfinished").iterdir())
 
 
@@ -149,7 +150,7 @@ def test_other_addresses_are_not_answered(tmp_path):
         assert not associate(receiver.port).is_established
         assert cause_of(receiver, "rejected_associations_total") == ["address"]
     with listening(tmp_path, allow_address=parse_networks(["127.0.0.0/8"])) as (receiver, _):
-        assert store(receiver.port, film_dataset()) == 0
+        assert store(receiver.port, radiograph_dataset()) == 0
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,7 @@ def test_tls_needs_a_certificate_and_does_not_wait_for_slow_clients(tmp_path, ce
         assert not associate(receiver.port, tls=(context, "127.0.0.1")).is_established
         assert not associate(receiver.port).is_established
         context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
-        assert store(receiver.port, film_dataset(), tls=(context, "127.0.0.1")) == 0
+        assert store(receiver.port, radiograph_dataset(), tls=(context, "127.0.0.1")) == 0
         # The node's own client, with the peer's name checked.
         own = settings_in(
             tmp_path,
@@ -191,22 +192,34 @@ def test_tls_needs_a_certificate_and_does_not_wait_for_slow_clients(tmp_path, ce
             send_tls=True,
         )
         path = tmp_path / "result.dcm"
-        film_dataset("1.2.5", SOPClassUID="1.2.840.10008.5.1.4.1.1.7").save_as(
+        radiograph_dataset("1.2.5", SOPClassUID="1.2.840.10008.5.1.4.1.1.7").save_as(
             path, enforce_file_format=True
         )
         peer = DicomPeer(own)
         assert peer.send(path).outcome is Outcome.SENT
         peer.close()
-        assert len(spool.films()) == 2
+        assert len(spool.received()) == 2
         silent.close()
     with pytest.raises(ConfigError, match=r"--tls_certificate=.*missing\.pem"):
         settings = settings_in(tmp_path, tls=TlsFiles(tmp_path / "missing.pem", tmp_path / "key"))
         Receiver(settings, spool, Metrics(), threading.Event())
 
 
+def test_a_foreign_client_with_tls(tmp_path, certificates):
+    if shutil.which("echoscu") is None:
+        pytest.skip("echoscu (Debian's dcmtk) is not installed")
+    with listening(tmp_path, tls=tls_files(certificates)) as (receiver, _):
+        files = [certificates / name for name in ("client.key", "client.pem", "ca.pem")]
+        known = ["+tls", *files[:2], "+cf", files[2]]
+        for options, status in ((known, 0), (["+tla", "+cf", files[2]], 1), ([], 1)):
+            command = ["echoscu", *options, "-aec", "BONEAGE", "127.0.0.1", str(receiver.port)]
+            done = subprocess.run(command, capture_output=True, timeout=30)
+            assert bool(done.returncode) == bool(status), done.stderr
+
+
 def test_a_peer_without_a_listener_and_one_without_the_class(tmp_path):
     path = tmp_path / "result.dcm"
-    film_dataset().save_as(path, enforce_file_format=True)
+    radiograph_dataset().save_as(path, enforce_file_format=True)
     delivery = DicomPeer(settings_in(tmp_path)).send(path)
     assert delivery.outcome is Outcome.LATER
     with listening(tmp_path) as (receiver, _):
@@ -218,7 +231,7 @@ def test_a_peer_without_a_listener_and_one_without_the_class(tmp_path):
     assert "Computed Radiography" in delivery.reason
 
 
-def test_a_node_from_film_to_result_its_page_and_its_log(tmp_path):
+def test_a_node_from_radiograph_to_result_its_page_and_its_log(tmp_path):
     """The peer of the node is a second receiver, which ignores what it gets: results."""
     log = io.StringIO()
     start_log(log)
@@ -230,8 +243,8 @@ def test_a_node_from_film_to_result_its_page_and_its_log(tmp_path):
         base = f"http://127.0.0.1:{node.health.port}"
         try:
             assert urllib.request.urlopen(f"{base}/healthz").read() == b'{"status": "ok"}\n'
-            assert store(node.receiver.port, film_dataset()) == 0
-            bad = film_dataset("1.2.826.9", Modality="CT", StudyDescription="Lotte Sommer")
+            assert store(node.receiver.port, radiograph_dataset()) == 0
+            bad = radiograph_dataset("1.2.826.9", Modality="CT", StudyDescription="Lotte Sommer")
             assert store(node.receiver.port, bad) == 0
             deadline = time.monotonic() + 20
             while node.spool.counts() != {"incoming": 0, "outgoing": 0, "done": 1, "dead": 1}:
@@ -246,7 +259,7 @@ def test_a_node_from_film_to_result_its_page_and_its_log(tmp_path):
     assert "\nbone_age_node_sent_total 1\n" in text
     words = log.getvalue()
     assert f"{KEY} received from 'CR1' at 127.0.0.1, status 0000" in words
-    assert f"moved to dead/{film_key('1.2.826.9')}" in words
+    assert f"moved to dead/{object_key('1.2.826.9')}" in words
     for value in (*PERSONAL.values(), "Sommer", UID):
         assert value not in words + text
 

@@ -6,7 +6,7 @@ from parts import FakePeer
 from bone_age_tf.node.metrics import Metrics
 from bone_age_tf.node.peers import Delivery, Outcome, of_dimse_status, of_http_status
 from bone_age_tf.node.sender import MOST_REFUSALS, Backoff, Sender
-from bone_age_tf.node.spool import Spool, film_key
+from bone_age_tf.node.spool import Spool, object_key
 
 LATER = Delivery(Outcome.LATER, "no connection")
 REFUSED = Delivery(Outcome.REFUSED, "refused (status A900)")
@@ -18,12 +18,12 @@ def spool(tmp_path):
     """A spool with the results of three radiographs, an SC and an SR each."""
     spool = Spool(tmp_path)
     for number in range(3):
-        spool.store(film_key(str(number)), b"film")
-        film = spool.films()[0]
+        spool.store(object_key(str(number)), b"radiograph")
+        radiograph = spool.received()[0]
         with spool.new_folder() as folder:
             for kind in ("sc", "sr"):
                 (folder / f"result.{kind}.dcm").write_bytes(f"{kind} {number}".encode())
-            spool.answer(film, folder, {})
+            spool.answer(radiograph, folder, {})
     yield spool
     spool.close()
 
@@ -57,7 +57,7 @@ def test_refused_results_do_not_hold_up_others_and_end_as_dead_letters(spool):
     for _ in range(MOST_REFUSALS):
         assert sender.step() == 0
     assert spool.counts() == {"incoming": 0, "outgoing": 0, "done": 2, "dead": 1}
-    dead = spool.folder / "dead" / film_key("1")
+    dead = spool.folder / "dead" / object_key("1")
     assert (dead / "reason.txt").read_text() == "refused (status A900)\n"
     assert json.loads((dead / "answer.json").read_text()) == {}
 
@@ -72,7 +72,7 @@ def test_an_object_that_cannot_be_sent_does_not_hold_up_others(spool):
     sender = Sender(spool, Failing(), Metrics(), 0.0, 0.0)
     for _ in range(MOST_REFUSALS):
         sender.step()
-    reason = (spool.folder / "dead" / film_key("0") / "reason.txt").read_text()
+    reason = (spool.folder / "dead" / object_key("0") / "reason.txt").read_text()
     assert "ValueError" in reason
     assert "Sommer" not in reason
     assert spool.counts()["done"] == 2

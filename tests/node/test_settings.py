@@ -1,12 +1,18 @@
+import json
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
+from absl import flags
 from parts import settings_in
 
 from bone_age_tf.cli import main
+from bone_age_tf.commands import node
 from bone_age_tf.errors import ConfigError, InputError
 from bone_age_tf.inference import dicomweb_study
+from bone_age_tf.node.metrics import METRICS
 from bone_age_tf.node.settings import (
     is_allowed,
     parse_ae_title,
@@ -18,7 +24,7 @@ SEND_TO = "--send_to=PACS@127.0.0.1:104"
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("arguments", "message"),
     [
         ([], "--send_to=AET@HOST:PORT"),
         (["--send_to=PACS"], "--send_to=PACS: write AET@HOST:PORT"),
@@ -34,8 +40,8 @@ SEND_TO = "--send_to=PACS@127.0.0.1:104"
         ([SEND_TO, "--max_associations=0"], "max_associations"),
     ],
 )
-def test_bad_flags_are_one_line_that_names_them(flags, message, capsys):
-    assert main(["--mode=node", *flags]) == 2
+def test_bad_flags_are_one_line_that_names_them(arguments, message, capsys):
+    assert main(["--mode=node", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
@@ -85,3 +91,47 @@ def test_addresses_of_studies():
 def test_the_parts_import_without_the_extra():
     statement = "import sys; sys.modules['pynetdicom'] = None; import bone_age_tf.commands.node"
     subprocess.run([sys.executable, "-c", statement], check=True)
+
+
+def test_the_how_to_shows_the_script_that_is_tried(root):
+    page = (root / "docs/guides/node.md").read_text()
+    kit = root / "exports/serving/node"
+    script = (kit / "orthanc_forward.lua").read_text()
+    (shown,) = re.findall(r"```lua\n(.*?)```", page, re.DOTALL)
+    assert script.endswith(shown)
+    config = json.loads((kit / "orthanc.json").read_text())
+    (entries,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    in_use = json.loads(f"{{{entries}}}")
+    assert in_use["DicomModalities"] == config["DicomModalities"]
+    assert in_use["JobsHistorySize"] == config["JobsHistorySize"]
+    assert f"ORTHANC@127.0.0.1:{config['DicomPort']}" in page
+
+
+def test_the_metrics_and_flags_of_the_runbook_exist(root, capsys):
+    page = (root / "docs/guides/node.md").read_text()
+    (table,) = re.findall(r"\| metric \| alarm \|\n(.*?)\n\n", page, re.DOTALL)
+    names = [name for row in table.splitlines()[1:] for name in re.findall(r"`(\w+)", row)]
+    assert {*names} - {"reason", "cause"} <= {*METRICS}
+    main(["node", "--help"])
+    known = re.findall(r"^  --(\w+)", capsys.readouterr().out, re.MULTILINE)
+    elsewhere = {"mode", "no"}
+    assert {*re.findall(r"`--(\w+)", page)} - elsewhere <= {*known}
+
+
+def test_container_and_service_start_the_node_as_its_flags_are(root):
+    kit = root / "exports/serving/node"
+    service = yaml.safe_load((kit / "docker-compose.yml").read_text())["services"]["bone-age-node"]
+    unit = (kit / "bone-age-node.service").read_text().replace("\\\n", " ")
+    (started,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
+    recipe = (kit / "Containerfile").read_text()
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", recipe, re.MULTILINE)
+    for arguments in (started.split(), json.loads(entry)[1:] + service["command"]):
+        values = flags.FlagValues()
+        node.define_flags(values)
+        values(["bone-age", *arguments[1:]])
+        assert arguments[0] == "--mode=node"
+        settings = node.make_settings(values)
+        assert settings.destination.label == "PACS@pacs.example:104"
+        assert settings.spool.is_absolute()
+        assert str(settings.health_port) in recipe
+    assert service["user"] in recipe

@@ -6,7 +6,7 @@ import pytest
 from parts import KEY
 
 from bone_age_tf.errors import OutputError
-from bone_age_tf.node.spool import Spool, film_key
+from bone_age_tf.node.spool import Spool, object_key
 
 CALLS = ("rename", "fsync", "link", "unlink", "utime")
 """Functions by which the spool changes the disk."""
@@ -46,17 +46,17 @@ def kill_at(step, after, work):
         os._exit(2)
 
 
-def answer(spool, film):
-    film = spool.begin(film)
+def answer(spool, radiograph):
+    radiograph = spool.begin(radiograph)
     with spool.new_folder() as folder:
-        (folder / "result.sr.dcm").write_bytes(b"report of " + film.path.read_bytes())
-        spool.answer(film, folder, {"digest": "d"})
+        (folder / "result.sr.dcm").write_bytes(b"report of " + radiograph.path.read_bytes())
+        spool.answer(radiograph, folder, {"digest": "d"})
 
 
 def send(spool, sent):
     """Reads and sends what is in a spool; what was sent is written to a folder."""
-    for film in spool.films():
-        answer(spool, film)
+    for radiograph in spool.received():
+        answer(spool, radiograph)
     for path in spool.answers():
         (sent / "report").write_bytes((path / "result.sr.dcm").read_bytes())
         spool.finish(path)
@@ -71,7 +71,7 @@ def test_a_radiograph_survives_kill_9_at_every_step(tmp_path, after):
 
         def work(folder=folder, sent=sent):
             spool = Spool(folder)
-            spool.store(KEY, b"film")
+            spool.store(KEY, b"radiograph")
             (sent / "success").touch()
             send(spool, sent)
 
@@ -79,7 +79,7 @@ def test_a_radiograph_survives_kill_9_at_every_step(tmp_path, after):
         spool = Spool(folder)
         send(spool, sent)
         reports = [path.read_bytes() for path in sent.glob("report")]
-        assert reports == [b"report of film"] or not (sent / "success").exists()
+        assert reports == [b"report of radiograph"] or not (sent / "success").exists()
         assert spool.counts() == {"incoming": 0, "outgoing": 0, "done": len(reports), "dead": 0}
         assert not any((folder / "unfinished").iterdir())
         spool.close()
@@ -93,19 +93,19 @@ def test_a_dead_letter_survives_kill_9_at_every_step(tmp_path, after):
     for step in range(1, 60):
         folder = tmp_path / f"{step}"
         spool = Spool(folder)
-        spool.store(KEY, b"film")
+        spool.store(KEY, b"radiograph")
         spool.close()
 
         def work(folder=folder):
             spool = Spool(folder)
-            spool.bury_film(spool.films()[0], "blank")
+            spool.bury_radiograph(spool.received()[0], "blank")
 
         ended = kill_at(step, after, work)
         spool = Spool(folder)
-        for film in spool.films():
-            spool.bury_film(film, "blank")
+        for radiograph in spool.received():
+            spool.bury_radiograph(radiograph, "blank")
         dead = folder / "dead" / KEY
-        assert (dead / "film.dcm").read_bytes() == b"film"
+        assert (dead / "radiograph.dcm").read_bytes() == b"radiograph"
         assert (dead / "reason.txt").read_text() == "blank\n"
         assert spool.counts() == {"incoming": 0, "outgoing": 0, "done": 0, "dead": 1}
         spool.close()
@@ -116,17 +116,17 @@ def test_a_dead_letter_survives_kill_9_at_every_step(tmp_path, after):
 
 def test_radiographs_come_in_their_order_with_the_number_of_tries(tmp_path):
     spool = Spool(tmp_path)
-    keys = [film_key(str(number)) for number in range(5)]
+    keys = [object_key(str(number)) for number in range(5)]
     for key in keys:
-        spool.store(key, b"film")
-    assert [film.key for film in spool.films()] == keys
-    first = spool.begin(spool.begin(spool.films()[0]))
-    assert (first.tries, spool.films()[0]) == (2, first)
-    assert [film.key for film in spool.films()] == keys
+        spool.store(key, b"radiograph")
+    assert [radiograph.key for radiograph in spool.received()] == keys
+    first = spool.begin(spool.begin(spool.received()[0]))
+    assert (first.tries, spool.received()[0]) == (2, first)
+    assert [radiograph.key for radiograph in spool.received()] == keys
     assert spool.put_back(first).tries == 0
     assert 0 <= spool.oldest_s() < 60
     (tmp_path / "incoming" / f"{keys[0]}.dcm").write_bytes(b"put back by hand")
-    assert keys[0] in [film.key for film in spool.films() if film.tries == 0]
+    assert keys[0] in [radiograph.key for radiograph in spool.received() if radiograph.tries == 0]
 
 
 def test_many_threads_write_at_the_same_time(tmp_path):
@@ -134,27 +134,30 @@ def test_many_threads_write_at_the_same_time(tmp_path):
 
     def write(number):
         for _ in range(10):
-            spool.store(film_key(str(number)), bytes([number]))
+            spool.store(object_key(str(number)), bytes([number]))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    films = spool.films()
-    assert len(films) == 80
-    assert all(film_key(str(film.path.read_bytes()[0])) == film.key for film in films)
+    radiographs = spool.received()
+    assert len(radiographs) == 80
+    assert all(
+        object_key(str(radiograph.path.read_bytes()[0])) == radiograph.key
+        for radiograph in radiographs
+    )
 
 
 def test_results_are_found_sent_again_and_pruned(tmp_path):
     spool = Spool(tmp_path)
-    spool.store(KEY, b"film")
-    answer(spool, spool.films()[0])
+    spool.store(KEY, b"radiograph")
+    answer(spool, spool.received()[0])
     assert [facts for _, facts in spool.find_answers(KEY)] == [{"digest": "d"}]
     spool.finish(spool.answers()[0])
-    spool.store(KEY, b"film")
-    (folder, _), film = next(spool.find_answers(KEY)), spool.films()[0]
-    spool.send_again(folder, film)
+    spool.store(KEY, b"radiograph")
+    (folder, _), radiograph = next(spool.find_answers(KEY)), spool.received()[0]
+    spool.send_again(folder, radiograph)
     assert spool.counts() == {"incoming": 0, "outgoing": 1, "done": 0, "dead": 0}
     spool.finish(spool.answers()[0])
     assert (spool.prune(3600), spool.prune(-1)) == (0, 1)
@@ -163,8 +166,8 @@ def test_results_are_found_sent_again_and_pruned(tmp_path):
 
 def test_refused_results_become_a_dead_letter_that_a_new_success_removes(tmp_path):
     spool = Spool(tmp_path)
-    spool.store(KEY, b"film")
-    answer(spool, spool.films()[0])
+    spool.store(KEY, b"radiograph")
+    answer(spool, spool.received()[0])
     dead = spool.bury_answer(spool.answers()[0], "refused")
     assert sorted(path.name for path in dead.iterdir()) == [
         "answer.json",
@@ -172,8 +175,8 @@ def test_refused_results_become_a_dead_letter_that_a_new_success_removes(tmp_pat
         "result.sr.dcm",
     ]
     dead.rename(tmp_path / "outgoing" / KEY)  # as the runbook says
-    spool.store(KEY, b"film")
-    spool.bury_film(spool.films()[0], "blank")
+    spool.store(KEY, b"radiograph")
+    spool.bury_radiograph(spool.received()[0], "blank")
     spool.finish(spool.answers()[0])
     assert spool.counts() == {"incoming": 0, "outgoing": 0, "done": 1, "dead": 0}
 
@@ -193,4 +196,4 @@ def test_a_spool_belongs_to_one_node_and_to_its_owner(tmp_path):
 
 def test_keys_are_those_of_the_command_in_the_runbook():
     """`printf %s 1.2.3 | sha256sum | cut -c-16`."""
-    assert film_key("1.2.3") == "c47f5b18b8a430e6"
+    assert object_key("1.2.3") == "c47f5b18b8a430e6"

@@ -2,7 +2,7 @@ import threading
 
 import pydicom
 import pytest
-from parts import KEY, UID, FakeReader, film_bytes
+from parts import KEY, UID, FakeReader, radiograph_bytes
 
 from bone_age_tf.node.metrics import Metrics
 from bone_age_tf.node.spool import Spool
@@ -36,7 +36,7 @@ def sent(spool):
 
 
 def test_a_radiograph_becomes_results_whose_uids_derive_from_it(spool):
-    spool.store(KEY, film_bytes())
+    spool.store(KEY, radiograph_bytes())
     worker = make_worker(spool, kinds=("sr", "sc", "pdf"))
     assert worker.step()
     assert not worker.step()
@@ -48,10 +48,10 @@ def test_a_radiograph_becomes_results_whose_uids_derive_from_it(spool):
     first = sent(spool)
     assert {*first} == {"result.sr.dcm", "result.sc.dcm", "result.pdf.dcm"}
     spool.prune(-1)  # forgotten: it is read again, to the same objects
-    spool.store(KEY, film_bytes())
+    spool.store(KEY, radiograph_bytes())
     assert make_worker(spool, kinds=("sr", "sc", "pdf")).step()
     assert sent(spool) == first
-    spool.store(KEY, film_bytes())
+    spool.store(KEY, radiograph_bytes())
     assert make_worker(spool, FakeReader(version=2)).step()
     assert sent(spool)["result.sr.dcm"] != first["result.sr.dcm"]
 
@@ -60,14 +60,14 @@ def test_the_same_radiograph_is_read_once_and_a_changed_one_again(spool):
     reader = FakeReader()
     worker = make_worker(spool, reader)
     for _ in range(2):  # while the first results still wait
-        spool.store(KEY, film_bytes())
+        spool.store(KEY, radiograph_bytes())
         worker.step()
     assert len(spool.answers()) == 1
     sent(spool)
-    spool.store(KEY, film_bytes())
+    spool.store(KEY, radiograph_bytes())
     worker.step()
     assert (len(reader.sources), len(spool.answers())) == (1, 1)
-    spool.store(KEY, film_bytes(PatientSex="M"))
+    spool.store(KEY, radiograph_bytes(PatientSex="M"))
     worker.step()
     assert (len(reader.sources), len(spool.answers())) == (2, 2)
 
@@ -75,28 +75,28 @@ def test_the_same_radiograph_is_read_once_and_a_changed_one_again(spool):
 @pytest.mark.parametrize(
     ("content", "error", "reason"),
     [
-        (film_bytes(Modality="CT"), None, "modality CT"),
-        (film_bytes()[:2000], None, "truncated"),
+        (radiograph_bytes(Modality="CT"), None, "modality CT"),
+        (radiograph_bytes()[:2000], None, "truncated"),
         (b"nothing", None, "not a DICOM file"),
-        (film_bytes(StudyInstanceUID=None), None, "StudyInstanceUID is missing"),
-        (film_bytes(), KeyError("Sommer^Lotte"), "an error in the program: KeyError at "),
+        (radiograph_bytes(StudyInstanceUID=None), None, "StudyInstanceUID is missing"),
+        (radiograph_bytes(), KeyError("Sommer^Lotte"), "an error in the program: KeyError at "),
     ],
 )
 def test_what_cannot_be_read_is_a_dead_letter_with_its_reason(spool, content, error, reason):
     spool.store(KEY, content)
-    spool.store("0" * 16, film_bytes("1.2.4"))
+    spool.store("0" * 16, radiograph_bytes("1.2.4"))
     worker = make_worker(spool, FakeReader(error))
     worker.step()
     dead = spool.folder / "dead" / KEY
-    assert (dead / "film.dcm").read_bytes() == content
+    assert (dead / "radiograph.dcm").read_bytes() == content
     text = (dead / "reason.txt").read_text()
     assert reason in text
     assert "Sommer" not in text
-    assert [film.key for film in spool.films()] == ["0" * 16]
+    assert [radiograph.key for radiograph in spool.received()] == ["0" * 16]
 
 
 def test_a_radiograph_that_ends_the_node_is_not_read_for_ever(spool):
-    spool.store(KEY, film_bytes())
+    spool.store(KEY, radiograph_bytes())
     for _ in range(MOST_TRIES):
         with pytest.raises(SystemExit):  # as a decoder that crashes
             make_worker(spool, FakeReader(SystemExit())).step()
@@ -105,7 +105,7 @@ def test_a_radiograph_that_ends_the_node_is_not_read_for_ever(spool):
 
 
 def test_a_full_disk_is_not_the_fault_of_the_radiograph(spool, monkeypatch):
-    spool.store(KEY, film_bytes())
+    spool.store(KEY, radiograph_bytes())
 
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
