@@ -227,7 +227,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if missing():
-        print(missing(), file=sys.stderr)
+        print(f"not installed: {missing()}", file=sys.stderr)
         return 2
     print(f"{vars(options)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -26,10 +26,10 @@ KIT = Path(__file__).parents[1] / "exports/serving/node"
 
 
 def missing():
-    """Why the PACS cannot be started; empty if it can be."""
+    """What the PACS lacks to be started; empty if nothing."""
     if BINARY is None:
-        return "Orthanc is not installed (Debian: orthanc)"
-    return "" if DICOMWEB else "the DICOMweb plugin is not installed (Debian: orthanc-dicomweb)"
+        return "Orthanc"
+    return "" if DICOMWEB else "the DICOMweb plugin"
 
 
 def free_port():

@@ -13,7 +13,11 @@ from node_process import NodeProcess
 from orthanc import Orthanc, free_port
 
 pytest.importorskip("pynetdicom")
-pytestmark = pytest.mark.skipif(bool(orthanc.missing()), reason=orthanc.missing())
+CLIENTS = ("storescu", "echoscu", "curl")
+MISSING = orthanc.missing() or ", ".join(name for name in CLIENTS if shutil.which(name) is None)
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"not installed (Debian: orthanc, orthanc-dicomweb, dcmtk): {MISSING}"
+)
 
 PATIENT = {
     "PatientName": "Sommer^Lotte",
@@ -36,8 +40,6 @@ def radiograph(number, study=None, **tags):
 
 def storescu(folder, port, radiographs, called="BONEAGE"):
     """Sends radiographs with dcmtk's client in one association; returns its exit status."""
-    if shutil.which("storescu") is None:
-        pytest.skip("storescu (Debian's dcmtk) is not installed")
     paths = [folder / f"{number}.dcm" for number in range(len(radiographs))]
     for path, content in zip(paths, radiographs, strict=True):
         path.write_bytes(content)
@@ -51,20 +53,7 @@ def modalities(pacs, study):
     return sorted(one["00080060"]["Value"][0] for one in pacs.get(url))
 
 
-@pytest.fixture(scope="module")
-def beside(tmp_path_factory):
-    """A PACS that forwards radiographs to a node, and the node, which sends results to it."""
-    folder, port = tmp_path_factory.mktemp("beside"), free_port()
-    pacs = Orthanc(folder / "pacs", port, forward=True).start()
-    node = NodeProcess(folder / "node", pacs.address, "--noquality_check", port=port)
-    try:
-        yield pacs, node.start()
-    finally:
-        pacs.kill()
-        node.kill()
-
-
-def test_a_radiograph_that_the_pacs_forwards_is_answered_in_its_study(beside, tmp_path):
+def check_a_radiograph_that_the_pacs_forwards_is_answered_in_its_study(beside, tmp_path):
     from pydicom import Dataset
     from pynetdicom import AE
     from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
@@ -87,7 +76,7 @@ def test_a_radiograph_that_the_pacs_forwards_is_answered_in_its_study(beside, tm
     assert {"Bone age report (SR)", "Bone age picture (SC)"} <= descriptions
 
 
-def test_results_that_come_back_are_answered_and_not_read(beside):
+def check_results_that_come_back_are_answered_and_not_read(beside, tmp_path):
     pacs, node = beside
     before, count = node.metrics(), len(pacs.instances())
     own = [one["ID"] for one in pacs.get("/instances?expand") if one["IndexInSeries"] == 1]
@@ -101,10 +90,10 @@ def test_results_that_come_back_are_answered_and_not_read(beside):
     assert len(pacs.instances()) == count
 
 
-def test_foreign_clients_reach_the_node_and_a_radiograph_sent_twice_is_one_answer(beside, tmp_path):
+def check_foreign_clients_reach_the_node_and_a_radiograph_sent_twice_is_one_answer(
+    beside, tmp_path
+):
     pacs, node = beside
-    if shutil.which("echoscu") is None:
-        pytest.skip("echoscu (Debian's dcmtk) is not installed")
     echo = ["echoscu", "-aec", "BONEAGE", "127.0.0.1", str(node.port)]
     assert subprocess.run(echo, timeout=30).returncode == 0
     assert storescu(tmp_path, node.port, [radiograph(2), radiograph(2)]) == 0
@@ -113,7 +102,7 @@ def test_foreign_clients_reach_the_node_and_a_radiograph_sent_twice_is_one_answe
     assert modalities(pacs, "1.2.826.0.1.2") == ["OT", "SR"]
 
 
-def test_the_node_goes_on_after_it_was_killed(beside, tmp_path):
+def check_the_node_goes_on_after_it_was_killed(beside, tmp_path):
     pacs, node = beside
     numbers = range(10, 13)
     assert storescu(tmp_path, node.port, [radiograph(number, study=10) for number in numbers]) == 0
@@ -132,7 +121,7 @@ def test_the_node_goes_on_after_it_was_killed(beside, tmp_path):
     assert not any((node.spool / "dead").iterdir())
 
 
-def test_stow_and_wado(beside, tmp_path):
+def check_stow_and_wado(beside, tmp_path):
     """Results by STOW, and the radiographs of a study by WADO."""
     from bone_age_tf.images.dicom_facts import Study
     from bone_age_tf.inference.cases import collect_cases
@@ -156,7 +145,7 @@ def test_stow_and_wado(beside, tmp_path):
     )
 
 
-def test_the_log_names_no_patient_and_sigterm_ends_the_node(beside):
+def check_the_log_names_no_patient_and_sigterm_ends_the_node(beside, tmp_path):
     _, node = beside
     assert node.health() == (200, {"status": "ok"})
     assert node.terminate() == 0
@@ -164,3 +153,25 @@ def test_the_log_names_no_patient_and_sigterm_ends_the_node(beside):
     assert " read in " in log and log.rstrip().endswith("node stopped")
     for value in (*PATIENT.values(), "Sommer", "1.2.826.0"):
         assert value not in log
+
+
+def test_the_node_beside_a_pacs(tmp_path):
+    """One test, since the PACS and the node start once and keep what they were sent."""
+    port = free_port()
+    pacs = Orthanc(tmp_path / "pacs", port, forward=True).start()
+    node = NodeProcess(tmp_path / "node", pacs.address, "--noquality_check", port=port)
+    checks = [
+        check_a_radiograph_that_the_pacs_forwards_is_answered_in_its_study,
+        check_results_that_come_back_are_answered_and_not_read,
+        check_foreign_clients_reach_the_node_and_a_radiograph_sent_twice_is_one_answer,
+        check_the_node_goes_on_after_it_was_killed,
+        check_stow_and_wado,
+        check_the_log_names_no_patient_and_sigterm_ends_the_node,
+    ]
+    try:
+        node.start()
+        for check in checks:
+            check((pacs, node), tmp_path)
+    finally:
+        pacs.kill()
+        node.kill()
