@@ -27,9 +27,9 @@ PATIENT = {
 }
 
 
-def radiograph(number, study=None, **tags):
+def radiograph(number, study=None, side_px=256, **tags):
     """The bytes of a made-up hand with UIDs of its own."""
-    stored = np.rint(drawn_hand(256) * 16).astype(np.uint16)
+    stored = np.rint(drawn_hand(side_px) * 16).astype(np.uint16)
     uids = {
         "StudyInstanceUID": f"1.2.826.0.1.{study or number}",
         "SeriesInstanceUID": f"1.2.826.0.2.{number}",
@@ -134,7 +134,8 @@ def check_stow_and_wado(beside, tmp_path):
     destination = parse_destination(f"{pacs.url}/dicom-web/")
     peer = make_peer(NodeSettings(destination, tmp_path))
     path = tmp_path / "result.dcm"
-    path.write_bytes(radiograph(30, Modality="OT"))
+    # Two megabytes, which the client sends in pieces.
+    path.write_bytes(radiograph(30, side_px=1024, Modality="OT"))
     assert peer.send(path).outcome is Outcome.SENT
     assert modalities(pacs, "1.2.826.0.1.30") == ["OT"]
     peer.close()

@@ -1,4 +1,5 @@
 import contextlib
+import http.server
 import io
 import shutil
 import socket
@@ -17,7 +18,7 @@ from bone_age_tf.errors import ConfigError
 from bone_age_tf.node.log import start_log
 from bone_age_tf.node.metrics import Metrics
 from bone_age_tf.node.node import Node
-from bone_age_tf.node.peers import DicomPeer, Outcome
+from bone_age_tf.node.peers import DicomPeer, Outcome, make_peer
 from bone_age_tf.node.receiver import Receiver
 from bone_age_tf.node.settings import Limits, TlsFiles, parse_destination, parse_networks
 from bone_age_tf.node.spool import Spool, object_key
@@ -229,6 +230,37 @@ def test_a_peer_without_a_listener_and_one_without_the_class(tmp_path):
         peer.close()
     assert delivery.outcome is Outcome.REFUSED
     assert "Computed Radiography" in delivery.reason
+
+
+def test_a_web_service_that_is_away_busy_or_refuses(tmp_path):
+    pytest.importorskip("dicomweb_client")
+    path = tmp_path / "result.dcm"
+    radiograph_dataset().save_as(path, enforce_file_format=True)
+    statuses = [503, 401, 415]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(statuses.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    def send_to(port):
+        there = parse_destination(f"http://127.0.0.1:{port}/dicom-web")
+        peer = make_peer(settings_in(tmp_path, destination=there))
+        outcome = peer.send(path).outcome
+        peer.close()
+        return outcome
+
+    assert send_to(9) is Outcome.LATER
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        outcomes = [send_to(server.server_address[1]) for _ in range(3)]
+        server.shutdown()
+    assert outcomes == [Outcome.LATER, Outcome.LATER, Outcome.REFUSED]
 
 
 def test_a_node_from_radiograph_to_result_its_page_and_its_log(tmp_path):
