@@ -200,10 +200,10 @@ def measure(node: NodeProcess, radiographs: Radiographs, options: argparse.Names
         f"time from arrival to the last result sent, at one radiograph a second: median "
         f"{statistics.median(times):.2f} s, 95 % within {slow_s:.2f} s (n = {len(times)})"
     )
-    tenth = max(1, len(memory) // 10)
+    parts = [part for part in np.array_split(memory, 6) if len(part)]
     print(
-        f"memory: {megabytes(memory[:tenth])} in the first tenth of the time, "
-        f"{megabytes(memory[-tenth:])} in the last, {max(memory) / 1e6:.0f} MB at most",
+        f"memory in sixths of the time: {', '.join(map(megabytes, parts))}; "
+        f"{max(memory) / 1e6:.0f} MB at most",
         flush=True,
     )
 
