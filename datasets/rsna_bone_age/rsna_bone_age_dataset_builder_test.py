@@ -13,7 +13,6 @@ from PIL import Image
 
 from bone_age_tf import schema
 from bone_age_tf.data import rows
-from bone_age_tf.prepare import prepare_dataset
 
 TRAIN = "boneage-training-dataset"
 VALIDATION = "boneage-validation-dataset"
@@ -397,23 +396,3 @@ def test_keeps_its_options_when_pickled(tmp_path):
     assert again._skip_bad_rows is True
     assert again._skipped_csv == tmp_path / "x.csv"
     assert again.builder_config.name == "px256"
-
-
-def test_beam_writes_the_same_examples_in_the_same_order(tmp_path):
-    write_train(tmp_path / "files", range(1377, 1387))
-    plain, in_beam = (
-        prepare_dataset("rsna_bone_age", tmp_path / name, tmp_path / "files", beam_runner=runner)
-        for name, runner in (("plain", None), ("beam", "DirectRunner"))
-    )
-    pairs = zip(
-        tfds.as_numpy(plain.as_dataset("train")),
-        tfds.as_numpy(in_beam.as_dataset("train")),
-        strict=True,
-    )
-    ids = []
-    for one, other in pairs:
-        ids.append(one["image_id"])
-        assert one["image_id"] == other["image_id"]
-        assert (one["sex"], one["age_months"]) == (other["sex"], other["age_months"])
-        np.testing.assert_array_equal(one["image"], other["image"])
-    assert len(set(ids)) == 10
