@@ -7,6 +7,7 @@ import shutil
 
 import keras
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -91,6 +92,23 @@ def test_dicom_files_are_explained_and_none_is_skipped(root, hands, tmp_path, ea
     assert page.count("<article") == 2
     assert "not a radiograph: modality CT" in page
     assert list(json.loads((folder / "cases.json").read_text()).values()) == [f"{study}/IM0001"]
+
+
+@pytest.mark.slow
+def test_reports_can_show_the_explanation(root, hands, tmp_path, monkeypatch, eager):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(explaining, "DEFAULT_METHODS", ("crm",))
+    pixels = np.asarray(Image.open(hands / "0.png")).astype(int)
+    (tmp_path / "IM0001").write_bytes(file_bytes(pixels, 8, PatientSex="M"))
+    flags = ["--mode=predict", "--input=IM0001", f"--exports_dir={root / 'exports'}"]
+    flags += [f"--model={SHIPPED_MODEL}", "--noquality_check", "--report=sc,png"]
+    assert main([*flags, "--report_picture=explanation"]) == 0
+    shown = np.asarray(Image.open(tmp_path / "reports" / "IM0001.png"))
+    capture = pydicom.dcmread(tmp_path / "reports" / "IM0001.sc.dcm")
+    np.testing.assert_array_equal(capture.pixel_array, shown)
+    assert shown.shape[1] > shown.shape[0]  # panels beside each other, not the page of the PDF
+    assert main([*flags[:-1], "--report_picture=explanation"]) == 2
+    assert main([*flags, "--report_picture=map"]) == 2
 
 
 def test_methods_that_there_are_not_are_named(tiny_config):

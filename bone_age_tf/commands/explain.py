@@ -52,13 +52,10 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
 
 
 def _explain_input(values: flags.FlagValues) -> int:
-    from bone_age_tf.bundle import load_region_detector
-    from bone_age_tf.config import from_flat
     from bone_age_tf.explain import explaining
-    from bone_age_tf.explain.network import ExplainedNetwork
+    from bone_age_tf.explain.explainer import Explainer
     from bone_age_tf.files import require_writable_folder
     from bone_age_tf.inference.cases import collect_cases
-    from bone_age_tf.models.build import load_network
     from bone_age_tf.progress import shown
     from bone_age_tf.reader import load
 
@@ -76,19 +73,12 @@ def _explain_input(values: flags.FlagValues) -> int:
         exports_dir=exports_dir,
         quality_check=values.quality_check,
     )
-    bundle = reader.bundle
-    network = ExplainedNetwork(load_network(bundle.keras_file), from_flat(bundle.settings))
-    names = explaining.chosen_methods(values.methods, network)
-    detector = load_region_detector(bundle.exports_dir)
+    explainer = Explainer(reader, values.methods)
     cases: list[ExplainedCase] = []
-    for listed_case in shown(listed, len(listed), "explaining"):
-        prepared = reader.prepare(listed_case)
-        result = reader.predict(prepared)
-        for case in explaining.cases_of(result, prepared, listed_case.age_months, bundle.resize):
-            if case.predicted_months is not None:
-                case = explaining.explained(case, network, names, detector)
-            cases.append(case)
+    for case in shown(listed, len(listed), "explaining"):
+        cases += explainer.explain(case)
+    bundle = reader.bundle
     title = f"{bundle.name} version {bundle.version} on {Path(values.input).name}"
-    explaining.write_explanations(cases, names, folder, title)
+    explaining.write_explanations(cases, explainer.names, folder, title)
     answered = all(case.predicted_months is not None for case in cases)
     return EXIT_OK if answered else EXIT_SOME_FAILED

@@ -159,6 +159,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         calibration=values.calibration,
         quality_check=values.quality_check,
     )
+    predict_reports.explain_pictures(reports, values, reader)
     options = f", calibration {values.calibration}, quality check {values.quality_check}"
     lines = []
     if reader.quality_checker is None:

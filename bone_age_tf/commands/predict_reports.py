@@ -1,10 +1,11 @@
 """Reports of the radiographs that `--mode=predict` reads: the flags, the checks and the files."""
 
 import itertools
+import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,13 +29,21 @@ from bone_age_tf.errors import (
     MissingExtraError,
     OutputError,
     RadiographError,
+    require_known,
 )
+from bone_age_tf.extras import named_extras
+from bone_age_tf.native_output import native_stderr_held_back
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bone_age_tf.inference.cases import Case
     from bone_age_tf.inference.result import Result
+    from bone_age_tf.reader import Reader
 
 DEFAULT_FOLDER: Final = "reports"
+PAGE, EXPLANATION = "page", "explanation"
+"""Values of `--report_picture`."""
 _SHOWN: Final = 5
 """Number of radiographs without reports that the summary names."""
 _MOST_BYTES: Final = 180
@@ -51,7 +60,7 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         f"Reports to write for each radiograph, separated by commas: {', '.join(REPORT_KINDS)}. "
         "sr and sc (DICOM Structured Report and Secondary Capture) need DICOM files as input; sc "
-        "and png are the page of pdf as a picture.",
+        "and png are pictures, see --report_picture.",
         flag_values=values,
     )
     shared_flags.text(
@@ -59,6 +68,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "report_dir",
         DEFAULT_FOLDER,
         "Folder of the reports; existing files of the same names are replaced.",
+    )
+    shared_flags.text(
+        values,
+        "report_picture",
+        PAGE,
+        f"What sc and png show, and pdf beside its texts: {PAGE}, the page of pdf, or "
+        f"{EXPLANATION}, the picture of --mode=explain, which needs the extra explain and some "
+        "seconds a radiograph.",
     )
 
 
@@ -69,6 +86,7 @@ class CaseReports:
         kinds: kinds of reports.
         folder: their folder.
         stems: name of the files of each case, without an ending.
+        draw_fn: returns the picture of a case, [H, W, 3] uint8, or None; None for the page.
     """
 
     def __init__(
@@ -89,6 +107,7 @@ class CaseReports:
         self.kinds, self.folder = tuple(dict.fromkeys(kinds)), Path(folder)
         self._reference = sds_reference
         self.stems = report_stems([case.image for case in cases])
+        self.draw_fn: Callable[[Case], np.ndarray | None] | None = None
 
     def write(self, cases: Sequence["Case"], results: Sequence["Result"]) -> tuple[list[str], bool]:
         """Writes the reports of all radiographs that could be read.
@@ -148,9 +167,10 @@ class CaseReports:
         if not kinds:
             return []
         data = case.read_bytes()
-        pixels = None
+        pixels = picture = None
         if any(kind in SHOW_RADIOGRAPH for kind in kinds):
             pixels = Radiograph.open(data, name=case.image).pixels
+            picture = None if self.draw_fn is None else self.draw_fn(case)
         with quiet():  # pydicom warns of values that are not valid and are left out
             return write_reports(
                 kinds,
@@ -159,6 +179,7 @@ class CaseReports:
                 self.folder,
                 reference=self._reference,
                 radiograph=pixels,
+                picture=picture,
                 name=name,
             )
 
@@ -192,11 +213,17 @@ def plan_reports(values: flags.FlagValues, cases: Sequence["Case"]) -> CaseRepor
     """
     kinds = [kind.strip().lower() for kind in values.report or () if kind.strip()]
     if not kinds:
-        if values["report_dir"].present:
-            raise ConfigError(
-                f"--report_dir has no effect without --report={','.join(REPORT_KINDS)}"
-            )
+        for name in ("report_dir", "report_picture"):
+            if values[name].present:
+                raise ConfigError(
+                    f"--{name} has no effect without --report={','.join(REPORT_KINDS)}"
+                )
         return None
+    require_known("report_picture", values.report_picture, (PAGE, EXPLANATION))
+    if values.report_picture == EXPLANATION and values.server:
+        raise ConfigError(
+            "--report_picture=explanation needs the network, which a server does not give"
+        )
     from bone_age_tf.files import require_writable_folder
 
     require_report_packages(kinds)
@@ -215,6 +242,24 @@ def plan_reports(values: flags.FlagValues, cases: Sequence["Case"]) -> CaseRepor
     _refuse_to_replace(reports, values, cases)
     require_writable_folder(reports.folder)
     return reports
+
+
+def explain_pictures(
+    reports: CaseReports | None, values: flags.FlagValues, reader: "Reader"
+) -> None:
+    """Has the reports show the pictures of explanations if the flags ask for it.
+
+    Raises:
+        MissingExtraError: a package of the extra `explain` is not installed.
+        ModelError: the export holds no Keras network.
+    """
+    if reports is None or values.report_picture != EXPLANATION:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with named_extras("--report_picture=explanation"), native_stderr_held_back():
+        from bone_age_tf.explain.explainer import Explainer
+
+        reports.draw_fn = Explainer(reader).draw
 
 
 def report_stems(images: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ benchmarks/RESULTS.md: signed and unsigned influence of the brightness, and cont
 place in months."""
 RUN_CASES = 8
 """Default number of cases of a run."""
-_IN_A_PICTURE = 3
+IN_A_PICTURE = 3
 """Maximum number of maps in a picture."""
 
 
@@ -196,7 +196,7 @@ def write_explanations(
             continue
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(case.image_id).stem)[:60]
         path = folder / f"{number:03d}_{name}_{case.sex_name}.png"
-        draw_case(case, names[:_IN_A_PICTURE], path)
+        draw_case(case, names[:IN_A_PICTURE], path)
         record[path.name] = case.image_id
         shares_by_method = ((method, case.shares(method)) for method in names)
         rows += [

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 import numpy as np
@@ -28,13 +29,13 @@ _INK, _PALE = "#222222", "#BBBBBB"
 RESEARCH_USE = "Research use. Not a medical device."
 
 
-def draw_case(case: ExplainedCase, methods: Sequence[str], path: Path) -> None:
+def draw_case(case: ExplainedCase, methods: Sequence[str], path: Path | BinaryIO) -> None:
     """Draws a case with a prediction.
 
     Args:
         case: a case with an image, a prediction and maps.
         methods: names of up to three maps, in the order in which they are drawn.
-        path: the PNG file; its folder must exist.
+        path: the PNG file, whose folder must exist, or an open file.
     """
     page = _Page(case.aspect)
     figure = page.figure
@@ -48,7 +49,7 @@ def draw_case(case: ExplainedCase, methods: Sequence[str], path: Path) -> None:
     _draw_shares(page.lower(8.1, 4.9), case, methods)
     figure.text(0.5, 1 - 0.1 / page.height, _title(case), ha="center", va="top", fontsize=12)
     figure.text(0.995, 0.06 / page.height, RESEARCH_USE, ha="right", fontsize=8, color="#555555")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, format="png")
 
 
 class _Page:
