@@ -97,7 +97,7 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
             radiographs, or is a table without rows or without an image column.
         MissingExtraError: the input is a DICOMDIR or a study, and a package is not installed.
     """
-    code = _parse_sex_option(sex)
+    code = parse_sex_option(sex)
     if dicomweb_study.is_url(input_path):
         files = dicomweb_study.retrieve(str(input_path))
         return [Case(name, file, code) for name, file in files.items()]
@@ -122,7 +122,12 @@ def collect_cases(input_path: str | Path, sex: str | None = None) -> list[Case]:
     )
 
 
-def _parse_sex_option(sex: str | None) -> int | None:
+def parse_sex_option(sex: str | None) -> int | None:
+    """Returns the code of the sex that `--sex` gives, None without one.
+
+    Raises:
+        InputError: the sex is unknown.
+    """
     if not sex:
         return None
     try:

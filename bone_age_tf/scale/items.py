@@ -16,7 +16,7 @@ from bone_age_tf.data.file_names import NamedFiles
 from bone_age_tf.errors import InputError, RadiographError
 from bone_age_tf.images import dicom
 from bone_age_tf.inference import containers
-from bone_age_tf.inference.cases import Case, collect_cases, parse_table
+from bone_age_tf.inference.cases import Case, collect_cases, parse_sex_option, parse_table
 from bone_age_tf.scale import storage
 
 TAR_SUFFIX: Final = ".tar"
@@ -147,14 +147,14 @@ def _of_location(location: str, sex: str | None) -> Iterator[Item]:
     elif storage.is_folder(location):
         yield from _of_location(location.rstrip("/") + "/**", sex)
     else:
-        yield Item(0, location, location, sex=_code(sex))
+        yield Item(0, location, location, sex=parse_sex_option(sex))
 
 
 def _of_rows(location: str, rows: list[list[str]], sex: str | None) -> Iterator[Item]:
     """Yields the items of a manifest's rows, whose paths are relative to its folder."""
     folder = storage.folder_of(location)
     files = None if storage.is_url(location) else NamedFiles(Path(folder))
-    for place, case in enumerate(parse_table(location, rows, _code(sex), files)):
+    for place, case in enumerate(parse_table(location, rows, parse_sex_option(sex), files)):
         is_remote = files is None or storage.is_url(case.image)
         yield Item.of_case(place, case, storage.join(folder, case.image) if is_remote else None)
 
@@ -179,7 +179,7 @@ def _parquet_rows(location: str) -> list[list[str]]:
 
 def _of_tar(location: str, sex: str | None) -> Iterator[Item]:
     """Yields the radiographs of a TAR file, with their places in it."""
-    code, count = _code(sex), 0
+    code, count = parse_sex_option(sex), 0
     try:
         with storage.open_file(location) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
@@ -206,7 +206,7 @@ def _head_in_tar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 def _of_remote_zip(location: str, sex: str | None) -> Iterator[Item]:
     for place, name in enumerate(containers.radiographs_in(_archive(location))):
-        yield Item(place, storage.join(location, name), location, name, sex=_code(sex))
+        yield Item(place, storage.join(location, name), location, name, sex=parse_sex_option(sex))
 
 
 @functools.lru_cache(maxsize=4)
@@ -222,12 +222,3 @@ def _read_span(location: str, offset: int, length: int) -> bytes:
     if len(data) < length:
         raise EOFError("the TAR file ends too early")
     return data
-
-
-def _code(sex: str | None) -> int | None:
-    if not sex:
-        return None
-    try:
-        return schema.parse_sex(sex)
-    except ValueError as error:
-        raise InputError(f"--sex: {error}") from None

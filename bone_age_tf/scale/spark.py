@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bone_age_tf import schema
 from bone_age_tf.errors import EngineError, InputError
-from bone_age_tf.inference.cases import COLUMNS, parse_table
+from bone_age_tf.inference.cases import COLUMNS, parse_sex_option, parse_table
 from bone_age_tf.scale.items import Item
 from bone_age_tf.scale.parts import Output, Part, score_part
 from bone_age_tf.scale.scoring import PLACE, Settings, arrow_schema, score_item
@@ -69,7 +69,7 @@ def _row(values: dict[str, Any], name: str, settings: Settings, sex: str | None)
     facts = [key for key in _FACTS if values.get(key) is not None]
     header = [schema.IMAGE, *facts]
     cells = [location, *(str(values[key]) for key in facts)]
-    (case,) = parse_table("the DataFrame", [header, cells], _code(sex))
+    (case,) = parse_table("the DataFrame", [header, cells], parse_sex_option(sex))
     place = values.get(PLACE)
     item = Item.of_case(-1 if place is None else int(place), case, _without_scheme(location))
     data = values.get(CONTENT)
@@ -84,10 +84,6 @@ def _without_scheme(location: str) -> str:
         if location.startswith("file:")
         else (location)
     )
-
-
-def _code(sex: str | None) -> int | None:
-    return None if sex is None else schema.parse_sex(sex)
 
 
 def open_session(master: str, workers: int | None = None) -> "SparkSession":
