@@ -39,6 +39,7 @@ from bone_age_tf.program import program
 from bone_age_tf.settings import Config
 from bone_age_tf.training import fit as fitting
 from bone_age_tf.training import prediction
+from bone_age_tf.training.distribution import Distribution
 from bone_age_tf.training.initial_weights import require_source
 from bone_age_tf.training.precision import set_precision
 
@@ -75,6 +76,7 @@ class Run:
         parts: training, validation and test parts of the dataset.
         seed: seed of every random choice.
         exports_dir: folder of its exports.
+        distribution: devices and workers of its training; None for one device.
     """
 
     workdir: Path
@@ -83,15 +85,20 @@ class Run:
     parts: dict[str, pipeline.Part]
     seed: int
     exports_dir: Path
+    distribution: Distribution | None = None
 
     def train(self) -> Path:
         """Trains the network, or continues an interrupted training; returns the best checkpoint.
 
         Raises:
             TrainingDivergedError: the loss is no longer finite.
-            ConfigError: the initial weights are not available, or there are too few images.
+            ConfigError: the initial weights are not available, there are too few images, or the
+                devices cannot share a batch equally.
+            EngineError: another worker has ended.
         """
-        return fitting.fit(self.config, self.data(), self.workdir, self.seed)
+        return fitting.fit(
+            self.config, self.data(), self.workdir, self.seed, distribution=self.distribution
+        )
 
     def evaluate(self) -> dict:
         """Measures the best checkpoint on the test part and writes the report; returns metrics."""
@@ -143,6 +150,7 @@ def begin_run(
     data: DataOptions | None = None,
     precision: str = "auto",
     exports_dir: Path = Path(DEFAULT_EXPORTS_DIR),
+    distribution: Distribution | None = None,
 ) -> Run:
     """Opens the folder of a run for training, which is new or contains the same run.
 
@@ -154,6 +162,8 @@ def begin_run(
         data: location of the dataset.
         precision: one of `schema.PRECISIONS`.
         exports_dir: folder of exports.
+        distribution: devices and workers of the training; a worker that is not the chief needs a
+            folder of its own.
 
     Raises:
         ConfigError: the folder contains another run, or the data or the initial weights are not
@@ -177,7 +187,7 @@ def begin_run(
         # Written last: it marks a complete start.
         configs.save_config(config, workdir / "config.json")
     print(f"{config.model} on {builder.info.full_name} in {used}; the run's folder: {workdir}")
-    return Run(workdir, config, builder, parts, seed, exports_dir)
+    return Run(workdir, config, builder, parts, seed, exports_dir, distribution)
 
 
 def open_run(

@@ -146,6 +146,12 @@ DATASETS: Final = ("hand_phantom", "radiograph_folder", "rsna_bone_age")
 PRECISIONS: Final = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 """Number formats of training."""
 
+NO_DISTRIBUTION: Final = "none"
+MIRRORED: Final = "mirrored"
+MULTIWORKER: Final = "multiworker"
+DISTRIBUTIONS: Final = (NO_DISTRIBUTION, MIRRORED, MULTIWORKER)
+"""Distributions of a training: one device, the devices of a machine, several machines."""
+
 RESIZE_MODES: Final = ("pad", "stretch")
 """Conversion of images to squares. `pad` keeps the aspect ratio and centres the image on black;
 `stretch` ignores the aspect ratio, for images that are already stretched to squares."""

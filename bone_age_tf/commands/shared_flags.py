@@ -111,6 +111,18 @@ def define_training(values: flags.FlagValues) -> None:
     define_seed(values)
 
 
+def define_distribution(values: flags.FlagValues) -> None:
+    """Defines the devices and the workers of a training."""
+    text(
+        values,
+        "distribution",
+        schema.NO_DISTRIBUTION,
+        "Devices of training with TensorFlow: none, one device; mirrored, all GPUs of this "
+        "machine; multiworker, the machines in the environment variable TF_CONFIG, with the same "
+        "command on each. Every batch is divided among the devices.",
+    )
+
+
 def define_seed(values: flags.FlagValues) -> None:
     """Defines the seed."""
     whole_number(values, "seed", 0, "Seed of every random choice.")
@@ -146,6 +158,8 @@ def check(values: flags.FlagValues, mode: str) -> None:
         require_known("dataset", values.dataset.partition("/")[0], schema.DATASETS)
     if "precision" in values:
         require_known("precision", values.precision, schema.PRECISIONS)
+    if "distribution" in values:
+        require_known("distribution", values.distribution, schema.DISTRIBUTIONS)
     if "sex" in values and values.sex is not None:
         try:
             schema.parse_sex(values.sex)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from bone_age_tf.commands import EXIT_OK, shared_flags
 
 if TYPE_CHECKING:
     from bone_age_tf.runs import DataOptions, Run
+    from bone_age_tf.training.distribution import Distribution
 
 NEEDS_TENSORFLOW = RESUMES = TAKES_CONFIG = True
 EXAMPLES = """\
@@ -26,6 +28,9 @@ The same on the RSNA 2017 challenge files, or on your own table of images:
 Continue a run that was interrupted (a finished run is left as it is):
   {command} --model=resnet50 --workdir=runs/NAME
 
+Train on all GPUs of this machine, or on several machines (TF_CONFIG lists them):
+  {command} --model=resnet50 --distribution=mirrored | multiworker
+
 Start from other weights:
   {command} --model=resnet50 --config.init=imagenet | runs/NAME | FILE.keras
 """
@@ -38,11 +43,24 @@ def define_flags(values: flags.FlagValues) -> None:
     shared_flags.define_workdir(values, "a new one under runs/")
     shared_flags.define_exports_dir(values)
     shared_flags.define_training(values)
+    shared_flags.define_distribution(values)
 
 
 def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
-    """Trains, evaluates, exports and explains, as far as that is not done yet."""
-    current = begin(values, overrides)
+    """Trains, evaluates, exports and explains, as far as that is not done yet.
+
+    Of several workers, only the chief does more than train.
+
+    Raises:
+        ConfigError: the flags, the settings or TF_CONFIG contradict each other.
+        EngineError: another worker has ended.
+    """
+    from bone_age_tf.training.distribution import make_distribution
+
+    distribution = make_distribution(values.distribution)
+    if distribution is not None and not distribution.is_chief:
+        return _assist(values, overrides, distribution)
+    current = begin(values, overrides, distribution)
     if (current.workdir / "explanations" / "cases.json").exists():
         print(
             f"{current.workdir} is finished and stays as it is; name another --workdir for a new "
@@ -52,8 +70,31 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     return finish(current)
 
 
-def begin(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> "Run":
-    """Opens the run that the flags describe."""
+def _assist(
+    values: flags.FlagValues, overrides: list[tuple[str, str]], distribution: "Distribution"
+) -> int:
+    """Trains as a worker that is not the chief, which keeps no file."""
+    name = f"worker {distribution.worker} of {distribution.workers}"
+    with tempfile.TemporaryDirectory(prefix="bone_age_worker_") as folder:
+        begin(values, overrides, distribution, Path(folder)).train()
+    print(f"{name} is done; the chief has the files of the run and continues alone", flush=True)
+    return EXIT_OK
+
+
+def begin(
+    values: flags.FlagValues,
+    overrides: list[tuple[str, str]],
+    distribution: "Distribution | None" = None,
+    folder: Path | None = None,
+) -> "Run":
+    """Opens the run that the flags describe.
+
+    Args:
+        values: the mode's flags.
+        overrides: settings from the command line.
+        distribution: devices and workers of the training.
+        folder: a folder for all files instead of the folders that the flags name.
+    """
     from bone_age_tf import config as configs
     from bone_age_tf.runs import begin_run
 
@@ -61,12 +102,13 @@ def begin(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> "Run":
     config = configs.load_config(values.model, dataset.partition("/")[0], overrides)
     return begin_run(
         config,
-        shared_flags.path_or_none(values.workdir),
+        folder or shared_flags.path_or_none(values.workdir),
         values.seed,
         dataset,
         data_options(values),
         values.precision,
-        Path(values.exports_dir),
+        folder or Path(values.exports_dir),
+        distribution,
     )
 
 

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from bone_age_tf import schema
 from bone_age_tf.errors import DataError
 from bone_age_tf.images import graph_reading
+from bone_age_tf.images.traced import are_functions_inlined
 from bone_age_tf.regions.graph import fit_image
 from bone_age_tf.regions.network import load_detector_network
 from bone_age_tf.tensors import Tensor, Tensors
@@ -282,6 +283,8 @@ def traced_decoding(
         image = graph_reading.trim_margins(image) if trim else image
         return fit_image(image, size_px, mode, detector)[0]
 
+    if are_functions_inlined():
+        return decode
     traced = tf.function(decode, autograph=False)
     return traced.get_concrete_function(tf.TensorSpec([], tf.string))
 

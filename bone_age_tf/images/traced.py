@@ -6,6 +6,23 @@ from typing import Any
 
 import tensorflow as tf
 
+_inlined = False
+
+
+def inline_traced_functions() -> None:
+    """Adds the operations of functions to each graph that calls them, from now on.
+
+    In a cluster of workers, TensorFlow 2.21 cannot run some large functions inside tf.data on other
+    workers than the first: "Haven't set up remote eager worker in this eager context yet".
+    """
+    global _inlined
+    _inlined = True
+
+
+def are_functions_inlined() -> bool:
+    """Returns whether functions are not traced on their own in this process."""
+    return _inlined
+
 
 def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
     """Returns a decorator that traces a function of tensors when it is first called.
@@ -25,7 +42,7 @@ def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
 
         @functools.wraps(function)
         def call(*tensors: tf.Tensor) -> Any:
-            return concrete()(*tensors)
+            return function(*tensors) if _inlined else concrete()(*tensors)
 
         return call
 

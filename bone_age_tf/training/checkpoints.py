@@ -161,7 +161,12 @@ def _file_bytes(*variables: Sequence[keras.Variable]) -> int:
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:
-    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    return [v for v in model.variables if is_random_state(v)]
+
+
+def is_random_state(variable: keras.Variable) -> bool:
+    """Returns whether a variable is the state [2] of random numbers: a seed and a counter."""
+    return variable.path.endswith("seed_generator_state")
 
 
 def _figures(model: keras.Model) -> list[keras.Variable]:
