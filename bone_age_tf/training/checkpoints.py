@@ -174,10 +174,11 @@ def _figures(model: keras.Model) -> list[keras.Variable]:
 
 
 def _read_states(path: Path) -> dict[str, list[np.ndarray]]:
-    with h5py.File(path) as file:
+    with h5py.File(path) as file:  # a network without dropout and augmentation has no random state
+        groups = {name: file.get(name, {}) for name in (_RANDOM, _FIGURES)}
         return {
-            name: [np.asarray(file[name][place]) for place in sorted(file[name])]
-            for name in (_RANDOM, _FIGURES)
+            name: [np.asarray(group[place]) for place in sorted(group)]
+            for name, group in groups.items()
         }
 
 
