@@ -186,7 +186,8 @@ def begin_run(
         write_json(workdir / "run.json", record)
         # Written last: it marks a complete start.
         configs.save_config(config, workdir / "config.json")
-    print(f"{config.model} on {builder.info.full_name} in {used}; the run's folder: {workdir}")
+    if distribution is None or distribution.is_chief:
+        print(f"{config.model} on {builder.info.full_name} in {used}; the run's folder: {workdir}")
     return Run(workdir, config, builder, parts, seed, exports_dir, distribution)
 
 

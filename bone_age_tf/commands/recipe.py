@@ -36,6 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
     shared_flags.define_exports_dir(values)
     meaning = f"Number format of training: {', '.join(schema.PRECISIONS)}."
     shared_flags.text(values, "precision", schema.PRECISIONS[0], meaning)
+    shared_flags.define_distribution(values)
     shared_flags.text(
         values,
         "pack",
@@ -66,12 +67,19 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
             `stages.StageRun`.
     """
     recipe = chosen_recipe(values)
+    if values.distribution == schema.MULTIWORKER:
+        raise ConfigError(
+            "--distribution=multiworker has no effect on recipes, whose stages are on one machine; "
+            "use --distribution=mirrored, or --mode=train"
+        )
     import keras
 
     from bone_age_tf.files import require_writable_folder
     from bone_age_tf.recipes.stages import REPORT_FILE, StageRun
+    from bone_age_tf.training.distribution import make_distribution
     from bone_age_tf.training.precision import set_precision
 
+    distribution = make_distribution(values.distribution)
     config = recipe.config(recipe.stages[0], "random", overrides)
     workdir = Path(values.workdir or Path("runs") / recipe.name)
     require_writable_folder(workdir)
@@ -92,6 +100,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
         overrides,
         set_precision(values.precision, config),
         time.monotonic() + 60 * minutes if minutes else None,
+        distribution,
     )
     last = stages.run()
     print(f"report: {workdir / REPORT_FILE}")

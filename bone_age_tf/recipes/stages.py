@@ -22,6 +22,7 @@ from bone_age_tf.program import program
 from bone_age_tf.recipes.recipe import Recipe, Stage
 from bone_age_tf.settings import Config
 from bone_age_tf.training import fit as fitting
+from bone_age_tf.training.distribution import Distribution
 from bone_age_tf.training.initial_weights import IMAGENET, RANDOM
 from bone_age_tf.training.source import TrainingData
 
@@ -46,6 +47,7 @@ class StageRun:
         overrides: the user's settings for all stages.
         precision: the number format, for the record.
         stop_at: `time.monotonic()` at which to interrupt the training; None for never.
+        distribution: devices of this machine for every stage; None for one device.
     """
 
     recipe: Recipe
@@ -55,6 +57,7 @@ class StageRun:
     overrides: Sequence[tuple[str, str]] = ()
     precision: str = "float32"
     stop_at: float | None = None
+    distribution: Distribution | None = None
 
     def folder(self, stage: Stage) -> Path:
         """Returns the folder of a stage."""
@@ -175,7 +178,14 @@ class StageRun:
         configs.save_config(config, folder / "config.json")
         _write(begun, {"key": key, "seconds": earlier})
         try:
-            fitting.fit(config, self.data, folder, stage.seed, stop_at=self.stop_at)
+            fitting.fit(
+                config,
+                self.data,
+                folder,
+                stage.seed,
+                stop_at=self.stop_at,
+                distribution=self.distribution,
+            )
         finally:
             seconds = earlier + time.monotonic() - start
             _write(begun, {"key": key, "seconds": seconds})

@@ -3,19 +3,20 @@
 Imports TensorFlow in function calls.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from bone_age_tf import schema
-from bone_age_tf.errors import ConfigError, require_known
+from bone_age_tf.errors import ConfigError, EngineError, require_known
 from bone_age_tf.tensors import Tensor
 
 TF_CONFIG = "TF_CONFIG"
@@ -30,7 +31,8 @@ _CHIEF, _WORKER = "chief", "worker"
 class Distribution:
     """The replicas of a training: one for each device of each worker.
 
-    Each replica computes the gradient of an equal part of every batch.
+    Each replica computes the gradient of an equal part of every batch. Methods that communicate
+    raise an `EngineError` if another worker has ended.
 
     Attributes:
         strategy: TensorFlow's strategy, which provides the communication. Variables are created
@@ -119,8 +121,12 @@ class Distribution:
                 variable.assign(keras.ops.cast(value, variable.dtype))
 
     def wait_for_all(self) -> None:
-        """Returns when every worker has called this method."""
+        """Returns when every worker has called this method, after which workers may end."""
         self.from_chief(0)
+        # No worker ends before all others have completed the wait above. One that completes the
+        # following wait may end while another one still reads from it.
+        with contextlib.suppress(EngineError):
+            self.from_chief(0)
 
     def _broadcast(self, values: Sequence[Any]) -> list[Any]:
         if self.is_chief:
@@ -132,7 +138,8 @@ class Distribution:
         if self.workers == 1:
             return list(values)
         sum_fn = _sum_fn(self.strategy, self.replicas_here)
-        return sum_fn([keras.ops.convert_to_tensor(value) for value in values])
+        with lost_workers_reported():
+            return sum_fn([keras.ops.convert_to_tensor(value) for value in values])
 
 
 def make_distribution(kind: str) -> Distribution | None:
@@ -203,6 +210,26 @@ def read_task(text: str | None) -> tuple[int, int]:
             f"{TF_CONFIG} has no address for the task of this machine, {kind} {index}"
         )
     return tasks.index((kind, index)), len(tasks)
+
+
+@contextlib.contextmanager
+def lost_workers_reported() -> Iterator[None]:
+    """Raises an `EngineError` where the communication has failed."""
+    import tensorflow as tf
+
+    lost = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    try:
+        yield
+    except lost as error:
+        raise EngineError(
+            "the connection to another worker is lost; start the same command on every machine "
+            "again, and the training resumes"
+        ) from error
 
 
 @functools.cache

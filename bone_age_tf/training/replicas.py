@@ -14,11 +14,10 @@ from typing import Any
 
 import keras
 
-from bone_age_tf.errors import EngineError
 from bone_age_tf.tensors import Tensor
 from bone_age_tf.training.augmented import AugmentedModel
 from bone_age_tf.training.checkpoints import is_random_state
-from bone_age_tf.training.distribution import Distribution
+from bone_age_tf.training.distribution import Distribution, lost_workers_reported
 
 _SEED_DISTANCE = 0x9E3779B9
 """Difference of the seeds of two replicas; the golden ratio in 32 bits, so that seeds differ in
@@ -64,11 +63,10 @@ def train_replicas(
     for epoch in range(done, epochs):
         model.reset_metrics()
         handlers.on_epoch_begin(epoch)
-        with _lost_workers_reported():
-            distribution.copy_from_chief([*model.variables, *model.optimizer.variables])
+        distribution.copy_from_chief([*model.variables, *model.optimizer.variables])
         for step in range(skipped, steps_per_epoch):
             handlers.on_train_batch_begin(step)
-            with _lost_workers_reported():
+            with lost_workers_reported():
                 step_fn(next(iterator))
             logs = _results(model) if distribution.is_chief else {}
             handlers.on_train_batch_end(step, logs)
@@ -238,23 +236,3 @@ def _build_metrics(model: AugmentedModel) -> None:
 def _results(model: AugmentedModel) -> dict[str, float]:
     """Returns the running metrics of the epoch."""
     return {name: float(value) for name, value in model.get_metrics_result().items()}
-
-
-@contextlib.contextmanager
-def _lost_workers_reported() -> Iterator[None]:
-    """Raises an `EngineError` where the communication has failed."""
-    import tensorflow as tf
-
-    lost = (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
-        tf.errors.DeadlineExceededError,
-    )
-    try:
-        yield
-    except lost as error:
-        raise EngineError(
-            "the connection to another worker is lost; start the same command on every machine "
-            f"again, and the training resumes ({error.message.splitlines()[0]})"
-        ) from error
