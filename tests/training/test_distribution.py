@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from distributed_worker import train
 
+from bone_age_tf import cli
 from bone_age_tf.data import pipeline
 from bone_age_tf.data.prepared import PreparedData
-from bone_age_tf.errors import ConfigError
+from bone_age_tf.errors import ConfigError, EngineError
 from bone_age_tf.training import distribution, replicas
 from bone_age_tf.training import fit as fitting
 
@@ -227,3 +228,19 @@ def test_other_distributions_and_backends_are_rejected(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ConfigError, match="KERAS_BACKEND is jax"):
         distribution.make_distribution("mirrored")
+
+
+def test_recipes_run_on_one_machine(capsys):
+    arguments = ["--mode=recipe", "--recipe=quick_phantoms", "--distribution=multiworker"]
+    assert cli.main(arguments) == 2
+    assert "--distribution=mirrored, or --mode=train" in capsys.readouterr().err
+
+
+def test_a_lost_worker_is_reported():
+    import tensorflow as tf
+
+    with (
+        pytest.raises(EngineError, match="same command on every machine again"),
+        distribution.lost_workers_reported(),
+    ):
+        raise tf.errors.UnavailableError(None, None, "Socket closed")
