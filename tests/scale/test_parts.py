@@ -5,6 +5,7 @@ import json
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from made_archive import broken_files, write_archive
 
 from bone_age_tf.cli import main
@@ -104,6 +105,22 @@ def test_machines_share_the_parts_of_a_folder(run, tmp_path):
     for path in sorted((tmp_path / "whole").glob("part-*")):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
     assert (tmp_path / "out" / "summary.json").exists()
+
+
+def test_the_kubernetes_job_of_the_guide_runs_this_command(root, run, tmp_path):
+    guide = (root / "docs" / "guides" / "scale.md").read_text()
+    job = yaml.safe_load(guide.partition("```yaml\n")[2].partition("```")[0])
+    assert job["spec"]["completionMode"] == "Indexed"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    (name,) = (variable["name"] for variable in container["env"])
+    text = container["args"][0].replace(f"$({name})", "3")
+    program, mode, *flags = text.split()
+    assert (program, mode) == ("bone-age", "score")
+    share = next(flag for flag in flags if flag.startswith("--share"))
+    assert share == f"--share=3/{job['spec']['completions']}"
+    others = [flag for flag in flags if not flag.startswith(("--input", "--output"))]
+    status, printed, _ = run("out", *others, "--part_rows=1")
+    assert status == 0 and "26 of 28 parts are left to the other machines" in printed
 
 
 @pytest.mark.parametrize(
