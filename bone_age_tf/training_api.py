@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bone_age_tf import schema
 from bone_age_tf.errors import ConfigError
 from bone_age_tf.extras import named_extras
 
@@ -63,6 +64,7 @@ def train(
     exports_dir: str | Path = "exports",
     precision: str = "auto",
     seed: int = 0,
+    distribution: str = "none",
 ) -> "Run":
     """Trains a model, or continues an interrupted training of the same folder.
 
@@ -76,17 +78,26 @@ def train(
         exports_dir: folder to which `Run.export` writes.
         precision: one of `schema.PRECISIONS`.
         seed: seed of every random choice.
+        distribution: `none`, or `mirrored` to train on all GPUs of this machine. Several machines
+            need the command, which connects them before TensorFlow begins.
 
     Returns:
         The run; `evaluate()`, `export()` and `explain()` continue from there.
 
     Raises:
-        ConfigError: the folder contains another run, or the data are not available.
+        ConfigError: the folder contains another run, the data are not available, or the
+            distribution is neither of these.
         DataError: the dataset cannot be used.
         TrainingDivergedError: the loss is not finite.
     """
     with named_extras("train"):
         from bone_age_tf.runs import DataOptions, begin_run
+        from bone_age_tf.training.distribution import make_distribution
+    if distribution == schema.MULTIWORKER:
+        raise ConfigError(
+            "distribution is 'multiworker': use the command, bone-age train "
+            "--distribution=multiworker, on every machine"
+        )
     if dataset is not None and dataset.partition("/")[0] != config.dataset:
         raise ConfigError(f"dataset is {dataset!r}; the config is for {config.dataset!r}")
     options = DataOptions(
@@ -100,6 +111,7 @@ def train(
         options,
         precision,
         Path(exports_dir),
+        make_distribution(distribution),
     )
     run.train()
     return run

@@ -200,13 +200,17 @@ def test_training_from_python(beside_phantoms, no_saved_model, eager):
         "cnn", epochs=1, image_size_px=32, base_filters=8, batch_size=16, stage_scales=(),
         stage_ends=(), calibration_images=8, parity_images=8, augmentation__policy="none",
     )  # fmt: skip
-    run = ba.train(config, "runs/x", dataset="hand_phantom/tiny")
+    run = ba.train(config, "runs/x", dataset="hand_phantom/tiny", distribution="mirrored")
     assert run.evaluate()["n"] == 16
     exported = run.export(["float32"], quality_check=False)
     assert exported["folder"] == "exports/cnn/1"
     assert len(run.explain(count=2)) == 2
     result = ba.load("cnn", quality_check=False).read(np.full((64, 64), 90, np.uint8), "f")
     assert result.status == "ok"
+    with pytest.raises(ba.BoneAgeError, match="use the command, bone-age train"):
+        ba.train(config, "runs/y", distribution="multiworker")
+    with pytest.raises(ba.BoneAgeError, match="mirrored"):
+        ba.train(config, "runs/y", distribution="mirored")
     with pytest.raises(ba.BoneAgeError, match="unknown config key 'epoch'"):
         ba.get_config("cnn", epoch=1)
     model = ba.build_model("cnn", image_size_px=48, base_filters=8)
