@@ -1,21 +1,24 @@
 """How fast and how safely are archives read on several workers?
 
-python benchmarks/scale.py speed [--films=2000]
+python benchmarks/scale.py speed [--films=2000] [--side_px=512] [--engines="one process"]
 python benchmarks/scale.py kills [--films=600] [--kills=20]
 python benchmarks/scale.py broken
-python benchmarks/scale.py growth [--films=500,2000,8000]
+python benchmarks/scale.py growth [--films=500,2000,8000] [-- --model=resnet50]
 
-Draws phantoms of 512 px, all different, as files. `speed` prints the time of one process without an
-engine, and of Beam and Spark with one and with two workers of one thread, start-up subtracted, as
-ratios of one run. `kills` kills workers and the driver at random moments, repeats the command until
-it ends, and compares the files with those of an undisturbed run. `broken` breaks one file in 20 in
-ten ways and prints the table of refusals. `growth` prints the largest memory of a worker and the
-exponent of the time by the number of files.
+Draws phantoms, all different, as files. Options after -- are those of `--mode=score`, for instance
+a model that is faster than the shipped one where the engine is to be measured. `speed` prints the
+time of one process without an engine, and of Beam and Spark with one and with two workers of one
+thread, start-up subtracted, as ratios of one run. `kills` kills workers and the driver at random
+moments, repeats the command until it ends, and compares the files with those of an undisturbed run.
+`broken` breaks one file in 20 in ten ways and prints the table of refusals. `growth` prints the
+largest memory of a worker and the exponent of the time by the number of files.
 """
 
 import argparse
 import collections
+import concurrent.futures
 import csv
+import dataclasses
 import os
 import random
 import shutil
@@ -32,36 +35,76 @@ from bone_age_datasets.hand_phantom.examples import make_example
 from bone_age_datasets.hand_phantom.population import PhantomSettings
 from tqdm import tqdm
 
-SIDE_PX = 512
 DRAWN = 100
 SEED = 0
+THREADS = 2
 ENGINES = {
     "one process": ["--runner=none"],
-    "Beam, 1 worker": ["--runner=direct", "--workers=1"],
-    "Beam, 2 workers": ["--runner=direct", "--workers=2"],
-    "Spark, 1 worker": ["--runner=spark", "--workers=1"],
-    "Spark, 2 workers": ["--runner=spark", "--workers=2"],
+    "Beam 1 worker": ["--runner=direct", "--workers=1"],
+    "Beam 2 workers": ["--runner=direct", "--workers=2"],
+    "Spark 1 worker": ["--runner=spark", "--workers=1"],
+    "Spark 2 workers": ["--runner=spark", "--workers=2"],
 }
 FEW = 8
 """Files of the run whose time is that of the start."""
 
 
-def draw_archive(folder: Path, films: int) -> Path:
-    """Draws different phantoms as PNG files; returns their manifest."""
-    folder.mkdir(parents=True)
-    noise = np.random.default_rng(SEED)
-    settings = PhantomSettings(image_size_px=SIDE_PX, test=DRAWN)
-    drawn = [make_example(settings, "test", place) for place in range(min(films, DRAWN))]
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "sex"])
-        for place in tqdm(range(films), "drawing", disable=None, leave=False):
-            image, features = drawn[place % len(drawn)]
-            grain = noise.integers(0, 4, (SIDE_PX, SIDE_PX))
-            pixels = np.clip(np.asarray(image)[..., 0] + grain, 0, 255).astype(np.uint8)
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Where and with what is measured.
+
+    Attributes:
+        folder: folder for all files.
+        side_px: side of the phantoms.
+        flags: flags of `--mode=score` in addition.
+    """
+
+    folder: Path
+    side_px: int
+    flags: tuple[str, ...]
+
+    def draw_archive(self, films: int) -> Path:
+        """Draws different phantoms as PNG files; returns their manifest."""
+        folder = self.folder / "films"
+        folder.mkdir(parents=True)
+        settings = PhantomSettings(image_size_px=self.side_px, test=DRAWN)
+        drawn = [make_example(settings, "test", place) for place in range(min(films, DRAWN))]
+
+        def draw(place: int) -> None:
+            grain = np.random.default_rng([SEED, place]).integers(0, 4, (self.side_px,) * 2)
+            pixels = np.asarray(drawn[place % len(drawn)][0])[..., 0]
+            pixels = np.clip(pixels + grain, 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / f"{place:06d}.png"), pixels)
-            writer.writerow([f"{place:06d}.png", features["sex"]])
-    return folder / "manifest.csv"
+
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            drawing = pool.map(draw, range(films))
+            list(tqdm(drawing, "drawing", films, disable=None, leave=False))
+        with (folder / "manifest.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "sex"])
+            for place in range(films):
+                writer.writerow([f"{place:06d}.png", drawn[place % len(drawn)][1]["sex"]])
+        return folder / "manifest.csv"
+
+    def command(
+        self, manifest: Path, output: Path, engine: list[str], part_rows: int = 64
+    ) -> list[str]:
+        """Returns the command that reads an archive."""
+        flags = [f"--input={manifest}", f"--output={output}", f"--part_rows={part_rows}", *engine]
+        return [sys.executable, "-m", "bone_age_tf", "--mode=score", *flags, *self.flags]
+
+    def timed(self, manifest: Path, name: str, engine: list[str]) -> float:
+        """Returns the seconds of a whole run, which writes the folder with that name."""
+        start = time.monotonic()
+        result = subprocess.run(
+            self.command(manifest, self.folder / name, engine),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not (self.folder / name / "summary.json").exists():
+            raise RuntimeError(result.stderr)
+        return time.monotonic() - start
 
 
 def first_rows(manifest: Path, count: int) -> Path:
@@ -72,36 +115,19 @@ def first_rows(manifest: Path, count: int) -> Path:
     return path
 
 
-def command(manifest: Path, output: Path, engine: list[str], part_rows: int = 64) -> list[str]:
-    """Returns the command that reads an archive."""
-    flags = [f"--input={manifest}", f"--output={output}", f"--part_rows={part_rows}", *engine]
-    return [sys.executable, "-m", "bone_age_tf", "--mode=score", *flags]
-
-
-def timed(manifest: Path, output: Path, engine: list[str]) -> float:
-    """Returns the seconds of a whole run."""
-    start = time.monotonic()
-    result = subprocess.run(
-        command(manifest, output, engine), capture_output=True, text=True, check=False
-    )
-    if not (output / "summary.json").exists():
-        raise RuntimeError(result.stderr)
-    return time.monotonic() - start
-
-
-def speed(folder: Path, films: int) -> None:
+def speed(bench: Bench, films: int, engines: list[str]) -> None:
     """Prints the speed of each engine."""
-    manifest = draw_archive(folder / "films", films)
+    manifest = bench.draw_archive(films)
     few = first_rows(manifest, FEW)
     seconds = {}
     print("| engine | start s | ms a film | ratio to its own single worker | to the bare loop |")
     print("|---|---|---|---|---|")
-    for name, engine in ENGINES.items():
-        start = timed(few, folder / f"few {name}", engine)
-        whole = timed(manifest, folder / name, engine)
+    for name in engines:
+        start = bench.timed(few, f"few {name}", ENGINES[name])
+        whole = bench.timed(manifest, name, ENGINES[name])
         seconds[name] = (whole - start) / (films - FEW)
-        single = seconds[name.replace("2 workers", "1 worker")]
-        bare = seconds["one process"]
+        single = seconds.get(name.replace("2 workers", "1 worker"), float("nan"))
+        bare = seconds.get("one process", float("nan"))
         print(
             f"| {name} | {start:.1f} | {1000 * seconds[name]:.1f} | {single / seconds[name]:.2f} "
             f"| {bare / seconds[name]:.2f} |",
@@ -109,19 +135,20 @@ def speed(folder: Path, films: int) -> None:
         )
 
 
-def kills(folder: Path, films: int, count: int) -> None:
+def kills(bench: Bench, films: int, count: int) -> None:
     """Kills workers and drivers at random moments and compares the results."""
-    manifest = draw_archive(folder / "films", films)
-    timed(manifest, folder / "whole", ENGINES["one process"])
-    whole = read_back(folder / "whole")
+    manifest = bench.draw_archive(films)
+    bench.timed(manifest, "whole", ENGINES["one process"])
+    whole = read_back(bench.folder / "whole")
     chance = random.Random(SEED)
-    for name in ("Beam, 2 workers", "Spark, 2 workers"):
-        output, killed = folder / f"killed {name}", collections.Counter()
+    for name in ("Beam 2 workers", "Spark 2 workers"):
+        output = bench.folder / f"killed {name}"
+        killed: collections.Counter[str] = collections.Counter()
         runs = 0
         while not (output / "summary.json").exists():
             runs += 1
             with subprocess.Popen(
-                command(manifest, output, ENGINES[name], 16),
+                bench.command(manifest, output, ENGINES[name], 16),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             ) as process:
@@ -175,33 +202,33 @@ def below(process: int) -> list[int]:
     return [number for number in workers if descends(number)]
 
 
-def broken(folder: Path) -> None:
+def broken(bench: Bench) -> None:
     """Breaks one file in 20 and prints the refusals."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "scale"))
     from made_archive import broken_files
 
-    manifest = draw_archive(folder / "films", 200)
+    manifest = bench.draw_archive(200)
     for place, (name, data) in enumerate(broken_files().items()):
         target = manifest.parent / f"{20 * place + 7:06d}{Path(name).suffix}"
         (manifest.parent / f"{20 * place + 7:06d}.png").unlink()
         target.write_bytes(data)
         text = manifest.read_text().replace(f"{20 * place + 7:06d}.png", target.name)
         manifest.write_text(text)
-    timed(manifest, folder / "out", ENGINES["Beam, 2 workers"])
-    print((folder / "out" / "refusals.csv").read_text())
+    bench.timed(manifest, "out", ENGINES["Beam 2 workers"])
+    print((bench.folder / "out" / "refusals.csv").read_text())
 
 
-def growth(folder: Path, counts: list[int]) -> None:
+def growth(bench: Bench, counts: list[int]) -> None:
     """Prints time and memory by the number of films, for Beam with two workers."""
-    manifest = draw_archive(folder / "films", max(counts))
-    engine = ENGINES["Beam, 2 workers"]
-    start = timed(first_rows(manifest, FEW), folder / "few", engine)
+    manifest = bench.draw_archive(max(counts))
+    engine = ENGINES["Beam 2 workers"]
+    start = bench.timed(first_rows(manifest, FEW), "few", engine)
     points = []
     for count in counts:
         begun, largest = time.monotonic(), 0
         with subprocess.Popen(
-            command(first_rows(manifest, count), folder / str(count), engine),
+            bench.command(first_rows(manifest, count), bench.folder / str(count), engine),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
@@ -232,17 +259,22 @@ def main() -> None:
     parser.add_argument("what", choices=("speed", "kills", "broken", "growth"))
     parser.add_argument("--films", default=None, help="number of films; several for growth")
     parser.add_argument("--kills", type=int, default=20)
-    options = parser.parse_args()
+    parser.add_argument("--side_px", type=int, default=512)
+    parser.add_argument("--engines", default=",".join(ENGINES))
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:end])
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
+    bench = Bench(folder, options.side_px, tuple(words[end + 1 :]))
     try:
         if options.what == "speed":
-            speed(folder, int(options.films or 2000))
+            speed(bench, int(options.films or 2000), options.engines.split(","))
         elif options.what == "kills":
-            kills(folder, int(options.films or 600), options.kills)
+            kills(bench, int(options.films or 600), options.kills)
         elif options.what == "broken":
-            broken(folder)
+            broken(bench)
         else:
-            growth(folder, [int(n) for n in (options.films or "500,2000,8000").split(",")])
+            growth(bench, [int(n) for n in (options.films or "500,2000,8000").split(",")])
     finally:
         shutil.rmtree(folder)
 
