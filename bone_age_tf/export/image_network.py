@@ -15,11 +15,12 @@ from bone_age_tf import schema
 from bone_age_tf.bundle import INTENDED_USE
 from bone_age_tf.errors import ParityError
 from bone_age_tf.export import lite
-from bone_age_tf.export.keras_file import write_keras_file
+from bone_age_tf.export.keras_file import rounded, write_keras_file
 from bone_age_tf.export.publish import next_version
 from bone_age_tf.files import only_one_process, write_json
 from bone_age_tf.training.precision import in_float32
 
+FILE = "model_float16.tflite"
 PARITY_LIMIT = 1e-3
 """Maximum difference of probabilities, and of positions as fractions of the image."""
 
@@ -32,7 +33,7 @@ def publish_image_network(
     exports_dir: Path,
     keep_keras: bool = False,
 ) -> Path:
-    """Exports a network as the next version under its name.
+    """Exports a network with 16-bit weights as the next version under its name.
 
     Args:
         build: builds the exported network in float32, with the weights of `trained`.
@@ -48,7 +49,7 @@ def publish_image_network(
     """
     with in_float32():
         plain = build()
-        plain.set_weights(trained.get_weights())
+        plain.set_weights([rounded(values) for values in trained.get_weights()])
     home = exports_dir / plain.name
     home.mkdir(parents=True, exist_ok=True)
     size_px = plain.input_shape[1]
@@ -61,9 +62,10 @@ def publish_image_network(
             lambda image: dict(plain(image, training=False)),
             tf.TensorSpec([1, size_px, size_px, 1], tf.float32, name=schema.IMAGE),
         )
-        _check_parity(plain, data, images)
         folder.mkdir()
-        (folder / "model_float32.tflite").write_bytes(data)
+        data = lite.convert_float16(data)
+        _check_parity(plain, data, images)
+        (folder / FILE).write_bytes(data)
         if keep_keras:
             write_keras_file(plain, folder / schema.KERAS_FILE)
         version = next_version(home)
@@ -72,7 +74,7 @@ def publish_image_network(
             "version": version,
             "intended_use": INTENDED_USE,
             "size_px": size_px,
-            "files": {"float32": "model_float32.tflite"},
+            "files": {"float16": FILE},
             **metadata,
             "versions": {"bone_age_tf": bone_age_tf.__version__, "keras": keras.__version__},
         }

@@ -30,7 +30,7 @@ def write_keras_file(network: keras.Model, path: Path) -> None:
         path: path of the new `.keras` file.
     """
     trained = network.get_weights()
-    network.set_weights([_rounded(values) for values in trained])
+    network.set_weights([rounded(values) for values in trained])
     plain = path.with_name(f"plain-{path.name}")
     try:
         network.save(plain)
@@ -69,5 +69,6 @@ def _shuffled(content: bytes) -> bytes:
     return packed.getvalue()
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Returns weights, float32; kernels are rounded to values of half precision."""
     return values.astype(np.float16).astype(np.float32) if values.ndim >= _KERNEL_AXES else values

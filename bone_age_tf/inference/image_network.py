@@ -34,7 +34,8 @@ def load_image_network(
     folder = Path(folder)
     try:
         content = json.loads((folder / schema.METADATA_FILE).read_text("utf-8"))
-        path = folder / content["files"]["float32"]
+        (name,) = content["files"].values()
+        path = folder / name
         return make(load_interpreter(path), content)
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(

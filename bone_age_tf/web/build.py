@@ -105,12 +105,12 @@ def build_page(
         litert_js.copy_runtime(modules, folder / _RUNTIME)
         dicom_codecs.copy_codecs(modules, folder / _CODECS)
         settings = _settings(variant, quality_check)
-        settings["model"] = copied = _copy_model(bundle.folder, variant, folder)
+        settings["model"] = copied = _copy_model(bundle.folder, folder, variant)
         model_bytes = (folder / copied["folder"] / copied["file"]).stat().st_size
         settings["threads"] = model_bytes >= THREADS_FROM_BYTES
-        settings["film_check"] = check and _copy_model(check, "float32", folder)
+        settings["film_check"] = check and _copy_model(check, folder)
         if framer is not None:
-            settings["region_detector"] = _copy_model(framer.folder, "float32", folder)
+            settings["region_detector"] = _copy_model(framer.folder, folder)
             settings["frame"] = _frame_settings(framer.size_px)
         settings["version"] = version = _hash(folder, settings)
         _write_json(folder / SETTINGS_FILE, settings)
@@ -151,10 +151,11 @@ def _license() -> str:
     raise PageError(f"{_LICENSE}: the licence is not there; install bone-age-tf again")
 
 
-def _copy_model(source: Path, variant: str, page: Path) -> dict:
-    """Copies a file of an export with its metadata; returns its settings for the page."""
+def _copy_model(source: Path, page: Path, variant: str | None = None) -> dict:
+    """Copies a file of an export, or its only one, with its metadata; returns its settings."""
     metadata = json.loads((source / schema.METADATA_FILE).read_text("utf-8"))
-    name, file = source.parent.name, metadata["files"][variant]
+    name, files = source.parent.name, metadata["files"]
+    file = files[variant] if variant else next(iter(files.values()))
     folder = page / _MODELS / name
     folder.mkdir(parents=True)
     for each in (schema.METADATA_FILE, file):

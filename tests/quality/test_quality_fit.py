@@ -79,7 +79,7 @@ def test_its_export_answers_the_same_and_is_read(trained, hands, tmp_path):
     mixed.set_weights(trained.get_weights())
     again = publish_quality_check(mixed, figures, {}, images, tmp_path)
     assert again.name == "2"
-    one, other = ((path / "model_float32.tflite").read_bytes() for path in (folder, again))
+    one, other = ((path / "model_float16.tflite").read_bytes() for path in (folder, again))
     assert len(one) == len(other)
 
 

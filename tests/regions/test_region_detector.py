@@ -24,7 +24,7 @@ RSNA = "rsna_bone_age_299px/boneage-training-dataset.zip"
 
 @pytest.fixture(scope="module")
 def folder(root):
-    return root / "exports" / schema.REGION_DETECTOR / "2"
+    return root / "exports" / schema.REGION_DETECTOR / "3"
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def figures(detector, hands):
 
 
 def test_it_fits_its_box_and_says_what_it_is(folder):
-    assert (folder / "model_float32.tflite").stat().st_size <= 3.2e6
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 5e6
+    assert (folder / "model_float16.tflite").stat().st_size <= 1.6e6
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 3e6
     text = (folder / "metadata.json").read_text()
     assert "Not a medical device" in text
     assert not re.search(r'"/|\.\./', text)
@@ -131,6 +131,6 @@ def test_it_is_no_model_to_predict_with(tmp_path, folder):
 def test_a_broken_one_is_named_with_the_remedy(tmp_path, folder):
     broken = tmp_path / schema.REGION_DETECTOR / "3"
     shutil.copytree(folder, broken)
-    (broken / "model_float32.tflite").write_bytes(b"nothing")
+    (broken / "model_float16.tflite").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"region_detector.3: not a usable.*train_region_detector"):
         load_region_detector(tmp_path)
