@@ -31,7 +31,7 @@ def test_held_out_images_are_familiar(fitted):
     fresh = features(np.random.default_rng(1), 4000)
     shares = fitted.unfamiliarity(fresh)
     assert np.mean(shares <= 1 / SLACK) == pytest.approx(0.995, abs=0.006)
-    assert np.mean(shares <= 1) > 0.998
+    assert np.mean(shares <= 1) > 0.997
 
 
 def test_a_distance_counts_by_the_spread_of_its_direction(fitted):
