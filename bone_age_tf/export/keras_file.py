@@ -20,10 +20,10 @@ they are small, and moments of pixels exceed the range of half precision."""
 
 
 def write_keras_file(network: keras.Model, path: Path) -> None:
-    """Writes a network with kernels rounded to half precision, which halves the file.
+    """Writes a network with kernels in half precision, which halves the file.
 
-    Kernels remain float32 arrays with a mantissa of ten bits. The given network is not changed.
-    Keras reads the file like any other.
+    The given network is not changed. Keras reads the file like any other, and casts the kernels to
+    the network's own precision.
 
     Args:
         network: the network in float32.
@@ -47,10 +47,9 @@ def write_keras_file(network: keras.Model, path: Path) -> None:
 
 
 def _shuffled(content: bytes) -> bytes:
-    """Returns an HDF5 file whose arrays are compressed by bytes of the same significance.
+    """Returns an HDF5 file with rounded kernels as float16, which HDF5 reads like any other.
 
-    The last bits of rounded kernels are zero, so that a file is a quarter smaller than without the
-    shuffle filter. HDF5 reads it like any other.
+    The arrays are compressed by bytes of the same significance (shuffle filter).
     """
     packed = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as source, h5py.File(packed, "w") as target:
@@ -59,7 +58,7 @@ def _shuffled(content: bytes) -> bytes:
             if isinstance(item, h5py.Dataset):
                 filters = {"compression": "gzip", "compression_opts": _COMPRESSION, "shuffle": True}
                 options = {**filters, "chunks": item.shape} if item.size >= _SMALL else {}
-                new = target.create_dataset(name, data=item[()], **options)
+                new = target.create_dataset(name, data=_halved(item[()]), **options)
             else:
                 new = target.require_group(name)
             new.attrs.update(item.attrs)
@@ -67,6 +66,14 @@ def _shuffled(content: bytes) -> bytes:
         target.attrs.update(source.attrs)
         source.visititems(copy)
     return packed.getvalue()
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Returns rounded kernels as float16, and other arrays as they are."""
+    if values.dtype != np.float32 or values.ndim < _KERNEL_AXES:
+        return values
+    half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), values) else values
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
