@@ -256,8 +256,8 @@ def _write_notes(
         f"{name}: {region.age_months:.0f} months ({region.difference_months:+.0f} from usual, "
         f"{region.deviations:+.1f} SD)".replace("-", "−")
         for prediction in result.by_sex.values()
-        for name, region in (prediction.regions or {}).items()
-        if region.is_unusual and result.sex is not None
+        for name, region in prediction.unusual_regions
+        if result.sex is not None
     ]
     if details:
         bottom = page.write(

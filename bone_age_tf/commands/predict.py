@@ -55,6 +55,8 @@ With a site's calibration:
   {command} --mode=predict --input=hand.png --sex=female --calibration=site_calibration.json
 """
 _FAILURES_SHOWN = 5
+_MOST_REGIONS = 4
+"""Regions that are listed as ahead of the hand, and as behind it."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -346,19 +348,17 @@ def _region_lines(prediction: "Prediction") -> list[str]:
     """Returns a line for regions that are unusually far ahead of the hand, and one for behind."""
     if prediction.regions is None:
         return []
-    unusual = [(name, one) for name, one in prediction.regions.items() if one.is_unusual]
     lines = []
     for words, way in (("ahead of the hand", 1), ("behind the hand", -1)):
-        chosen = sorted(
-            (pair for pair in unusual if way * pair[1].deviations > 0),
-            key=lambda pair: -abs(pair[1].deviations),
-        )
-        if chosen:
-            texts = (
-                f"{name} {one.age_months:.0f} months ({one.difference_months:+.0f} from usual, "
-                f"{abs(one.deviations):.1f} SD)"
-                for name, one in chosen
-            )
+        chosen = [pair for pair in prediction.unusual_regions if way * pair[1].deviations > 0]
+        texts = [
+            f"{name} {one.age_months:.0f} months ({one.difference_months:+.0f} from usual, "
+            f"{abs(one.deviations):.1f} SD)"
+            for name, one in chosen[:_MOST_REGIONS]
+        ]
+        if chosen[_MOST_REGIONS:]:
+            texts.append(f"and {len(chosen) - _MOST_REGIONS} more")
+        if texts:
             lines.append(f"  {words}: {', '.join(texts)}")
     return lines or [
         f"  no region is unusually far ahead or behind (n = {len(prediction.regions)})"

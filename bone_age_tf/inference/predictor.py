@@ -39,6 +39,12 @@ class Prediction:
     unfamiliarity: float | None = None
     regions: Mapping[str, RegionAge] | None = field(default=None, repr=False)
 
+    @property
+    def unusual_regions(self) -> list[tuple[str, RegionAge]]:
+        """Regions that are unusually far ahead of the hand or behind, the farthest first."""
+        unusual = [(name, one) for name, one in (self.regions or {}).items() if one.is_unusual]
+        return sorted(unusual, key=lambda pair: -abs(pair[1].deviations))
+
 
 class Predictor:
     """A loaded network. Not for use from several threads at once: each needs a `copy`.

@@ -96,6 +96,8 @@ def test_the_command_names_what_is_ahead_and_what_behind():
         "  behind the hand: ulna 77 months (-13 from usual, 2.1 SD)",
     ]
     assert "no region" in predict._single(result_with(wrist=1.9))[1]
+    many = dict(zip(schema.REGIONS, (2.5, 4.0, 3.0, 6.0, 5.0, 2.2), strict=False))
+    assert predict._single(result_with(**many))[1].endswith("3.0 SD), and 2 more")
 
 
 def test_a_result_keeps_its_regions():
