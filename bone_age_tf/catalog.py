@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bone_age_tf import schema
 
-SHIPPED_MODEL = "efficientnet_lite0"
+SHIPPED_MODEL = "bonewise"
 """Name of the model whose weights come with the package."""
 DEFAULT_EXPORTS_DIR = "exports"
 """Folder of the user's exports in the working directory."""

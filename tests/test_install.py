@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.prepare import draw_radiographs
 from bone_age_tf.reader import load
 from image_files import faulty_films
@@ -128,7 +129,7 @@ def test_it_reads_every_image_that_the_clone_reads(base, root, tmp_path):
         (folder / f"{re.sub('[^a-z0-9]+', '_', name.lower())}.{ending}").write_bytes(data)
     done = run(base, tmp_path, "predict", folder, "--sex=female")
     assert done.returncode in (0, 1), done.stderr
-    assert "Read by efficientnet_lite0 version" in done.stdout
+    assert f"Read by {SHIPPED_MODEL} version" in done.stdout
     assert "not checked" not in done.stdout
     with (tmp_path / "predictions.csv").open() as file:
         found = [tuple(row.values()) for row in csv.DictReader(file)]
@@ -143,8 +144,8 @@ def test_it_can_be_used_from_python(base, tmp_path):
         "print(reader.model, reader.quality_checker is not None, ba.list_exports())"
     )
     done = run_python(base, tmp_path, code)
-    assert done.stdout.startswith("efficientnet_lite0 version"), done.stderr
-    assert " True {'efficientnet_lite0': [" in done.stdout
+    assert done.stdout.startswith(f"{SHIPPED_MODEL} version"), done.stderr
+    assert f" True {{'{SHIPPED_MODEL}': [" in done.stdout
 
 
 def test_help_and_version_need_no_extra(base, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import bone_age_tf as ba
+from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.errors import CalibrationError, InputError, ModelError
 from bone_age_tf.evaluation.site_calibration import SiteCalibration, save_site_calibration
 
@@ -145,9 +146,9 @@ def test_a_table_keeps_the_order_and_becomes_csv_and_a_data_frame(reader, hands,
 
 def test_models_are_named_by_name_version_or_folder(root, tmp_path):
     exports = root / "exports"
-    (version,) = ba.list_exports(exports)["efficientnet_lite0"]
-    by_folder = ba.load(exports / "efficientnet_lite0" / str(version))
-    assert by_folder.model == ba.load("efficientnet_lite0", version=version).model
+    (version,) = ba.list_exports(exports)[SHIPPED_MODEL]
+    by_folder = ba.load(exports / SHIPPED_MODEL / str(version))
+    assert by_folder.model == ba.load(SHIPPED_MODEL, version=version).model
     with pytest.raises(ModelError, match="no version 99 of"):
         ba.load(version=99, exports_dir=exports)
     with pytest.raises(ModelError, match="no variant 'int4'"):
@@ -159,13 +160,13 @@ def test_models_are_named_by_name_version_or_folder(root, tmp_path):
 
 
 def test_an_export_of_ones_own_does_not_replace_the_shipped_model(root, tmp_path, monkeypatch):
-    shipped = root / "exports" / "efficientnet_lite0"
+    shipped = root / "exports" / SHIPPED_MODEL
     own = tmp_path / "exports" / "resnet18" / "1"
     shutil.copytree(next(shipped.glob("[0-9]*")), own)
     metadata = json.loads((own / "metadata.json").read_text()) | {"name": "resnet18", "version": 1}
     (own / "metadata.json").write_text(json.dumps(metadata))
     monkeypatch.chdir(tmp_path)
-    assert ba.load().bundle.name == "efficientnet_lite0"
+    assert ba.load().bundle.name == SHIPPED_MODEL
     assert ba.load("resnet18").bundle.name == "resnet18"
     assert ba.load(exports_dir="exports").bundle.name == "resnet18"
 
