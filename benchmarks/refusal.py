@@ -27,7 +27,7 @@ from bone_age_tf import schema
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import collect_cases
 from bone_age_tf.reader import load
-from bone_age_tf.reasons import LEAST_SIDE_PX, PERHAPS_TWO
+from bone_age_tf.reasons import LEAST_SIDE_PX, NOT_FRAMED, PERHAPS_TWO, WHOLE_LIMIT
 from bone_age_tf.regions.framing import HandFramer
 
 PACKAGES = {"sklearn": "datasets/images", "skimage": "data", "matplotlib": "mpl-data"}
@@ -150,14 +150,16 @@ def main() -> None:
             look = None if checker is None else checker.check(film, find)
             checked = look is not None and look.image is None
             right = film if look is None or look.image is None else look.image
-            distance = predictor.predict(reader.fit_image(right)[0], 0).unfamiliarity
+            image, done = reader.fit_image(right)
+            distance = predictor.predict(image, 0).unfamiliarity or 0.0
+            limit = WHOLE_LIMIT if NOT_FRAMED in done else 1.0
             cropped = resizing.trim_margins(film)
             is_certain, two = framer.find(cropped).is_certain, False
             if checker is not None:
                 square = resizing.resize(cropped, checker.size_px, "pad")
                 kinds = checker.run_network(square)[schema.IMAGE_KIND][0]
                 two = kinds[schema.TWO_HANDS] > PERHAPS_TWO
-            found.append((checked, distance is not None and distance > 1, is_certain, two))
+            found.append((checked, distance > limit, is_certain, two))
         checked, strange, there, two = np.array(found).T
         shares = ((checked | strange).mean(), checked.mean(), strange.mean(), there.mean())
         print(f"{name:32}{len(found):6}{shares[0]:9.1%}{shares[1]:10.1%}", end="")

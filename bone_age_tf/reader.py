@@ -24,7 +24,7 @@ from bone_age_tf.inference.predictor import Predictor
 from bone_age_tf.inference.result import FAILED, OK, REJECTED, Result
 from bone_age_tf.progress import shown
 from bone_age_tf.radiograph import ARRAY, Radiograph
-from bone_age_tf.reasons import TEXTS, Reason
+from bone_age_tf.reasons import NOT_FRAMED, TEXTS, WHOLE_LIMIT, Reason
 from bone_age_tf.result_table import ResultTable
 
 if TYPE_CHECKING:
@@ -267,8 +267,10 @@ class Reader:
             except PredictionError as error:
                 by_sex, status, reasons = {}, FAILED, (str(error),)
         distances = [prediction.unfamiliarity or 0.0 for prediction in by_sex.values()]
-        if self.rejects_unfamiliar and max(distances, default=0.0) > 1:
-            text = f"{TEXTS[Reason.UNFAMILIAR]} (distance {max(distances):.2f}, limit 1.00)"
+        limit = WHOLE_LIMIT if NOT_FRAMED in prepared.corrections else 1.0
+        if self.rejects_unfamiliar and max(distances, default=0.0) > limit:
+            far = f"distance {max(distances):.2f}, limit {limit:.2f}"
+            text = f"{TEXTS[Reason.UNFAMILIAR]} ({far})"
             by_sex, status, reasons = {}, REJECTED, (text,)
         return Result(
             prepared.source,

@@ -42,6 +42,10 @@ SURE_WHOLE: Final = 0.85
 """Least probability of a whole hand at which a model that reads hands in their frame reads a
 radiograph whose hand was not located with certainty, as a whole. With it 95 instead of 40 % of
 drawn feet are rejected, but 7 % more of photographs (`benchmarks/unusual_radiographs.py`)."""
+WHOLE_LIMIT: Final = 0.67
+"""Largest distance from the training images, as a fraction of its limit, at which such a model
+reads a radiograph as a whole. Of 31 pictures without a hand two were read up to the limit itself
+(`benchmarks/refusal.py`)."""
 PERHAPS_TWO: Final = 0.05
 """Least probability of two hands at which a certain hand is not read: the other one could have been
 found instead. Of 100 validation radiographs none is above it, of 200 pairs made of them 96 %

@@ -55,8 +55,6 @@ With a site's calibration:
   {command} --mode=predict --input=hand.png --sex=female --calibration=site_calibration.json
 """
 _FAILURES_SHOWN = 5
-_MOST_REGIONS = 4
-"""Regions that are listed as ahead of the hand, and as behind it."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -346,6 +344,8 @@ def _clinical_lines(row: "Row") -> list[str]:
 
 def _region_lines(prediction: "Prediction") -> list[str]:
     """Returns a line for regions that are unusually far ahead of the hand, and one for behind."""
+    from bone_age_tf.evaluation.region_norms import MOST_NAMED
+
     if prediction.regions is None:
         return []
     lines = []
@@ -354,10 +354,10 @@ def _region_lines(prediction: "Prediction") -> list[str]:
         texts = [
             f"{name} {one.age_months:.0f} months ({one.difference_months:+.0f} from usual, "
             f"{abs(one.deviations):.1f} SD)"
-            for name, one in chosen[:_MOST_REGIONS]
+            for name, one in chosen[:MOST_NAMED]
         ]
-        if chosen[_MOST_REGIONS:]:
-            texts.append(f"and {len(chosen) - _MOST_REGIONS} more")
+        if chosen[MOST_NAMED:]:
+            texts.append(f"and {len(chosen) - MOST_NAMED} more")
         if texts:
             lines.append(f"  {words}: {', '.join(texts)}")
     return lines or [

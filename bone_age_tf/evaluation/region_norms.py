@@ -21,6 +21,8 @@ MIN_CASES: Final = 50
 """Minimum number of held-out cases for norms."""
 UNUSUAL: Final = 2.0
 """Number of SDs from which a region counts as ahead or behind; 5 % of regions are beyond it."""
+MOST_NAMED: Final = 4
+"""Maximum number of regions that a line of text names as ahead of the hand, or as behind it."""
 _NEAR_MONTHS: Final = 14.0
 """SD in months of the Gaussian that weights cases by the distance of their ages."""
 _OTHER_SEX: Final = 0.2

@@ -23,9 +23,11 @@ from bone_age_tf.reasons import (
     TEXTS,
     TILT_STEP,
     TRIMMED,
+    WHOLE_LIMIT,
     Reason,
     rotated,
 )
+from bone_age_tf.regions.graph import WHOLE
 
 _HALF_TURN = 180 // TILT_STEP
 _TILTS = [
@@ -55,7 +57,7 @@ def with_status(
     reason = tf.where(was_read & ~_all_finite(outputs), int(Reason.NO_NUMBER), reason)
     distance = outputs.get(schema.UNFAMILIARITY)
     if distance is not None:
-        far = (reason < Reason.TOO_SMALL) & (distance[:, 0] > 1)
+        far = (reason < Reason.TOO_SMALL) & (distance[:, 0] > _limit(checked))
         reason = tf.where(far, int(Reason.UNFAMILIAR), reason)
     answered = reason < Reason.TOO_SMALL
     known = answered | (reason == Reason.UNFAMILIAR)
@@ -66,6 +68,11 @@ def with_status(
     statuses = tf.where(answered, OK, tf.where(reason < Reason.EMPTY_FILE, REJECTED, ERROR))
     texts = _texts(reason, checked, distance)
     return found | {STATUS: statuses, REASON: texts, REASON_CODE: reason}
+
+
+def _limit(checked: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the largest distance from the training images at which each case is read."""
+    return tf.where(checked["framing"] == WHOLE, WHOLE_LIMIT, 1.0)
 
 
 def is_sex(sex: tf.Tensor) -> tf.Tensor:
@@ -115,7 +122,8 @@ def _texts(
     }
     if distance is not None:
         far = tf.strings.as_string(distance[:, 0], precision=2)
-        longer[Reason.UNFAMILIAR] = [texts, " (distance ", far, ", limit 1.00)"]
+        limit = tf.strings.as_string(_limit(checked), precision=2)
+        longer[Reason.UNFAMILIAR] = [texts, " (distance ", far, ", limit ", limit, ")"]
     for code, parts in longer.items():
         texts = tf.where(reason == code, tf.strings.join(parts), texts)
     return texts

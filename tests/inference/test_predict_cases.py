@@ -16,6 +16,7 @@ from bone_age_tf.commands import RESEARCH_USE
 from bone_age_tf.commands.predict import describe
 from bone_age_tf.inference.cases import Case, collect_cases
 from bone_age_tf.reader import load
+from bone_age_tf.reasons import NOT_FRAMED
 from bone_age_tf.result_table import ResultTable
 from command_words import predict
 
@@ -138,6 +139,16 @@ def test_what_is_outside_the_training_distribution_is_rejected(exports, tmp_path
     assert summary.rows()[1][:6] == ("150", "", "", "", "", "rejected")
     assert "outside the training distribution (distance 1.50, limit 1.00)" in strange.note
     assert (summary.rejected, summary.failed, summary.without_sex) == (1, 0, 0)
+
+
+def test_a_radiograph_whose_hand_is_not_located_must_be_more_familiar(exports, tmp_path):
+    reader = load("wary", exports_dir=exports, quality_check=False)
+    reader.rejects_unfamiliar = True
+    prepared = reader.prepare(save(tmp_path / "90.png", 90), "female")
+    assert reader.predict(prepared).status == "ok"
+    whole = reader.predict(dataclasses.replace(prepared, corrections=(NOT_FRAMED,)))
+    assert whole.status == "rejected"
+    assert "outside the training distribution (distance 0.90, limit 0.67)" in whole.note
 
 
 def test_missing_sex_gives_both_results(bins_reader, tmp_path):

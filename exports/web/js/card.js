@@ -6,6 +6,7 @@ import { knownOf, SEX_NAMES } from "./known_facts.js";
 import { inYears, rounded, signed } from "./numbers.js";
 import { drawFilm, drawLegend, drawMap } from "./overlay.js";
 import { drawPlot } from "./plot.js";
+import { regionLines } from "./regions.js";
 import { notesOf } from "./table.js";
 
 const COVERED = "covered";
@@ -160,6 +161,8 @@ export class Card {
       lower === null ? "" : `90 % interval ${rounded(lower, 1)} to ${rounded(upper, 1)} months`;
     const ends = lower === null ? "" : ` (${inYears(lower)} to ${inYears(upper)})`;
     root.querySelector(".interval").textContent = `${months}\n${interval}${ends}`;
+    const lines = regionLines(prediction.regions, settings.regions);
+    root.querySelector(".regions").textContent = lines.map(capitalised).join("\n");
     this.find(".answers").append(root);
     const title = `Probability of each bone age, read as ${sex}: ${months}; ${interval}`;
     drawPlot(

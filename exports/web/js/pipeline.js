@@ -5,6 +5,8 @@ import { checkSize, ImageError } from "./errors.js";
 import { look } from "./film_check.js";
 import { findHand, fitHand, framed } from "./frame.js";
 import { fit, shrunk } from "./image.js";
+import { SEX_NAMES } from "./known_facts.js";
+import { compareRegions } from "./regions.js";
 import { loadRuntime, Model } from "./runtime.js";
 
 const PREVIEW_PX = 640;
@@ -122,6 +124,7 @@ export class Pipeline {
       upper: interval ? interval[1] : null,
       distribution: found.distribution?.data ?? null,
       unfamiliarity: found.unfamiliarity?.data[0] ?? null,
+      regions: compareRegions(found, this.metadata.regions, SEX_NAMES[sex]),
       maps: maps.map(([name, { data, shape }]) => ({
         name,
         height: shape[1],

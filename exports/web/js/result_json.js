@@ -3,11 +3,7 @@
 import { measuresOf } from "./clinical.js";
 import { knownOf, SEX_NAMES } from "./known_facts.js";
 
-/**
- * Returns the object of one case. Numbers are not rounded; what is unknown is null.
- *
- * The page does not compare single regions with norms, so that region_ages_months is null.
- */
+/** Returns the object of one case. Numbers are not rounded; what is unknown is null. */
 export function toJsonObject(item, { settings, metadata }) {
   const { film, verdict, predictions, sexes } = item;
   const known = knownOf(item, settings);
@@ -48,7 +44,7 @@ function predictionOf(prediction, sex, known, { clinical }) {
     adult_height_cm: height?.height_cm ?? null,
     adult_height_error_cm: height?.error_cm ?? null,
     unfamiliarity: prediction.unfamiliarity,
-    region_ages_months: null,
+    region_ages_months: prediction.regions,
     standard_deviation_scores: scores,
     adult_height: height,
   };

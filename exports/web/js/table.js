@@ -11,8 +11,10 @@ import { inYears, rounded } from "./numbers.js";
 export function judge(film, predictions, settings) {
   if (film.status !== "ok") return { status: film.status, reasons: [film.reason] };
   const far = Math.max(0, ...predictions.map(({ unfamiliarity }) => unfamiliarity ?? 0));
-  if (settings.refuses_unfamiliar && far > 1) {
-    const distance = `(distance ${rounded(far, 2)}, limit 1.00)`;
+  const isWhole = film.corrections?.includes(settings.frame?.not_framed);
+  const limit = isWhole ? settings.whole_limit : 1;
+  if (settings.refuses_unfamiliar && far > limit) {
+    const distance = `(distance ${rounded(far, 2)}, limit ${rounded(limit, 2)})`;
     return { status: "rejected", reasons: [`${settings.texts.unfamiliar} ${distance}`] };
   }
   return { status: "ok", reasons: [] };

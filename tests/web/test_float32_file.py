@@ -1,0 +1,27 @@
+"""Files with 16-bit weights become files with constants of 32 bits and the same answers."""
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from bone_age_tf.web.float32_file import convert_to_float32
+
+
+def answer(data, image):
+    network = Interpreter(model_content=data, num_threads=1)
+    return network.get_signature_runner("serving_default")(image=image)
+
+
+def test_it_answers_the_same_without_16_bit_weights(root):
+    (path,) = (root / "exports" / "region_detector").glob("*/model_float16.tflite")
+    half = path.read_bytes()
+    single = convert_to_float32(half)
+    assert len(single) > 1.8 * len(half)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 128, 128, 1)).astype(np.float32)
+    for name, values in answer(half, image).items():
+        np.testing.assert_array_equal(answer(single, image)[name], values)
+
+
+def test_other_files_stay_as_they_are(root):
+    (path,) = (root / "exports" / "region_detector").glob("*/model_float16.tflite")
+    single = convert_to_float32(path.read_bytes())
+    assert convert_to_float32(single) == single
