@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from bone_age_tf import schema
 from bone_age_tf.catalog import SHIPPED_MODEL
 from bone_age_tf.clinical.result_columns import RESULT_COLUMNS
+from bone_age_tf.commands.predict import _region_lines
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.inference.result import REJECTED
 from bone_age_tf.reader import load
@@ -109,6 +111,18 @@ def test_films_are_refused_and_put_right_alike(visit, address, reader, hands, od
     corrections = {correction for result in expected for correction in result.corrections}
     assert expected.rejected >= 4
     assert len(corrections) >= 5  # what is less clear stays as it is
+
+
+def test_unusual_regions_are_named_as_by_the_command(
+    visit, trusting_address, trusting_reader, hands
+):
+    found = visit(trusting_address)
+    found.read(hands[3], sex="female")
+    shown = found.card().locator(".regions").inner_text()
+    (prediction,) = trusting_reader.read(hands[3], "female").by_sex.values()
+    expected = "\n".join(line.strip().capitalize() for line in _region_lines(prediction))
+    assert prediction.unusual_regions
+    assert re.sub(r"\d+", "#", shown).lower() == re.sub(r"\d+", "#", expected).lower()
 
 
 def test_an_unknown_sex_gives_both_results(visit, trusting_address, trusting_reader, hands):
