@@ -52,17 +52,20 @@ def measure_keras(name: str, size_px: int, batch: int, steps: int, precision: st
 
     class Same(keras.utils.PyDataset):
         def __len__(self):
-            return steps
+            return WARM_STEPS + steps
 
         def __getitem__(self, index):
             return inputs, targets
 
-    for _ in range(WARM_STEPS):
-        model.train_on_batch(inputs, targets)
-    model.fit(Same(), steps_per_epoch=1, verbose=0)
-    start = time.perf_counter()
-    model.fit(Same(), steps_per_epoch=steps, verbose=0)
-    return steps * batch / (time.perf_counter() - start)
+    ends = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            float(logs["loss"])  # waits for the step
+            ends.append(time.perf_counter())
+
+    model.fit(Same(), steps_per_epoch=WARM_STEPS + steps, verbose=0, callbacks=[Clock()])
+    return steps * batch / (ends[-1] - ends[WARM_STEPS - 1])
 
 
 def measure_pytorch(name: str, size_px: int, batch: int, steps: int, precision: str) -> float:
@@ -130,7 +133,8 @@ def measure_input(size_px: int, batch: int, steps: int) -> dict[str, float]:
 
 def measure_in_process(framework: str, **arguments) -> str:
     """Runs a measurement in a separate process and returns the last printed value."""
-    backend = framework if framework in ("jax", "torch") else "tensorflow"
+    # PyTorch's packages crash where TensorFlow has been imported before.
+    backend = FRAMEWORKS.get(framework, "tensorflow")
     environment = os.environ | {
         "KERAS_BACKEND": backend,
         "TF_ENABLE_ONEDNN_OPTS": "1",

@@ -144,6 +144,7 @@ def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     if left:
         print(f"{left} of {len(parts)} parts are left to the other machines")
         return EXIT_OK
+    output.remove_lists()
     newly_read = sum(len(part.items) for part in missing)
     content = write_summary(output, time.monotonic() - start, newly_read)
     for line in _lines(content):

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from bone_age_tf.reader import Reader
 from bone_age_tf.scale.items import Item
-from bone_age_tf.scale.parts import Output, Part, score_part
+from bone_age_tf.scale.parts import Output, Part, read_list, score_part
 from bone_age_tf.scale.scoring import Row, Settings, reader_of, score, score_item
 
 
@@ -107,6 +107,9 @@ def run(
 ) -> None:
     """Reads parts in a pipeline and waits for its end.
 
+    The parts are passed in a file in the folder. Elements of the pipeline itself would be in the
+    memory of every worker.
+
     Args:
         parts: the parts to read.
         settings: the model and its options.
@@ -115,12 +118,14 @@ def run(
         runner: name of Beam's runner; None for the one that the options name.
 
     Raises:
+        OSError: the file of the parts cannot be written.
         RuntimeError: the pipeline failed, more often than its runner repeats.
     """
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
     (
         pipeline
-        | "parts" >> beam.Create(parts)
+        | "list" >> beam.Create([output.write_list(parts)])
+        | "parts" >> beam.FlatMap(read_list)
         | "spread" >> beam.Reshuffle()
         | "read radiographs" >> RunInference(PartHandler(settings, output))
     )

@@ -69,6 +69,12 @@ class Item:
             case.problem,
         )
 
+    @classmethod
+    def of_values(cls, values: list) -> "Item":
+        """Returns the item of the values of all attributes in their order, as JSON keeps them."""
+        item = cls(*values)
+        return item if item.span is None else dataclasses.replace(item, span=tuple(item.span))
+
     def as_path(self) -> Path:
         """Returns the location as a path, of which only the name counts."""
         return Path(self.location)

@@ -6,10 +6,12 @@ process died, has the same bytes, and a second call reads only the parts that ha
 """
 
 import dataclasses
+import gzip
 import hashlib
 import io
 import json
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -28,6 +30,7 @@ FORMATS: Final = (PARQUET, CSV)
 PART_ROWS: Final = 256
 """Default number of radiographs of a part: a few seconds of work, which is lost when a worker
 dies."""
+_LIST_PREFIX, _LIST_SUFFIX = "unread-", ".jsonl.gz"
 _PART_NAME = re.compile(r"part-(\d{6})\.parquet")
 
 
@@ -42,6 +45,16 @@ class Part:
 
     number: int
     items: tuple[Item, ...]
+
+    def to_json(self) -> str:
+        """Returns one line of JSON, which `from_json` takes."""
+        return json.dumps([self.number, [list(vars(item).values()) for item in self.items]])
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> "Part":
+        """Returns the part of a line from `to_json`."""
+        number, rows = json.loads(line)
+        return cls(number, tuple(Item.of_values(values) for values in rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +77,25 @@ class Output:
         """Returns the numbers of the parts that are complete."""
         matches = map(_PART_NAME.fullmatch, storage.names_in(self.folder))
         return {int(match[1]) for match in matches if match is not None}
+
+    def write_list(self, parts: Sequence[Part]) -> str:
+        """Writes parts to a file of a name of its own, for workers; returns its location.
+
+        `remove_lists` removes it, also after its writer has died.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        location = storage.join(self.folder, f"{_LIST_PREFIX}{uuid.uuid4().hex}{_LIST_SUFFIX}")
+        lines = "".join(f"{part.to_json()}\n" for part in parts)
+        storage.write_file(location, gzip.compress(lines.encode("utf-8"), mtime=0))
+        return location
+
+    def remove_lists(self) -> None:
+        """Removes what `write_list` wrote; for when all parts are complete."""
+        for name in list(storage.names_in(self.folder)):
+            if name.startswith(_LIST_PREFIX) and name.endswith(_LIST_SUFFIX):
+                storage.remove(storage.join(self.folder, name))
 
     def tables(self) -> Iterator[pa.Table]:
         """Yields the rows of each complete part, in order."""
@@ -112,6 +144,17 @@ def make_parts(items: Sequence[Item], part_rows: int) -> list[Part]:
     return [
         Part(number, tuple(items[start : start + part_rows])) for number, start in enumerate(starts)
     ]
+
+
+def read_list(location: str) -> Iterator[Part]:
+    """Yields the parts of a file that `Output.write_list` wrote; one at a time is in memory.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with storage.open_file(location) as file, gzip.open(file) as lines:
+        for line in lines:
+            yield Part.from_json(line)
 
 
 def begin_or_continue(plan: Plan, output: Output) -> set[int]:

@@ -106,6 +106,19 @@ def exists(location: str) -> bool:
     return _file_systems().exists(location) if is_url(location) else os.path.exists(location)
 
 
+def remove(location: str) -> None:
+    """Removes a file; one that is gone already is no error.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if is_url(location):
+        if exists(location):
+            _file_systems().delete([location])
+    else:
+        Path(location).unlink(missing_ok=True)
+
+
 def names_in(folder: str) -> Iterator[str]:
     """Yields the names of the files in a folder; none if there is no such folder."""
     if not is_url(folder):

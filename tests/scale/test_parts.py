@@ -10,6 +10,7 @@ from made_archive import broken_files, write_archive
 
 from bone_age_tf.cli import main
 from bone_age_tf.scale import local, parts
+from bone_age_tf.scale.items import Item
 
 
 @pytest.fixture
@@ -85,6 +86,21 @@ def test_an_interrupted_archive_is_completed_with_the_same_bytes(run, tmp_path, 
     assert "2 of 6 parts are there already" in printed
     for path in sorted((tmp_path / "whole").glob("part-*")):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_parts_pass_through_a_file(tmp_path):
+    items = (
+        Item(0, "a.png", "/films/caf\udce9.png", sex=1, chronological_age_months=71.5),
+        Item(1, "b.png", "/films/all.tar", span=(512, 1024)),
+        Item(2, "c.png", "/films/all.zip", "c.png", problem="sex: not a sex"),
+    )
+    divided = parts.make_parts(items, 2)
+    output = parts.Output(str(tmp_path / "out"))
+    (tmp_path / "out").mkdir()
+    location = output.write_list(divided)
+    assert list(parts.read_list(location)) == divided
+    output.remove_lists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_of_other_results_is_not_continued(run, tmp_path):
