@@ -2,10 +2,10 @@
 
 Command: python run.py --mode=recipe --recipe=bonewise --precision=float32 --manual_dir=FRAMED
 Data: as in the recipe `framed`, whose copy of the images this recipe takes.
-Start: the weights of a first training of five epochs, in which the whole hand's share of the answer
-was learned: git show 168dcae:exports/bonewise_regions.keras > runs/bonewise_regions.keras. The
-layers of its fusion are left out. It began with the weights of the recipe `framed`, for the whole
-hand, where they stay as they are, and for the crops.
+Start: the weights of a first training of five epochs in which the whole hand's share of the answer
+was learned (168dcae), without that share: git show f30619b:exports/bonewise_init.keras >
+runs/bonewise_init.keras. It began with the weights of the recipe `framed`, for the whole hand,
+where they stay as they are, and for the crops.
 
 Score: 6.6 months fused, 6.8 the whole hand alone, 6.7 the regions without it, 8.1 to 10.6 each
 region alone, on the held-out ids in their frame, n = 1,130.
@@ -29,7 +29,7 @@ RECIPE = Recipe(
                 "dropout": 0.2,
                 "train_whole": False,
             },
-            init="runs/bonewise_regions.keras",
+            init="runs/bonewise_init.keras",
             seed=13,
         ),
     ),

@@ -73,7 +73,10 @@ class Item:
     def of_values(cls, values: list) -> "Item":
         """Returns the item of the values of all attributes in their order, as JSON keeps them."""
         item = cls(*values)
-        return item if item.span is None else dataclasses.replace(item, span=tuple(item.span))
+        if item.span is None:
+            return item
+        offset, length = item.span
+        return dataclasses.replace(item, span=(offset, length))
 
     def as_path(self) -> Path:
         """Returns the location as a path, of which only the name counts."""
