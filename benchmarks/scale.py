@@ -1,7 +1,7 @@
 """How fast and how safely are archives read on several workers?
 
 python benchmarks/scale.py speed [--films=2000] [--side_px=512] [--engines="one process"]
-python benchmarks/scale.py kills [--films=600] [--kills=20]
+python benchmarks/scale.py kills [--films=600] [--kills=20] [--engines="Spark 2 workers"]
 python benchmarks/scale.py broken
 python benchmarks/scale.py growth [--films=500,2000,8000] [-- --model=resnet50]
 
@@ -135,13 +135,13 @@ def speed(bench: Bench, films: int, engines: list[str]) -> None:
         )
 
 
-def kills(bench: Bench, films: int, count: int) -> None:
+def kills(bench: Bench, films: int, count: int, engines: list[str]) -> None:
     """Kills workers and drivers at random moments and compares the results."""
     manifest = bench.draw_archive(films)
     bench.timed(manifest, "whole", ENGINES["one process"])
     whole = read_back(bench.folder / "whole")
     chance = random.Random(SEED)
-    for name in ("Beam 2 workers", "Spark 2 workers"):
+    for name in engines:
         output = bench.folder / f"killed {name}"
         killed: collections.Counter[str] = collections.Counter()
         runs = 0
@@ -154,8 +154,13 @@ def kills(bench: Bench, films: int, count: int) -> None:
             ) as process:
                 while process.poll() is None and sum(killed.values()) < count:
                     time.sleep(chance.uniform(2, 14))
-                    workers = below(process.pid)
-                    is_driver = not workers or chance.random() < 0.3
+                    is_driver = chance.random() < 0.3
+                    while not (workers := below(process.pid)) and process.poll() is None:
+                        if is_driver:
+                            break
+                        time.sleep(0.2)
+                    if not is_driver and not workers:
+                        continue
                     victim = process.pid if is_driver else chance.choice(workers)
                     try:
                         os.kill(victim, signal.SIGKILL)
@@ -266,11 +271,13 @@ def main() -> None:
     options = parser.parse_args(words[:end])
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
     bench = Bench(folder, options.side_px, tuple(words[end + 1 :]))
+    engines = options.engines.split(",")
     try:
         if options.what == "speed":
-            speed(bench, int(options.films or 2000), options.engines.split(","))
+            speed(bench, int(options.films or 2000), engines)
         elif options.what == "kills":
-            kills(bench, int(options.films or 600), options.kills)
+            several = [name for name in engines if name.endswith("workers")]
+            kills(bench, int(options.films or 600), options.kills, several)
         elif options.what == "broken":
             broken(bench)
         else:
