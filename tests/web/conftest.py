@@ -145,20 +145,22 @@ class Visit:
     def choose(self, sex, place=0):
         self.card(place).locator(f"input[value={sex}]").check()
 
-    def wait_for_answers(self, cards):
+    def wait_for_answers(self, cards, seconds=30):
         done = self.page.locator(".card .copy:not([hidden])")
-        self.wait(lambda: done.count() == cards)
+        self.wait(lambda: done.count() == cards, seconds)
 
     def read(self, *paths, sex="female"):
         """Adds images, says the sex of each that is not refused and waits for the answers."""
         before = self.page.locator(".card").count()
         self.add(*paths)
         opening = self.page.locator(".message", has_text="Opening")
-        self.wait(lambda: opening.count() == 0)
-        for place in range(before, before + len(paths)):
+        seconds = 30 + 2 * len(paths)
+        self.wait(lambda: opening.count() == 0, seconds)
+        # The last one first: an answer moves what lies below it, perhaps during a click.
+        for place in reversed(range(before, before + len(paths))):
             if self.card(place).locator(".child-sex").is_visible():
                 self.choose(sex, place)
-        self.wait_for_answers(before + len(paths))
+        self.wait_for_answers(before + len(paths), seconds)
 
     def csv(self):
         with self.page.expect_download() as download:
