@@ -17,6 +17,7 @@ largest memory of a worker and the exponent of the time by the number of files.
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import os
@@ -154,19 +155,14 @@ def kills(bench: Bench, films: int, count: int, engines: list[str]) -> None:
             ) as process:
                 while process.poll() is None and sum(killed.values()) < count:
                     time.sleep(chance.uniform(2, 14))
-                    is_driver = chance.random() < 0.3
-                    while not (workers := below(process.pid)) and process.poll() is None:
-                        if is_driver:
-                            break
+                    kind = "driver" if chance.random() < 0.3 else "workers"
+                    victims = [process.pid] if kind == "driver" else below(process.pid)
+                    while not victims and process.poll() is None:  # they are being started
                         time.sleep(0.2)
-                    if not is_driver and not workers:
-                        continue
-                    victim = process.pid if is_driver else chance.choice(workers)
-                    try:
-                        os.kill(victim, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
-                    killed["driver" if is_driver else "workers"] += 1
+                        victims = below(process.pid)
+                    with contextlib.suppress(ProcessLookupError, IndexError):
+                        os.kill(chance.choice(victims), signal.SIGKILL)
+                        killed[kind] += 1
                 process.wait()
         same = read_back(output) == whole
         print(

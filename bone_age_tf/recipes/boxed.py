@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 on whole radiographs at 256 px: version 2 of the shipped weights.
+"""EfficientNet-Lite0 on whole radiographs at 256 px: its version 2, which was shipped before.
 
 Command: python run.py --mode=recipe --recipe=boxed --precision=float32 --manual_dir=DIR
 Data: 90 % of the RSNA 2017 training images, divided by id, at their own aspect ratio.

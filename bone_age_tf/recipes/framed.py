@@ -4,7 +4,7 @@ Commands: python benchmarks/frame_radiographs.py --manual_dir=DIR --output=FRAME
 python run.py --mode=recipe --recipe=framed --precision=float32 --manual_dir=FRAMED
 Data: 90 % of the RSNA 2017 training images, cut by id, each hand in its frame; the few whose hand
 is doubtful are whole.
-Start: version 2 of the shipped weights, which was trained on whole radiographs and is kept in the
+Start: version 2 of `efficientnet_lite0`, which was trained on whole radiographs and is kept in the
 history: git show 13a9ba7:exports/efficientnet_lite0/2/model.keras > runs/version_2.keras
 
 Score: 6.8 months (6.5 to 7.2) on the held-out training ids, n = 1,130, whole radiographs read in

@@ -12,6 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from bone_age_tf.reader import Reader
+from bone_age_tf.scale import storage
 from bone_age_tf.scale.items import Item
 from bone_age_tf.scale.parts import Output, Part, read_list, score_part
 from bone_age_tf.scale.scoring import Row, Settings, reader_of, score, score_item
@@ -63,8 +64,10 @@ class RadiographHandler(ModelHandler[Any, Row, Reader]):
         return {"max_batch_size": self._batch_size}
 
 
-class PartHandler(ModelHandler[Part, int, Reader]):
+class PartHandler(ModelHandler[bytes, int, Reader]):
     """Reads the radiographs of parts and writes their files; gives the number of rows.
+
+    Elements are lines of `Part.to_line`, of which Beam's workers keep some in memory.
 
     Args:
         settings: the model and its options.
@@ -81,13 +84,13 @@ class PartHandler(ModelHandler[Part, int, Reader]):
 
     def run_inference(
         self,
-        batch: Sequence[Part],
+        batch: Sequence[bytes],
         model: Reader,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[int]:
         """Yields the number of rows of each part, after its files are written."""
-        for part in batch:
-            yield score_part(part, self._settings, self._output)
+        for line in batch:
+            yield score_part(Part.from_line(line), self._settings, self._output)
 
     def get_metrics_namespace(self) -> str:
         """See `RadiographHandler.get_metrics_namespace`."""
@@ -107,8 +110,8 @@ def run(
 ) -> None:
     """Reads parts in a pipeline and waits for its end.
 
-    The parts are passed in a file in the folder. Elements of the pipeline itself would be in the
-    memory of every worker.
+    The parts are passed in a file in the folder, which is removed afterwards. Elements of the
+    pipeline itself would be in the memory of every worker.
 
     Args:
         parts: the parts to read.
@@ -122,11 +125,15 @@ def run(
         RuntimeError: the pipeline failed, more often than its runner repeats.
     """
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
+    location = output.write_list(parts)
     (
         pipeline
-        | "list" >> beam.Create([output.write_list(parts)])
+        | "list" >> beam.Create([location])
         | "parts" >> beam.FlatMap(read_list)
         | "spread" >> beam.Reshuffle()
         | "read radiographs" >> RunInference(PartHandler(settings, output))
     )
-    pipeline.run().wait_until_finish()
+    try:
+        pipeline.run().wait_until_finish()
+    finally:
+        storage.remove(location)

@@ -46,13 +46,14 @@ class Part:
     number: int
     items: tuple[Item, ...]
 
-    def to_json(self) -> str:
-        """Returns one line of JSON, which `from_json` takes."""
-        return json.dumps([self.number, [list(vars(item).values()) for item in self.items]])
+    def to_line(self) -> bytes:
+        """Returns one line of JSON, which `from_line` takes."""
+        rows = [list(vars(item).values()) for item in self.items]
+        return json.dumps([self.number, rows]).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> "Part":
-        """Returns the part of a line from `to_json`."""
+    def from_line(cls, line: bytes) -> "Part":
+        """Returns the part of a line from `to_line`."""
         number, rows = json.loads(line)
         return cls(number, tuple(Item.of_values(values) for values in rows))
 
@@ -81,18 +82,19 @@ class Output:
     def write_list(self, parts: Sequence[Part]) -> str:
         """Writes parts to a file of a name of its own, for workers; returns its location.
 
-        `remove_lists` removes it, also after its writer has died.
-
         Raises:
             OSError: the file cannot be written.
         """
         location = storage.join(self.folder, f"{_LIST_PREFIX}{uuid.uuid4().hex}{_LIST_SUFFIX}")
-        lines = "".join(f"{part.to_json()}\n" for part in parts)
-        storage.write_file(location, gzip.compress(lines.encode("utf-8"), mtime=0))
+        lines = b"".join(part.to_line() for part in parts)
+        storage.write_file(location, gzip.compress(lines, mtime=0))
         return location
 
     def remove_lists(self) -> None:
-        """Removes what `write_list` wrote; for when all parts are complete."""
+        """Removes what `write_list` wrote for pipelines that have been killed since.
+
+        For when all parts are complete, so that no machine needs them.
+        """
         for name in list(storage.names_in(self.folder)):
             if name.startswith(_LIST_PREFIX) and name.endswith(_LIST_SUFFIX):
                 storage.remove(storage.join(self.folder, name))
@@ -146,15 +148,14 @@ def make_parts(items: Sequence[Item], part_rows: int) -> list[Part]:
     ]
 
 
-def read_list(location: str) -> Iterator[Part]:
-    """Yields the parts of a file that `Output.write_list` wrote; one at a time is in memory.
+def read_list(location: str) -> Iterator[bytes]:
+    """Yields the lines of a file that `Output.write_list` wrote, one for each part.
 
     Raises:
         OSError: the file cannot be read.
     """
     with storage.open_file(location) as file, gzip.open(file) as lines:
-        for line in lines:
-            yield Part.from_json(line)
+        yield from lines
 
 
 def begin_or_continue(plan: Plan, output: Output) -> set[int]:

@@ -5,6 +5,8 @@ that a radiograph takes twice as long. Its fast kernels need constants of 32 bit
 runtime of Python converts the weights when it loads a file. The numbers are the same.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema_py
 from ai_edge_litert.tools import flatbuffer_utils
@@ -17,7 +19,7 @@ def convert_to_float32(data: bytes) -> bytes:
         data: a LiteRT file. Others than those with weights of 16 bits are returned as they are.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
-    is_changed = False
+    converted: set[int] = set()
     for graph in model.subgraphs:
         kept = []
         for operator in graph.operators:
@@ -29,12 +31,21 @@ def convert_to_float32(data: bytes) -> bytes:
             single.data = np.frombuffer(half.astype(np.float32).tobytes(), np.uint8)
             graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
             model.buffers.append(single)
-            model.buffers[graph.tensors[operator.inputs[0]].buffer].data = None
-            is_changed = True
+            converted.add(graph.tensors[operator.inputs[0]].buffer)
         graph.operators = kept
-    if not is_changed:
+    if not converted:
         return data
+    for buffer in converted - set(_buffers_in_use(model)):
+        model.buffers[buffer].data = None
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _buffers_in_use(model: schema_py.ModelT) -> Iterator[int]:
+    """Yields the buffers of tensors that operators take or that are outputs of the file."""
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            yield from (graph.tensors[tensor].buffer for tensor in operator.inputs if tensor >= 0)
+        yield from (graph.tensors[tensor].buffer for tensor in graph.outputs)
 
 
 def _half_weights(

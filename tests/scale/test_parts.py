@@ -98,7 +98,7 @@ def test_parts_pass_through_a_file(tmp_path):
     output = parts.Output(str(tmp_path / "out"))
     (tmp_path / "out").mkdir()
     location = output.write_list(divided)
-    assert list(parts.read_list(location)) == divided
+    assert [parts.Part.from_line(line) for line in parts.read_list(location)] == divided
     output.remove_lists()
     assert list((tmp_path / "out").iterdir()) == []
 
