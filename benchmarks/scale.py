@@ -16,9 +16,7 @@ largest memory of a worker and the exponent of the time by the number of files.
 
 import argparse
 import collections
-import concurrent.futures
 import contextlib
-import csv
 import dataclasses
 import os
 import random
@@ -30,15 +28,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
-from bone_age_datasets.hand_phantom.examples import make_example
-from bone_age_datasets.hand_phantom.population import PhantomSettings
-from tqdm import tqdm
 
-DRAWN = 100
-SEED = 0
-THREADS = 2
+from drawn_archive import SEED, draw_archive
+
 ENGINES = {
     "one process": ["--runner=none"],
     "Beam 1 worker": ["--runner=direct", "--workers=1"],
@@ -64,28 +57,9 @@ class Bench:
     side_px: int
     flags: tuple[str, ...]
 
-    def draw_archive(self, films: int) -> Path:
-        """Draws different phantoms as PNG files; returns their manifest."""
-        folder = self.folder / "films"
-        folder.mkdir(parents=True)
-        settings = PhantomSettings(image_size_px=self.side_px, test=DRAWN)
-        drawn = [make_example(settings, "test", place) for place in range(min(films, DRAWN))]
-
-        def draw(place: int) -> None:
-            grain = np.random.default_rng([SEED, place]).integers(0, 4, (self.side_px,) * 2)
-            pixels = np.asarray(drawn[place % len(drawn)][0])[..., 0]
-            pixels = np.clip(pixels + grain, 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / f"{place:06d}.png"), pixels)
-
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            drawing = pool.map(draw, range(films))
-            list(tqdm(drawing, "drawing", films, disable=None, leave=False))
-        with (folder / "manifest.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", "sex"])
-            for place in range(films):
-                writer.writerow([f"{place:06d}.png", drawn[place % len(drawn)][1]["sex"]])
-        return folder / "manifest.csv"
+    def draw(self, films: int) -> Path:
+        """Draws the archive; returns its manifest."""
+        return draw_archive(self.folder / "films", films, self.side_px)
 
     def command(
         self, manifest: Path, output: Path, engine: list[str], part_rows: int = 64
@@ -118,7 +92,7 @@ def first_rows(manifest: Path, count: int) -> Path:
 
 def speed(bench: Bench, films: int, engines: list[str]) -> None:
     """Prints the speed of each engine."""
-    manifest = bench.draw_archive(films)
+    manifest = bench.draw(films)
     few = first_rows(manifest, FEW)
     seconds = {}
     print("| engine | start s | ms a film | ratio to its own single worker | to the bare loop |")
@@ -138,7 +112,7 @@ def speed(bench: Bench, films: int, engines: list[str]) -> None:
 
 def kills(bench: Bench, films: int, count: int, engines: list[str]) -> None:
     """Kills workers and drivers at random moments and compares the results."""
-    manifest = bench.draw_archive(films)
+    manifest = bench.draw(films)
     bench.timed(manifest, "whole", ENGINES["one process"])
     whole = read_back(bench.folder / "whole")
     chance = random.Random(SEED)
@@ -209,7 +183,7 @@ def broken(bench: Bench) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "scale"))
     from made_archive import broken_files
 
-    manifest = bench.draw_archive(200)
+    manifest = bench.draw(200)
     for place, (name, data) in enumerate(broken_files().items()):
         target = manifest.parent / f"{20 * place + 7:06d}{Path(name).suffix}"
         (manifest.parent / f"{20 * place + 7:06d}.png").unlink()
@@ -222,7 +196,7 @@ def broken(bench: Bench) -> None:
 
 def growth(bench: Bench, counts: list[int]) -> None:
     """Prints time and memory by the number of films, for Beam with two workers."""
-    manifest = bench.draw_archive(max(counts))
+    manifest = bench.draw(max(counts))
     engine = ENGINES["Beam 2 workers"]
     start = bench.timed(first_rows(manifest, FEW), "few", engine)
     points = []
