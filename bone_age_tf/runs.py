@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -349,7 +349,16 @@ def predictions_of(current: Run, part_name: str = "test") -> Predictions:
         np.ravel(outputs[schema.AGE_MONTHS]),
         None if interval is None else interval[:, 0],
         None if interval is None else interval[:, 1],
+        _parts_of(outputs),
     )
+
+
+def _parts_of(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the ages [N] in months of the whole hand and of each region alone, by name."""
+    if schema.REGION_AGES not in outputs:
+        return {}
+    regions = dict(zip(schema.REGIONS, outputs[schema.REGION_AGES].T, strict=True))
+    return {"whole hand": np.ravel(outputs[schema.GLOBAL_AGE]), **regions}
 
 
 def region_norms(current: Run) -> RegionNorms | None:

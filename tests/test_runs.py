@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from bone_age_tf import runs
+from bone_age_tf import runs, schema
 from bone_age_tf.data import pipeline
 from bone_age_tf.evaluation.interval import IntervalTable
 from bone_age_tf.models.build import build_model
@@ -61,3 +61,14 @@ def test_a_run_without_the_file_is_measured_first(run):
     assert runs.interval_table(run).cases == 16
     path = run.workdir / "evaluation" / runs.INTERVAL_FILE
     assert IntervalTable.read(json.loads(path.read_text())) == runs.interval_table(run)
+
+
+def test_parts_that_are_fused_are_measured_alone(run, monkeypatch):
+    ages = np.arange(17) + np.zeros((len(runs.predictions_of(run)), 1))
+    predict = runs.prediction.predict
+    fused = {schema.REGION_AGES: ages, schema.GLOBAL_AGE: ages[:, :1] + 100}
+    monkeypatch.setattr(runs.prediction, "predict", lambda *given: predict(*given) | fused)
+    parts = runs.predictions_of(run).parts_months
+    assert list(parts) == ["whole hand", *schema.REGIONS]
+    assert set(parts["whole hand"]) == {100.0}
+    assert [set(parts[name]) for name in schema.REGIONS] == [{float(place)} for place in range(17)]

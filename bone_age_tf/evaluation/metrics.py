@@ -4,7 +4,7 @@ All numbers in reports are computed by `evaluate`. NumPy only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +49,8 @@ class Predictions:
         predicted_months: [N] float64.
         lower_90: [N] float64, lower end of the 90 % prediction interval in months, or None.
         upper_90: [N] float64, its upper end, or None. Both ends are given or neither.
+        parts_months: [N] float64 by name: what the parts that the prediction is fused from, such as
+            single regions, predict alone; empty if there are none.
 
     Raises:
         ValueError: no cases, unequal lengths, an array that is not one-dimensional, an identifier
@@ -62,6 +64,7 @@ class Predictions:
     predicted_months: np.ndarray
     lower_90: np.ndarray | None = None
     upper_90: np.ndarray | None = None
+    parts_months: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ids = list(self.image_id)
@@ -73,6 +76,8 @@ class Predictions:
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, _column(name, values, ids))
+        parts = {name: _column(name, values, ids) for name, values in self.parts_months.items()}
+        object.__setattr__(self, "parts_months", parts)
         unknown = ~np.isin(self.sex, range(len(schema.SEX_NAMES)))
         if unknown.any():
             case = int(np.argmax(unknown))
@@ -119,9 +124,11 @@ def evaluate(
         A dict for strict JSON: `n`, `seed`, `resamples`; `overall`, with an `Estimate` per metric;
         `by_sex`, the same with `n` under each sex present; `by_age_band`, a list of the same with
         `from_months` (inclusive) and `to_months` (exclusive), ascending, bands without cases left
-        out; and `constant_median` with `months`, `mae_months` and `ratio` (MAE of the model over
-        MAE of the constant, both from the same resamples). Ages and errors are in months, shares
-        0 to 1. Groups of fewer than `MIN_INTERVAL_CASES` cases have intervals of None.
+        out; `constant_median` with `months`, `mae_months` and `ratio` (MAE of the model over MAE of
+        the constant, both from the same resamples); and, if there are any, `parts`, with
+        `mae_months` and `ratio` (MAE of the model over that of the part) under each name. Ages and
+        errors are in months, shares 0 to 1. Groups of fewer than `MIN_INTERVAL_CASES` cases have
+        intervals of None.
 
     Raises:
         ValueError: `constant_months` is not finite, or `resamples` is below 1.
@@ -132,7 +139,9 @@ def evaluate(
         raise ValueError(f"resamples is {resamples}; it must be 1 or more")
     columns = _case_columns(predictions, constant_months)
 
-    def measure(cases: np.ndarray) -> dict[str, Estimate]:
+    def measure(
+        cases: np.ndarray, columns: Mapping[str, np.ndarray] = columns
+    ) -> dict[str, Estimate]:
         group = {name: values[cases] for name, values in columns.items()}
         return _measure(group, seed, resamples)
 
@@ -146,6 +155,11 @@ def evaluate(
     sex, band = predictions.sex[order], age_band(predictions.age_months[order])
     overall = measure(order)
     constant = {"mae_months": overall.pop(_FLOOR), "ratio": overall.pop(_RATIO)}
+    parts = {}
+    for name, months in predictions.parts_months.items():
+        errors = np.abs(months - predictions.age_months)
+        against = measure(order, {**columns, _FLOOR: errors})
+        parts[name] = {"mae_months": against[_FLOOR], "ratio": against[_RATIO]}
     return {
         "n": len(predictions),
         "seed": int(seed),
@@ -161,6 +175,7 @@ def evaluate(
             for index in np.unique(band)
         ],
         "constant_median": {"months": float(constant_months), **constant},
+        **({"parts": parts} if parts else {}),
     }
 
 

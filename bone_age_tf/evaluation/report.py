@@ -132,6 +132,7 @@ def _page(
         "by_sex": _group_table("Sex", metrics["by_sex"].items()),
         "by_age": _group_table("True age (months)", bands),
         "constant": _constant_table(metrics["constant_median"]),
+        "parts": _parts_table(metrics.get("parts", {})),
         "worst": _worst_table(predictions),
         "details": markdown_table(("Name", "Value"), details.items()) if details else "",
     }
@@ -160,6 +161,15 @@ def _constant_table(constant: Mapping[str, Any]) -> str:
             ("Model's error / its error", _cell("ratio", constant["ratio"])),
         ],
     )
+
+
+def _parts_table(parts: Mapping[str, Mapping[str, Estimate]]) -> str:
+    rows = [
+        (name, _cell("mae_months", part["mae_months"]), _cell("ratio", part["ratio"]))
+        for name, part in parts.items()
+    ]
+    headings = ("Part", _LABELS["mae_months"], "Fused answer's error / its error")
+    return markdown_table(headings, rows) if rows else ""
 
 
 def _group_table(heading: str, groups: Iterable[tuple[str, Mapping[str, Any]]]) -> str:

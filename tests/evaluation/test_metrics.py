@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -261,3 +262,26 @@ def test_bad_settings_are_refused():
         evaluate(five_cases(), float("nan"))
     with pytest.raises(ValueError, match="resamples is 0"):
         evaluate(five_cases(), 100.0, resamples=0)
+
+
+def test_each_part_alone_is_compared_with_the_fused_answer():
+    perfect, late = np.array(five_cases().age_months), np.array(five_cases().age_months) + 30
+    metrics = evaluate(five_cases(parts_months={"whole hand": late, "DIP2": perfect}), 100.0)
+    assert list(metrics["parts"]) == ["whole hand", "DIP2"]
+    assert values(metrics["parts"]["whole hand"]) == {"mae_months": 30.0, "ratio": 0.5}
+    assert values(metrics["parts"]["DIP2"]) == {"mae_months": 0.0, "ratio": None}
+    whole = evaluate(five_cases(), 100.0)
+    assert {name: item for name, item in metrics.items() if name != "parts"} == whole
+
+
+def test_ratio_to_a_part_is_paired():
+    cases = made_up(300)
+    double = cases.age_months + 2 * cases.error_months
+    same = dataclasses.replace(cases, parts_months={"radius": double})
+    ratio = evaluate(same, 100.0)["parts"]["radius"]["ratio"]
+    assert ratio == pytest.approx({"value": 0.5, "low": 0.5, "high": 0.5})
+
+
+def test_part_of_wrong_length_is_an_error():
+    with pytest.raises(ValueError, match="DIP2 has 4 values for 5 cases"):
+        five_cases(parts_months={"DIP2": np.zeros(4)})

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -183,3 +184,16 @@ def test_needs_neither_tensorflow_nor_pyplot():
         "sys.exit(str(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_page_lists_each_part_alone(written, tmp_path):
+    folder, cases, _ = written
+    assert "Each part alone" not in (folder / "report.md").read_text("utf-8")
+    parts = {"whole hand": cases.age_months + 10, "DIP2": cases.age_months - 20}
+    write_report(
+        tmp_path, dataclasses.replace(cases, parts_months=parts), 120.0, "T", {}, resamples=100
+    )
+    page = (tmp_path / "report.md").read_text("utf-8")
+    assert "\n## Each part alone\n" in page
+    assert "| whole hand | 10.00 (10.00 to 10.00) | " in page
+    assert "| DIP2 | 20.00 (20.00 to 20.00) | " in page
