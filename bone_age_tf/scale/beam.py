@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from bone_age_tf.reader import Reader
 from bone_age_tf.scale import storage
 from bone_age_tf.scale.items import Item
-from bone_age_tf.scale.parts import Output, Part, read_list, score_part
+from bone_age_tf.scale.parts import Output, Part, read_part, score_part
 from bone_age_tf.scale.scoring import Row, Settings, reader_of, score, score_item
 
 
@@ -64,19 +64,21 @@ class RadiographHandler(ModelHandler[Any, Row, Reader]):
         return {"max_batch_size": self._batch_size}
 
 
-class PartHandler(ModelHandler[bytes, int, Reader]):
+class PartHandler(ModelHandler[tuple[int, int], int, Reader]):
     """Reads the radiographs of parts and writes their files; gives the number of rows.
 
-    Elements are lines of `Part.to_line`, of which Beam's workers keep some in memory.
+    Elements are the `places` of a `PartList`. A worker keeps the elements of all parts that it is
+    given in memory, so that its memory would grow with an archive whose parts are elements.
 
     Args:
         settings: the model and its options.
         output: where the files are written.
+        location: the file of the parts.
     """
 
-    def __init__(self, settings: Settings, output: Output) -> None:
+    def __init__(self, settings: Settings, output: Output, location: str) -> None:
         super().__init__()
-        self._settings, self._output = settings, output
+        self._settings, self._output, self._location = settings, output, location
 
     def load_model(self) -> Reader:
         """See `RadiographHandler.load_model`."""
@@ -84,13 +86,14 @@ class PartHandler(ModelHandler[bytes, int, Reader]):
 
     def run_inference(
         self,
-        batch: Sequence[bytes],
+        batch: Sequence[tuple[int, int]],
         model: Reader,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[int]:
         """Yields the number of rows of each part, after its files are written."""
-        for line in batch:
-            yield score_part(Part.from_line(line), self._settings, self._output)
+        for offset, size in batch:
+            part = read_part(self._location, offset, size)
+            yield score_part(part, self._settings, self._output)
 
     def get_metrics_namespace(self) -> str:
         """See `RadiographHandler.get_metrics_namespace`."""
@@ -110,8 +113,7 @@ def run(
 ) -> None:
     """Reads parts in a pipeline and waits for its end.
 
-    The parts are passed in a file in the folder, which is removed afterwards. Elements of the
-    pipeline itself would be in the memory of every worker.
+    The parts are passed in a file in the folder, which is removed afterwards.
 
     Args:
         parts: the parts to read.
@@ -125,15 +127,14 @@ def run(
         RuntimeError: the pipeline failed, more often than its runner repeats.
     """
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
-    location = output.write_list(parts)
+    written = output.write_list(parts)
     (
         pipeline
-        | "list" >> beam.Create([location])
-        | "parts" >> beam.FlatMap(read_list)
+        | "parts" >> beam.Create(written.places)
         | "spread" >> beam.Reshuffle()
-        | "read radiographs" >> RunInference(PartHandler(settings, output))
+        | "read radiographs" >> RunInference(PartHandler(settings, output, written.location))
     )
     try:
         pipeline.run().wait_until_finish()
     finally:
-        storage.remove(location)
+        storage.remove(written.location)

@@ -9,6 +9,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import re
 import uuid
@@ -30,7 +31,7 @@ FORMATS: Final = (PARQUET, CSV)
 PART_ROWS: Final = 256
 """Default number of radiographs of a part: a few seconds of work, which is lost when a worker
 dies."""
-_LIST_PREFIX, _LIST_SUFFIX = "unread-", ".jsonl.gz"
+_LIST_PREFIX, _LIST_SUFFIX = "unread-", ".json.gz"
 _PART_NAME = re.compile(r"part-(\d{6})\.parquet")
 
 
@@ -46,16 +47,29 @@ class Part:
     number: int
     items: tuple[Item, ...]
 
-    def to_line(self) -> bytes:
-        """Returns one line of JSON, which `from_line` takes."""
+    def to_bytes(self) -> bytes:
+        """Returns compressed JSON, which `from_bytes` takes."""
         rows = [list(vars(item).values()) for item in self.items]
-        return json.dumps([self.number, rows]).encode() + b"\n"
+        return gzip.compress(json.dumps([self.number, rows]).encode(), mtime=0)
 
     @classmethod
-    def from_line(cls, line: bytes) -> "Part":
-        """Returns the part of a line from `to_line`."""
-        number, rows = json.loads(line)
+    def from_bytes(cls, content: bytes) -> "Part":
+        """Returns the part of `to_bytes`."""
+        number, rows = json.loads(gzip.decompress(content))
         return cls(number, tuple(Item.of_values(values) for values in rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class PartList:
+    """A file that holds parts, each of which can be read alone.
+
+    Attributes:
+        location: the file.
+        places: offset of each part in the file and its length, in bytes.
+    """
+
+    location: str
+    places: tuple[tuple[int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,16 +93,18 @@ class Output:
         matches = map(_PART_NAME.fullmatch, storage.names_in(self.folder))
         return {int(match[1]) for match in matches if match is not None}
 
-    def write_list(self, parts: Sequence[Part]) -> str:
-        """Writes parts to a file of a name of its own, for workers; returns its location.
+    def write_list(self, parts: Sequence[Part]) -> PartList:
+        """Writes parts to a file of a name of its own, for workers.
 
         Raises:
             OSError: the file cannot be written.
         """
         location = storage.join(self.folder, f"{_LIST_PREFIX}{uuid.uuid4().hex}{_LIST_SUFFIX}")
-        lines = b"".join(part.to_line() for part in parts)
-        storage.write_file(location, gzip.compress(lines, mtime=0))
-        return location
+        contents = [part.to_bytes() for part in parts]
+        sizes = [len(content) for content in contents]
+        offsets = itertools.accumulate(sizes, initial=0)
+        storage.write_file(location, b"".join(contents))
+        return PartList(location, tuple(zip(offsets, sizes, strict=False)))
 
     def remove_lists(self) -> None:
         """Removes what `write_list` wrote for pipelines that have been killed since.
@@ -148,14 +164,15 @@ def make_parts(items: Sequence[Item], part_rows: int) -> list[Part]:
     ]
 
 
-def read_list(location: str) -> Iterator[bytes]:
-    """Yields the lines of a file that `Output.write_list` wrote, one for each part.
+def read_part(location: str, offset: int, size: int) -> Part:
+    """Returns one part of a file that `Output.write_list` wrote.
 
     Raises:
         OSError: the file cannot be read.
     """
-    with storage.open_file(location) as file, gzip.open(file) as lines:
-        yield from lines
+    with storage.open_file(location) as file:
+        file.seek(offset)
+        return Part.from_bytes(file.read(size))
 
 
 def begin_or_continue(plan: Plan, output: Output) -> set[int]:

@@ -97,8 +97,9 @@ def test_parts_pass_through_a_file(tmp_path):
     divided = parts.make_parts(items, 2)
     output = parts.Output(str(tmp_path / "out"))
     (tmp_path / "out").mkdir()
-    location = output.write_list(divided)
-    assert [parts.Part.from_line(line) for line in parts.read_list(location)] == divided
+    written = output.write_list(divided)
+    places = reversed(written.places)
+    assert [parts.read_part(written.location, *place) for place in places] == divided[::-1]
     output.remove_lists()
     assert list((tmp_path / "out").iterdir()) == []
 
