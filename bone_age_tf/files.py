@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from bone_age_tf.errors import MissingFilesError, OutputError
 
 STANDARD_OUTPUT = "-"
@@ -139,6 +137,8 @@ def only_one_process(folder: Path, work: str) -> Iterator[None]:
         folder: folder to which the work writes; the lock is a hidden file beside it.
         work: name of the work, for the message while waiting.
     """
+    from filelock import FileLock, Timeout  # the import takes time, and few commands lock
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:

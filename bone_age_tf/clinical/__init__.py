@@ -28,7 +28,7 @@ _PUBLIC = {
     "HeightScore": "height_score",
     "MATURITY_METHODS": "tanner_whitehouse",
     "MaturityAge": "tanner_whitehouse",
-    "REPORT_KINDS": "report_files",
+    "REPORT_KINDS": "report_kinds",
     "RUS_BONES": "tanner_whitehouse",
     "SD_REFERENCES": "standard_deviation",
     "StandardDeviationScore": "standard_deviation",
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from bone_age_tf.clinical.height_score import HEIGHT_REFERENCES as HEIGHT_REFERENCES
     from bone_age_tf.clinical.height_score import HeightScore as HeightScore
     from bone_age_tf.clinical.height_score import height_for_age as height_for_age
-    from bone_age_tf.clinical.report_files import REPORT_KINDS as REPORT_KINDS
     from bone_age_tf.clinical.report_files import write_reports as write_reports
+    from bone_age_tf.clinical.report_kinds import REPORT_KINDS as REPORT_KINDS
     from bone_age_tf.clinical.result_json import read_json_schema as read_json_schema
     from bone_age_tf.clinical.result_measures import (
         predict_adult_height_of as predict_adult_height_of,

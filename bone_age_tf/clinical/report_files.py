@@ -14,14 +14,13 @@ from PIL import Image
 from bone_age_tf.clinical import dicom_objects
 from bone_age_tf.clinical.fhir_report import make_fhir_bundle
 from bone_age_tf.clinical.report import BoneAgeReport, StudyFacts, make_report
+from bone_age_tf.clinical.report_kinds import ENDINGS, NEED_DICOM, REPORT_KINDS, file_stem
 from bone_age_tf.clinical.report_page import draw_page, page_as_pdf, page_as_picture
 from bone_age_tf.clinical.secondary_capture import make_secondary_capture, require_picture
 from bone_age_tf.clinical.standard_deviation import BRUSH_FOUNDATION
 from bone_age_tf.clinical.structured_report import make_structured_report
 from bone_age_tf.errors import InputError, require_known
-from bone_age_tf.extras import require_packages
 from bone_age_tf.files import replace_file
-from bone_age_tf.images import dicom, reading
 from bone_age_tf.images.dicom_facts import Study
 from bone_age_tf.inference.result import Result
 
@@ -29,35 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pydicom import Dataset
 
-REPORT_KINDS: Final = {
-    "sr": "DICOM Structured Report (TID 1500)",
-    "sc": "DICOM Secondary Capture of the picture, or of the page without one",
-    "pdf": "page as a PDF file, and as an Encapsulated PDF if the source is DICOM",
-    "fhir": "FHIR R4 transaction Bundle with DiagnosticReport and Observations",
-    "json": "JSON object by result.schema.json",
-    "png": "the picture, or the page without one",
-}
-"""What each kind of report writes."""
-NEED_DICOM: Final = ("sr", "sc")
-"""Kinds that refer to the DICOM object of the radiograph and cannot be without one."""
-SHOW_RADIOGRAPH: Final = ("sc", "pdf", "png")
-"""Kinds that show the radiograph where it is given."""
-_ENDINGS: Final = {
-    "sr": (".sr.dcm",),
-    "sc": (".sc.dcm",),
-    "pdf": (".pdf", ".pdf.dcm"),
-    "fhir": (".fhir.json",),
-    "json": (".json",),
-    "png": (".png",),
-}
-"""Endings of the files of each kind; the second one of a PDF is for DICOM sources alone."""
-_PACKAGES: Final = {
-    "sr": ("pydicom", "highdicom"),
-    "sc": ("pydicom", "highdicom", "matplotlib"),
-    "pdf": ("matplotlib",),
-    "png": ("matplotlib",),
-}
-"""Packages of extras that each kind needs; DICOM sources need pydicom too."""
 _MOST_PX: Final = 1200
 """Maximum length in pixels of the longer side of the radiograph on the page."""
 
@@ -132,44 +102,11 @@ def write_reports(
     stem = Path(name).name if name else file_stem(result.source)
     contents: dict[Path, bytes] = {}
     for kind in dict.fromkeys(kinds):
-        for ending, content in zip(_ENDINGS[kind], writer.files(kind), strict=False):
+        for ending, content in zip(ENDINGS[kind], writer.files(kind), strict=False):
             contents[Path(folder) / f"{stem}{ending}"] = content
     for path, content in contents.items():
         replace_file(path, content)
     return [*contents]
-
-
-def file_stem(source: str) -> str:
-    """Returns the name of a radiograph's reports: its file's without the extension of an image.
-
-    Files of a PACS are often named by a UID, whose last number is no extension.
-    """
-    name = Path(source).name
-    suffix = Path(name).suffix
-    is_known = suffix.lower() in (*reading.SUFFIXES, *dicom.SUFFIXES)
-    return name.removesuffix(suffix) if is_known else name
-
-
-def report_names(kinds: Sequence[str], name: str) -> list[str]:
-    """Returns the names of all files that kinds of reports may have.
-
-    Args:
-        kinds: some of `REPORT_KINDS`.
-        name: the name without an ending.
-    """
-    return [f"{name}{ending}" for kind in kinds for ending in _ENDINGS[kind]]
-
-
-def require_report_packages(kinds: Sequence[str]) -> None:
-    """Checks that the packages are installed that kinds of reports need.
-
-    Raises:
-        MissingExtraError: a package is not installed; the message names all extras that are needed.
-    """
-    for kind in kinds:
-        require_known("kind of report", kind, REPORT_KINDS)
-    packages = [package for kind in kinds for package in _PACKAGES.get(kind, ())]
-    require_packages(f"a report of the kind {', '.join(kinds)}", packages)
 
 
 def _with_source(result: Result, facts: StudyFacts, sop_class_uid: str) -> Result:
@@ -210,7 +147,7 @@ class _Writer:
             self._shown = _as_picture(radiograph)
 
     def files(self, kind: str) -> list[bytes]:
-        """Returns the contents of the files of one kind, in the order of `_ENDINGS`."""
+        """Returns the contents of the files of one kind, in the order of `ENDINGS`."""
         makers: dict[str, Callable[[], list[bytes]]] = {
             "sr": self._structured_report,
             "sc": self._secondary_capture,

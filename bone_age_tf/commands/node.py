@@ -138,7 +138,7 @@ def _define_limits(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, overrides: list[tuple[str, str]]) -> int:
     """Runs the node until SIGTERM or an interruption."""
-    from bone_age_tf.clinical.report_files import require_report_packages
+    from bone_age_tf.clinical.report_kinds import require_report_packages
     from bone_age_tf.extras import require_packages
     from bone_age_tf.node.settings import parse_kinds
 

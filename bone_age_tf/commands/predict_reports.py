@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 from absl import flags
 
 from bone_age_tf import schema
-from bone_age_tf.clinical.report_files import (
+from bone_age_tf.clinical.report_kinds import (
     NEED_DICOM,
     REPORT_KINDS,
     SHOW_RADIOGRAPH,
     file_stem,
     report_names,
     require_report_packages,
-    write_reports,
 )
 from bone_age_tf.commands import shared_flags
 from bone_age_tf.errors import (
@@ -159,6 +158,7 @@ class CaseReports:
         return lines, not (unreadable or plain or problems)
 
     def _write_case(self, case: "Case", result: "Result", name: str) -> list[Path]:
+        from bone_age_tf.clinical.report_files import write_reports
         from bone_age_tf.images.dicom_tags import quiet
         from bone_age_tf.radiograph import Radiograph
 

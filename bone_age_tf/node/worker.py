@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import bone_age_tf
-from bone_age_tf.clinical.report_files import SHOW_RADIOGRAPH, write_reports
+from bone_age_tf.clinical.report_files import write_reports
+from bone_age_tf.clinical.report_kinds import SHOW_RADIOGRAPH
 from bone_age_tf.errors import BoneAgeError, RadiographError
 from bone_age_tf.inference.result import FAILED
 from bone_age_tf.node.log import LOGGER, describe_bug

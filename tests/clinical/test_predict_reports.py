@@ -225,7 +225,7 @@ def test_interrupted_reports_continue_without_reading_again(read, tmp_path, monk
             raise KeyboardInterrupt
         return original(*arguments, **named)
 
-    monkeypatch.setattr("bone_age_tf.commands.predict_reports.write_reports", interrupted)
+    monkeypatch.setattr(report_files, "write_reports", interrupted)
     assert read("in", "--report=json") == EXIT_INTERRUPTED
     assert journal_path(tmp_path / "predictions.csv").exists()
     monkeypatch.setattr(Reader, "prepare", None)  # nothing is read again

@@ -32,7 +32,7 @@ from bone_age_tf.clinical import (
 )
 from bone_age_tf.clinical.dicom_objects import result_uid
 from bone_age_tf.clinical.report import make_report
-from bone_age_tf.clinical.report_files import file_stem, require_report_packages
+from bone_age_tf.clinical.report_kinds import file_stem, require_report_packages
 from bone_age_tf.errors import ConfigError, InputError, MissingExtraError
 from bone_age_tf.images.dicom_facts import Study
 from bone_age_tf.inference.predictor import Prediction
