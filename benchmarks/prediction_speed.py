@@ -1,11 +1,13 @@
 """Measures the speed of prediction for one radiograph and for many, including decoding.
 
 python benchmarks/prediction_speed.py
-python benchmarks/prediction_speed.py --side_px=2000 --variants float16 int8
+python benchmarks/prediction_speed.py --side_px=2000 --films=100
+python benchmarks/prediction_speed.py --exports_dir=DIR --model=NAME --variants float32 int8
 
 Drawn hands, all different, are written as PNG files. One of them is predicted in a new process, as
 by a user, and then all of them; the start is subtracted. At last each step is timed in this process
-with one thread: the steps bound the speed, since each core reads a radiograph of its own.
+with one thread: the steps bound the speed, since each core reads a radiograph of its own. The
+variants must be in the export; the shipped one has float16 alone.
 """
 
 import argparse
@@ -33,6 +35,8 @@ from bone_age_tf.regions import framing
 from bone_age_tf.regions.detector import RegionDetector
 from drawn_archive import draw_archive
 
+SOME_NOT_READ = 1
+"""Exit status of the command if radiographs were rejected."""
 STEPS: dict[str, tuple[Any, str]] = {
     "decode": (Radiograph, "open"),
     "find margins": (resizing, "trim_margins"),
@@ -53,7 +57,11 @@ def measure_command(options: argparse.Namespace, paths: Path, variant: str | Non
     command += [f"--model={options.model}"] if options.model else []
     command += [f"--exports_dir={options.exports_dir}", f"--output={os.devnull}"]
     start = time.perf_counter()
-    subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode > SOME_NOT_READ:
+        sys.exit(f"{' '.join(command)} failed")
     return time.perf_counter() - start
 
 

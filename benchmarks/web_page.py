@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from bone_age_tf.images.reading import SUFFIXES
 from bone_age_tf.reader import Reader, load
 from bone_age_tf.web.build import build_page
 from bone_age_tf.web.server import make_server
+from drawn_archive import draw_archive
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 DRAWN, DRAWN_PX = 20, 768
@@ -64,18 +64,6 @@ async () => {
   return performance.now() - start;
 }
 """
-
-
-def draw_hands(folder: Path) -> list[Path]:
-    """Draws phantoms as PNG files."""
-    from bone_age_datasets.hand_phantom.examples import make_example
-    from bone_age_datasets.hand_phantom.population import PhantomSettings
-
-    settings = PhantomSettings(image_size_px=DRAWN_PX)
-    for place in range(DRAWN):
-        image, _ = make_example(settings, "test", place)
-        Image.fromarray(np.asarray(image)[..., 0]).save(folder / f"hand_{place:02d}.png")
-    return sorted(folder.iterdir())
 
 
 def sent_over_the_wire(browser: Browser, url: str) -> dict[str, float]:
@@ -155,9 +143,8 @@ def main() -> None:
     if reader.quality_checker is None:
         parser.error(f"{options.exports_dir} has no film_check")
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
-        films = Path(temporary) / "films"
-        films.mkdir()
-        paths = draw_hands(films) if options.input is None else sorted(options.input.iterdir())
+        folder = options.input or draw_archive(Path(temporary) / "films", DRAWN, DRAWN_PX).parent
+        paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
         page = build_page(reader.bundle, Path(temporary) / "page", options.variant)
         server = make_server(page.folder, 0)
         threading.Thread(target=server.serve_forever, daemon=True).start()
