@@ -53,6 +53,15 @@ FINGER_JOINTS: Final = tuple(
     place for place, name in enumerate(schema.REGIONS) if name.startswith(("DIP", "PIP", "MCP"))
 )
 """Places in `schema.REGIONS` of the 14 joints of the fingers and the thumb."""
+DIGIT_JOINTS: Final = tuple(
+    tuple(
+        schema.REGIONS.index(f"{joint}{digit}")
+        for joint in ("MCP", "PIP", "DIP")
+        if f"{joint}{digit}" in schema.REGIONS
+    )
+    for digit in range(1, 6)
+)
+"""The same by digit, from the thumb to the little finger, each from the palm to the tip."""
 JOINT_BEFORE: Final[Mapping[str, str]] = MappingProxyType({"PIP": "MCP", "DIP": "PIP"})
 """The joint of a finger before another, on the way from the wrist."""
 

@@ -23,6 +23,9 @@ _LEAN_DEGREES, _CUT_LEAN_DEGREES = 18.0, 9.0
 _HEIGHT: Final = (0.28, 1.0)
 """Height of the hand on a whole radiograph, as a fraction of the square."""
 _COMPANY_SHARE, _CAPTION_SHARE, _EDGE_SHARE = 0.06, 0.35, 0.35
+SHORTENED_SHARE: Final = 0.25
+"""Samples in which one or two digits end early, a third of them beyond the last joint."""
+_FAINT_SHARE, _DARK_SHARE, _PHOTOGRAPH_SHARE = 0.12, 0.08, 0.12
 _KEPT_AREA: Final = 0.5
 """A region with less of its area on the image counts as not seen."""
 _FINER: Final = 2
@@ -46,11 +49,16 @@ def make_region_samples(
     images, boxes = [], []
     for place in places:
         view = draw_view(hands.boxes[place], random)
-        radiograph = draw_sample(hands, place, view, size_px, random)
+        image, image_boxes = hands.images[place], hands.boxes[place]
+        if random.random() < SHORTENED_SHARE:
+            for digit in random.permutation(5)[: 1 + (random.random() < 0.2)]:
+                joints = list(frame.DIGIT_JOINTS[digit])
+                image, image_boxes = shortened(image, image_boxes, joints, random)
+        radiograph = draw_sample(image, image_boxes, view, size_px, random)
         if random.random() < _COMPANY_SHARE:
             radiograph = _with_company(radiograph, hands, view, random)
         images.append(_other_exposure(radiograph, random))
-        found = on_film(views.moved_boxes(hands.boxes[place].astype(np.float64), view))
+        found = on_film(views.moved_boxes(image_boxes.astype(np.float64), view))
         boxes.append(np.full_like(found, np.nan) if np.linalg.det(view[:, :2]) < 0 else found)
     return np.stack(images)[..., None].astype(np.float32), np.stack(boxes).astype(np.float32)
 
@@ -89,9 +97,48 @@ def _square(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([matrix, [[0.0, 0.0, 1.0]]])
 
 
+def shortened(
+    image: np.ndarray, boxes: np.ndarray, joints: list[int], random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends a digit between two joints or within its last bone, as after an amputation.
+
+    Args:
+        image: [S, S] uint8.
+        boxes: [17, 4] float32, fractions of the image; NaN where a region is not there.
+        joints: one of `frame.DIGIT_JOINTS`.
+        random: of every choice.
+
+    Returns:
+        The image with background instead of the rest of the digit, and the boxes, NaN for the
+        joints that are gone; both as they are where the digit is not complete.
+    """
+    side = len(image)
+    places = side * (boxes[:, 1::-1] + boxes[:, :1:-1]).astype(np.float64) / 2
+    points, palm = places[joints], frame.palm_length(places)
+    if not np.isfinite([*points.ravel(), palm]).all():
+        return image, boxes
+    tip = points[-1] + random.uniform(1.0, 1.5) * (points[-1] - points[-2])
+    points = np.concatenate([points, [tip]])
+    kept = int(random.integers(1, len(points)))
+    wide = max(3, round(random.uniform(0.2, 0.36) * palm))
+    bone = points[kept] - points[kept - 1]
+    away = wide / 2 + random.uniform(0.05, 0.15) * palm  # the end of a thick line is round
+    start = points[kept - 1] + away * bone / max(1.0, float(np.hypot(*bone)))
+    mask = np.zeros(image.shape, np.uint8)
+    line = np.concatenate([[start], points[kept:]]).round().astype(np.int32)
+    cv2.polylines(mask, [line], False, (255,), wide)
+    soft = cv2.GaussianBlur(mask, (0, 0), random.uniform(0.4, 2.0)).astype(np.float32) / 255
+    exposed_greys = image[image > 4]
+    ground = np.percentile(exposed_greys, random.uniform(1, 12)) if exposed_greys.size else 0.0
+    grain = random.normal(0, random.uniform(0, 3), image.shape)
+    found = boxes.copy()
+    found[joints[kept:]] = np.nan
+    return resizing.to_uint8(image * (1 - soft) + (ground + grain) * soft), found
+
+
 def draw_sample(
-    hands: RegionImages,
-    place: int,
+    image: np.ndarray,
+    boxes: np.ndarray,
     view: np.ndarray,
     size_px: int,
     random: np.random.Generator,
@@ -99,15 +146,22 @@ def draw_sample(
     """Returns [size_px, size_px] float32: the radiograph in a view, with what lies around it.
 
     Around it lies black, or the grey of a lit cassette or a viewer; sometimes with an edge, a
-    narrower exposed field and captions.
+    narrower exposed field and captions. Sometimes the radiograph itself is faint or dark, or all
+    of it is a photograph in uneven light.
+
+    Args:
+        image: [S, S] uint8.
+        boxes: [17, 4] of its regions, fractions of the image; NaN where a region is not there.
+        view: [2, 3] from fractions (x, y) of the image to those of the sample.
+        size_px: side of the sample in pixels.
+        random: of every choice.
     """
-    image = hands.images[place]
-    corners = _field(image, hands.boxes[place], random)
+    corners = _field(image, boxes, random)
     side = _FINER * size_px
     at = (views.moved_points(corners, view) * side * 16).round().astype(np.int32)
     inside = np.zeros((side, side), np.uint8)
     cv2.fillConvexPoly(inside, at, 255, cv2.LINE_AA, 4)
-    seen = warped(image, view, side).astype(np.float32)
+    seen = _badly_exposed(warped(image, view, side).astype(np.float32), random)
     share = inside.astype(np.float32) / 255
     radiograph = resizing.to_uint8(share * seen + (1 - share) * _surroundings(image, side, random))
     if random.random() < _EDGE_SHARE:
@@ -117,7 +171,31 @@ def draw_sample(
     if random.random() < _CAPTION_SHARE:
         _write_captions(radiograph, random)
     small = cv2.resize(radiograph, (size_px, size_px), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
+    small = small.astype(np.float32)
+    return _photographed(small, random) if random.random() < _PHOTOGRAPH_SHARE else small
+
+
+def _badly_exposed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns an image [S, S] float32 as it is, faint on a bright ground, or dark."""
+    kind = random.random()
+    if kind < _FAINT_SHARE:
+        grain = random.normal(0, random.uniform(0, 4), image.shape)
+        return random.uniform(0, 180) + random.uniform(0.12, 0.5) * image + grain
+    if kind < _FAINT_SHARE + _DARK_SHARE:
+        return np.maximum(image - random.uniform(15, 65), 0)
+    return image
+
+
+def _photographed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns an image [S, S] float32 out of focus, in uneven light and with glare."""
+    y, x = np.mgrid[0 : 1 : 1j * len(image), 0 : 1 : 1j * len(image)]
+    light = random.uniform(0.6, 1.0) + 0.5 * (
+        random.uniform(-1, 1) * (x - 0.5) + random.uniform(-1, 1) * (y - 0.5)
+    )
+    away = np.square(x - random.uniform()) + np.square(y - random.uniform())
+    glare = random.uniform(0, 80) * np.exp(-away / random.uniform(0.003, 0.02))
+    blurred = cv2.GaussianBlur(image, (0, 0), random.uniform(0.3, 0.8))
+    return np.clip(blurred * light + glare + random.uniform(0, 30), 0, 255).astype(np.float32)
 
 
 def warped(image: np.ndarray, view: np.ndarray, side_px: int) -> np.ndarray:

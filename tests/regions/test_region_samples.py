@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bone_age_tf import schema
-from bone_age_tf.regions import samples
+from bone_age_tf.regions import frame, samples
 from bone_age_tf.regions.boxes import RegionImages
 from made_up_hand import made_up_hand
 
@@ -75,6 +75,31 @@ def test_a_hand_that_its_image_cuts_off_can_be_drawn(hands):
     _, found = drawn(RegionImages(["cut"], hands.images, boxes), 8)
     assert np.isnan(found[:, [0, 4]]).all()
     assert np.isfinite(found).any()
+
+
+@pytest.mark.parametrize("digit", range(5))
+def test_the_rest_of_a_shortened_digit_is_gone(hands, digit):
+    """Its joints are squares of 255 on a ground of 30, which a missing one has around it, too."""
+    joints, image = list(frame.DIGIT_JOINTS[digit]), hands.images[0]
+    middles = (SIDE * (hands.boxes[0, :, :2] + hands.boxes[0, :, 2:]) / 2).astype(int)
+    gone = set()
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        short, boxes = samples.shortened(image, hands.boxes[0], joints, random)
+        absent = np.isnan(boxes[:, 0])
+        assert not absent[[place for place in range(17) if place not in joints]].any()
+        for (y, x), is_absent in zip(middles[joints], absent[joints], strict=True):
+            assert (short[y, x] < 100) == is_absent
+        gone.add(int(absent.sum()))
+    assert gone == set(range(len(joints)))  # the first joint remains, and once the last one as well
+
+
+def test_a_digit_that_its_image_cuts_off_is_not_shortened(hands):
+    joints, boxes = list(frame.DIGIT_JOINTS[2]), hands.boxes[0].copy()
+    boxes[joints[-1]] = np.nan
+    short, found = samples.shortened(hands.images[0], boxes, joints, np.random.default_rng(0))
+    np.testing.assert_array_equal(short, hands.images[0])
+    np.testing.assert_array_equal(found, boxes)
 
 
 def test_what_the_film_cuts_off_is_not_there():
