@@ -106,7 +106,7 @@ class DetectorInTraining(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns the weighted sum of `detection_losses` for true boxes [B, 17, 4]."""
+        """Returns the weighted sum of `detection_losses` for truths [B, 17, 5]."""
         parts = detection_losses(y, y_pred)
         return sum(_WEIGHTS[name] * value for name, value in parts.items())
 
@@ -117,12 +117,15 @@ def detection_losses(truth: Tensor, outputs: dict) -> dict:
     `heat` is the cross-entropy of the heatmap with a Gaussian. `centre` and `side` are absolute
     errors relative to the true sides, so that small regions count as much as large ones. `overlap`
     is 1 - IoU. `score` is the cross-entropy of the score with the IoU, which is 0 for an absent
-    region.
+    region, and for a joint that is gone: its place is learned as if it were there, so that the
+    score is that of the ground which is seen there instead of a neighbour's joint.
 
     Args:
-        truth: [B, 17, 4] true boxes, NaN for absent regions.
+        truth: [B, 17, 5] true boxes, NaN for absent regions, and whether they are shown, see
+            `samples.make_region_samples`.
         outputs: the outputs of the network.
     """
+    truth, is_shown = truth[..., :4], truth[..., 4]
     there = ops.cast(ops.logical_not(ops.isnan(truth[..., 0])), "float32")
     true = ops.where(ops.isnan(truth), 0.25 * ops.ones_like(truth), truth)
     boxes = outputs[schema.REGION_BOXES]
@@ -137,7 +140,7 @@ def detection_losses(truth: Tensor, outputs: dict) -> dict:
     log_off = ops.abs(ops.log(ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3) / sides))
     reached = _overlap(boxes, true)
     score = ops.clip(outputs[schema.REGION_SCORES], 1e-4, 1 - 1e-4)
-    target = ops.stop_gradient(reached) * there
+    target = ops.stop_gradient(reached) * there * is_shown
     entropy = -target * ops.log(score) - (1 - target) * ops.log(1 - score)
     logits = ops.transpose(outputs[HEATMAPS], (0, 2, 1))
     shares = _gaussians(centre, SIZE_PX // STRIDE)

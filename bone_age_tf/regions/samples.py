@@ -43,24 +43,30 @@ def make_region_samples(
         size_px: side of the samples in pixels.
 
     Returns:
-        Images [B, S, S, 1] float32, 0 to 255, and boxes [B, 17, 4] float32, fractions within the
-        image, NaN where a region is not on it, and of all regions of a right hand.
+        Images [B, S, S, 1] float32, 0 to 255, and [B, 17, 5] float32: boxes, fractions within the
+        image, NaN where a region is not on it, and of all regions of a right hand; and 1 where the
+        region is shown, 0 where it is gone, so that its box is where it was.
     """
-    images, boxes = [], []
+    images, truths = [], []
     for place in places:
         view = draw_view(hands.boxes[place], random)
-        image, image_boxes = hands.images[place], hands.boxes[place]
+        image, boxes, is_shown = (
+            hands.images[place],
+            hands.boxes[place],
+            np.ones(len(schema.REGIONS)),
+        )
         if random.random() < SHORTENED_SHARE:
             for digit in random.permutation(5)[: 1 + (random.random() < 0.2)]:
-                joints = list(frame.DIGIT_JOINTS[digit])
-                image, image_boxes = shortened(image, image_boxes, joints, random)
-        radiograph = draw_sample(image, image_boxes, view, size_px, random)
+                image, gone = shortened(image, boxes, list(frame.DIGIT_JOINTS[digit]), random)
+                is_shown[gone] = 0.0
+        radiograph = draw_sample(image, boxes, view, size_px, random)
         if random.random() < _COMPANY_SHARE:
             radiograph = _with_company(radiograph, hands, view, random)
         images.append(_other_exposure(radiograph, random))
-        found = on_film(views.moved_boxes(image_boxes.astype(np.float64), view))
-        boxes.append(np.full_like(found, np.nan) if np.linalg.det(view[:, :2]) < 0 else found)
-    return np.stack(images)[..., None].astype(np.float32), np.stack(boxes).astype(np.float32)
+        found = on_film(views.moved_boxes(boxes.astype(np.float64), view))
+        found = np.full_like(found, np.nan) if np.linalg.det(view[:, :2]) < 0 else found
+        truths.append(np.concatenate([found, is_shown[:, None]], axis=1))
+    return np.stack(images)[..., None].astype(np.float32), np.stack(truths).astype(np.float32)
 
 
 def draw_view(boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -99,7 +105,7 @@ def _square(matrix: np.ndarray) -> np.ndarray:
 
 def shortened(
     image: np.ndarray, boxes: np.ndarray, joints: list[int], random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, list[int]]:
     """Ends a digit between two joints or within its last bone, as after an amputation.
 
     Args:
@@ -109,14 +115,14 @@ def shortened(
         random: of every choice.
 
     Returns:
-        The image with background instead of the rest of the digit, and the boxes, NaN for the
-        joints that are gone; both as they are where the digit is not complete.
+        The image with background instead of the rest of the digit, and the joints that are gone;
+        the image as it is where the digit is not complete.
     """
     side = len(image)
     places = side * (boxes[:, 1::-1] + boxes[:, :1:-1]).astype(np.float64) / 2
     points, palm = places[joints], frame.palm_length(places)
     if not np.isfinite([*points.ravel(), palm]).all():
-        return image, boxes
+        return image, []
     tip = points[-1] + random.uniform(1.0, 1.5) * (points[-1] - points[-2])
     points = np.concatenate([points, [tip]])
     kept = int(random.integers(1, len(points)))
@@ -131,9 +137,7 @@ def shortened(
     exposed_greys = image[image > 4]
     ground = np.percentile(exposed_greys, random.uniform(1, 12)) if exposed_greys.size else 0.0
     grain = random.normal(0, random.uniform(0, 3), image.shape)
-    found = boxes.copy()
-    found[joints[kept:]] = np.nan
-    return resizing.to_uint8(image * (1 - soft) + (ground + grain) * soft), found
+    return resizing.to_uint8(image * (1 - soft) + (ground + grain) * soft), joints[kept:]
 
 
 def draw_sample(

@@ -29,8 +29,11 @@ def said(boxes, scores=0.5, peak=None):
     }
 
 
-def losses(truth, *args, **kwargs):
-    found = training.detection_losses(keras.ops.convert_to_tensor(truth), said(*args, **kwargs))
+def losses(boxes, *args, gone=(), **kwargs):
+    shown = np.ones((*boxes.shape[:2], 1), np.float32)
+    shown[:, list(gone)] = 0
+    truth = keras.ops.convert_to_tensor(np.concatenate([boxes, shown], axis=-1))
+    found = training.detection_losses(truth, said(*args, **kwargs))
     return {name: float(value) for name, value in found.items()}
 
 
@@ -65,13 +68,29 @@ def test_what_is_not_there_counts_for_its_score_alone():
     assert losses(truth, boxes, scores=unsure)["score"] < losses(truth, boxes, scores=sure)["score"]
 
 
+def test_what_is_gone_is_placed_where_it_was_with_a_score_of_0():
+    truth = hands(2).boxes
+    off = truth.copy()
+    off[:, 3] += np.float32(0.05)
+    for name in ("centre", "overlap"):
+        assert losses(truth, off, gone=[3])[name] == losses(truth, off)[name]
+    sure, unsure = np.full((2, 17), 0.99, np.float32), np.full((2, 17), 0.99, np.float32)
+    unsure[:, 3] = 0.01
+    scores = {
+        name: losses(truth, truth, scores=score, gone=[3])["score"]
+        for name, score in (("sure", sure), ("unsure", unsure))
+    }
+    assert scores["unsure"] < scores["sure"]
+    assert losses(truth, truth, scores=sure)["score"] < losses(truth, truth, scores=unsure)["score"]
+
+
 def test_batches_mix_their_sets_and_repeat():
     batches = training.RegionBatches([hands(), hands(value=200)], [0.25, 0.75], 2, seed=1)
     assert len(batches) == 2
     assert list(batches.counts) == [8, 24]
-    images, boxes = batches[1]
+    images, truth = batches[1]
     assert images.shape == (training.BATCH, 128, 128, 1)
-    assert boxes.shape == (training.BATCH, 17, 4)
+    assert truth.shape == (training.BATCH, 17, 5)
     np.testing.assert_array_equal(images, batches[1][0])
     assert not np.array_equal(images, batches[0][0])
 

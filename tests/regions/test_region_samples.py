@@ -34,8 +34,9 @@ def test_boxes_lie_on_what_they_are_about(hands):
     assert images.shape == (60, 128, 128, 1)
     assert images.dtype == found.dtype == np.float32
     ranks = []
-    for film, boxes in zip(images[..., 0], found, strict=True):
-        for top, left, bottom, right in 128 * boxes[np.isfinite(boxes[:, 0])]:
+    for film, truth in zip(images[..., 0], found, strict=True):
+        is_there = np.isfinite(truth[:, 0]) & (truth[:, 4] == 1)
+        for top, left, bottom, right in 128 * truth[is_there, :4]:
             y, x = int((top + bottom) / 2), int((left + right) / 2)
             if min(x, y) > 1 and max(x, y) < 126:
                 near = film[y - 1 : y + 2, x - 1 : x + 2].max()
@@ -64,7 +65,7 @@ def test_hands_lie_in_every_direction_and_size_and_some_are_mirrored(hands):
 
 def test_a_right_hand_has_no_regions(hands, monkeypatch):
     monkeypatch.setattr(samples, "MIRRORED_SHARE", 1.0)
-    assert np.isnan(drawn(hands, 5)[1]).all()
+    assert np.isnan(drawn(hands, 5)[1][..., :4]).all()
     monkeypatch.setattr(samples, "MIRRORED_SHARE", 0.0)
     assert np.isfinite(drawn(hands, 5)[1]).mean() > 0.6
 
@@ -73,8 +74,8 @@ def test_a_hand_that_its_image_cuts_off_can_be_drawn(hands):
     boxes = hands.boxes.copy()
     boxes[0, [0, 4]] = np.nan
     _, found = drawn(RegionImages(["cut"], hands.images, boxes), 8)
-    assert np.isnan(found[:, [0, 4]]).all()
-    assert np.isfinite(found).any()
+    assert np.isnan(found[:, [0, 4], :4]).all()
+    assert np.isfinite(found[..., :4]).any()
 
 
 @pytest.mark.parametrize("digit", range(5))
@@ -85,21 +86,32 @@ def test_the_rest_of_a_shortened_digit_is_gone(hands, digit):
     gone = set()
     for seed in range(20):
         random = np.random.default_rng(seed)
-        short, boxes = samples.shortened(image, hands.boxes[0], joints, random)
-        absent = np.isnan(boxes[:, 0])
-        assert not absent[[place for place in range(17) if place not in joints]].any()
-        for (y, x), is_absent in zip(middles[joints], absent[joints], strict=True):
-            assert (short[y, x] < 100) == is_absent
-        gone.add(int(absent.sum()))
+        short, lost = samples.shortened(image, hands.boxes[0], joints, random)
+        for place in joints:
+            y, x = middles[place]
+            assert (short[y, x] < 100) == (place in lost)
+        gone.add(len(lost))
     assert gone == set(range(len(joints)))  # the first joint remains, and once the last one as well
 
 
 def test_a_digit_that_its_image_cuts_off_is_not_shortened(hands):
     joints, boxes = list(frame.DIGIT_JOINTS[2]), hands.boxes[0].copy()
     boxes[joints[-1]] = np.nan
-    short, found = samples.shortened(hands.images[0], boxes, joints, np.random.default_rng(0))
+    short, lost = samples.shortened(hands.images[0], boxes, joints, np.random.default_rng(0))
     np.testing.assert_array_equal(short, hands.images[0])
-    np.testing.assert_array_equal(found, boxes)
+    assert lost == []
+
+
+def test_a_joint_that_is_gone_keeps_its_place(hands, monkeypatch):
+    monkeypatch.setattr(samples, "SHORTENED_SHARE", 0.0)
+    _, whole = drawn(hands, 40)
+    assert (whole[..., 4] == 1).all()
+    monkeypatch.setattr(samples, "SHORTENED_SHARE", 1.0)
+    _, found = drawn(hands, 40)
+    gone = found[..., 4] == 0
+    assert not gone[:, [place for place in range(17) if place not in frame.FINGER_JOINTS]].any()
+    assert 0.5 < gone.any(axis=1).mean() < 0.95
+    assert np.isfinite(found[gone]).mean() > 0.5
 
 
 def test_what_the_film_cuts_off_is_not_there():
