@@ -181,7 +181,7 @@ def test_the_film_check_is_trained_and_used(beside_phantoms, monkeypatch, capsys
 
 
 def test_the_region_detector_is_trained_and_used(beside_phantoms, monkeypatch, capsys, eager):
-    monkeypatch.setattr(region_training, "STEPS", (2, 0))
+    monkeypatch.setattr(region_training, "STEPS", (2, 0, 0))
     monkeypatch.setattr(region_detector, "BATCH", 4)
     assert cli.main(["--mode=train_region_detector", "--dataset=hand_phantom/tiny"]) == 0
     printed = capsys.readouterr().out

@@ -38,12 +38,14 @@ class Stage:
         hands: sets of images.
         shares: share of each set in a batch; their sum is 1.
         steps: number of training steps.
+        rate: largest learning rate.
     """
 
     name: str
     hands: list[RegionImages]
     shares: list[float]
     steps: int
+    rate: float = 2e-3
 
 
 class RegionBatches(keras.utils.PyDataset):
@@ -178,7 +180,7 @@ def _gaussians(centres: Tensor, side: int) -> Tensor:
 def train_region_detector(
     phantoms: RegionImages,
     annotated: RegionImages | None,
-    steps: tuple[int, int],
+    steps: tuple[int, int, int],
     seed: int,
     checkpoints: Path,
     labelled: RegionImages | None = None,
@@ -190,7 +192,8 @@ def train_region_detector(
     Args:
         phantoms: phantoms with a side of `SOURCE_PX`.
         annotated: annotated radiographs of the same size; None trains on phantoms only.
-        steps: number of training steps with phantoms, and with radiographs.
+        steps: number of training steps with phantoms, with radiographs, and last with more of the
+            annotated ones at a lower rate.
         seed: seed of the initial weights and of the samples.
         checkpoints: folder for the weights after each stage; a stage whose weights exist is not
             trained again, and an interrupted one resumes after its last `EPOCH` steps.
@@ -209,6 +212,7 @@ def train_region_detector(
     elif annotated is not None and labelled:
         hands = [phantoms, annotated, labelled]
         stages.append(Stage("radiographs", hands, [0.1, 0.2, 0.7], steps[1]))
+        stages.append(Stage("last", hands, [0.1, 0.4, 0.5], steps[2], rate=5e-4))
     for number, stage in enumerate(stages):
         path = checkpoints / f"{stage.name}.weights.h5"
         if path.exists():
@@ -222,7 +226,7 @@ def train_region_detector(
 
 def _train_stage(network: keras.Model, stage: Stage, seed: int, checkpoints: Path) -> None:
     model = DetectorInTraining(network)
-    model.compile(_optimizer(2e-3, stage.steps))
+    model.compile(_optimizer(stage.rate, stage.steps))
     model.build((None, SIZE_PX, SIZE_PX, 1))
     model.optimizer.build(model.trainable_variables)
     # The iterations of the optimiser, which are saved with the weights, say how far it is.

@@ -24,7 +24,7 @@ from bone_age_tf.training.precision import set_precision
 
 PHANTOMS = ("hand_phantom/large",)
 """Radiographs as different as real ones."""
-STEPS = (4500, 10_000)
+STEPS = (4500, 10_000, 2500)
 HOLDOUT_FRACTION = 0.1
 """Share of the radiographs, by id, that teach neither the detector nor the models of bone age."""
 LABELLED_FILE = "labelled.npz"

@@ -99,9 +99,9 @@ def test_batches_mix_their_sets_and_repeat():
 @pytest.mark.usefixtures("eager")
 def test_training_goes_on_from_the_stage_that_is_done(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(training, "BATCH", 4)
-    first = training.train_region_detector(hands(), None, (2, 0), 0, tmp_path)
+    first = training.train_region_detector(hands(), None, (2, 0, 0), 0, tmp_path)
     assert (tmp_path / "phantoms.weights.h5").exists()
-    again = training.train_region_detector(hands(), hands(), (2, 2), 0, tmp_path)
+    again = training.train_region_detector(hands(), hands(), (2, 2, 0), 0, tmp_path)
     assert "is there already" in capsys.readouterr().out
     assert (tmp_path / "annotated.weights.h5").exists()
     changed = [
@@ -115,7 +115,7 @@ def test_training_goes_on_from_the_stage_that_is_done(tmp_path, capsys, monkeypa
 def test_an_interrupted_stage_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "BATCH", 4)
     monkeypatch.setattr(training, "EPOCH", 1)
-    sets, labelled = (hands(), hands(value=200), (0, 2), 0), hands(value=120)
+    sets, labelled = (hands(), hands(value=200), (0, 2, 1), 0), hands(value=120)
     whole = training.train_region_detector(*sets, tmp_path / "a", labelled)
     fit, calls = training.DetectorInTraining.fit, []
 
@@ -129,8 +129,9 @@ def test_an_interrupted_stage_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         training.train_region_detector(*sets, tmp_path / "b", labelled)
     again = training.train_region_detector(*sets, tmp_path / "b", labelled)
-    assert len(calls) == 3
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["radiographs.weights.h5"]
+    assert len(calls) == 4
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names == ["last.weights.h5", "radiographs.weights.h5"]
     off = [
         abs(a - b).ravel() for a, b in zip(whole.get_weights(), again.get_weights(), strict=True)
     ]
