@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import xml.etree.ElementTree
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,8 @@ ENDS = ("ymin", "xmin", "ymax", "xmax")
 RAYS = {"MCP": (5, 4, 3, 2, 1), "PIP": (5, 4, 3, 2, 1), "DIP": (5, 4, 3, 2)}
 """Fingers by joint, from the little finger to the thumb, left to right on an upright left hand."""
 SINGLE = ("wrist", "radius", "ulna")
+BAND_MONTHS = 24
+"""Ages within which images are counted for `RegionImages.balanced`."""
 HELD_OUT = 48
 """Number of held-out annotated images, as in Koitka et al. 2018; chosen by the hash of the id."""
 
@@ -33,14 +35,26 @@ class RegionImages:
         images: [N, S, S] uint8, images resized to squares.
         boxes: [N, 17, 4] float32, ymin, xmin, ymax, xmax as fractions; NaN for a region that is
             not on the image.
+        shares: [N] how often each is drawn in a training, adding up to 1; None: all alike.
     """
 
     image_id: list[str]
     images: np.ndarray
     boxes: np.ndarray
+    shares: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_id)
+
+    def balanced(self, age_months: Mapping[str, float]) -> "RegionImages":
+        """Returns the images with larger shares for ages of which there are few.
+
+        Args:
+            age_months: age by id.
+        """
+        bands = np.array([int(age_months[name] // BAND_MONTHS) for name in self.image_id])
+        rarity = 1.0 / np.sqrt(np.bincount(bands)[bands])
+        return dataclasses.replace(self, shares=rarity / rarity.sum())
 
     def chosen(self, selection: np.ndarray) -> "RegionImages":
         """Returns the images at indices [K] or in a mask [N]."""

@@ -77,7 +77,9 @@ class RegionBatches(keras.utils.PyDataset):
     def __getitem__(self, place: Tensor) -> Tensor:
         random = np.random.default_rng([self.seed, self.first + place])
         samples = [
-            make_region_samples(images, random.integers(0, len(images), count), random, SIZE_PX)
+            make_region_samples(
+                images, random.choice(len(images), count, p=images.shares), random, SIZE_PX
+            )
             for images, count in zip(self.hands, self.counts, strict=True)
             if count
         ]

@@ -91,7 +91,7 @@ def draw_view(boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
         room = max(0.05, 0.5 * (1 - 0.85 * zoom * (1 - 2 * schema.VIEW_BORDER)))
         shift = random.uniform(-room, room, 2)
     turn = cv2.getRotationMatrix2D((0.5, 0.5), angle, zoom)
-    turn[:, :2] += zoom * random.uniform(-0.06, 0.06, (2, 2))  # also a little narrower or sheared
+    turn[:, :2] += zoom * random.uniform(-0.09, 0.09, (2, 2))  # also narrower or sheared
     turn[:, 2] = 0.5 - turn[:, :2] @ [0.5, 0.5] + shift
     if random.random() < MIRRORED_SHARE:
         turn = np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]) @ _square(turn)

@@ -80,6 +80,11 @@ def train_and_publish(
         tested[builder.info.full_name] = held_out
         left_out = {*annotated.image_id, *held_out.image_id}
         labelled = _labelled(builder, left_out, workdir, exports_dir)
+        table = pipeline.read_table(builder, pipeline.Part("train"))
+        ids = (Path(name).stem for name in table.image_id)
+        ages = dict(zip(ids, table.age_months, strict=True))
+        annotated = annotated.balanced(ages)
+        labelled = None if labelled is None else labelled.balanced(ages)
     for one in builders:
         tested[one.info.full_name] = _phantoms(one, "test")
     set_precision(precision)

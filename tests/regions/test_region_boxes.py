@@ -162,3 +162,14 @@ def test_annotations_without_their_images_are_refused(phantoms, tmp_path):
     (tmp_path / "9.xml").write_text(f"<annotation>{size}{things}</annotation>")
     with pytest.raises(AnnotationError, match=r"no file there is named after"):
         region_boxes.read_annotated(phantoms, tmp_path, 64)
+
+
+def test_rare_ages_are_drawn_more_often_than_they_are_there():
+    names = [str(number) for number in range(17)]
+    images = np.zeros((17, 4, 4), np.uint8)
+    hands = region_boxes.RegionImages(names, images, np.zeros((17, 17, 4), np.float32))
+    ages = dict.fromkeys(names[:16], 100.0) | {"16": 10.0}
+    shares = hands.balanced(ages).shares
+    assert shares.sum() == pytest.approx(1)
+    assert shares[16] == pytest.approx(4 * shares[0])  # the root of 16
+    assert hands.shares is None
