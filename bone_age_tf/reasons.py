@@ -73,6 +73,7 @@ class Reason(enum.IntEnum):
     NO_HAND = 15
     UNFAMILIAR = 16
     FEW_LEVELS = 17
+    LACKS_DIGIT = 18
     EMPTY_FILE = 20
     NO_IMAGE = 21
     DAMAGED = 22
@@ -88,6 +89,7 @@ TEXTS: Final = {
     Reason.BLANK: "blank image: no contrast",
     Reason.NOT_WHOLE: "no complete hand recognised",
     Reason.CUT: "incomplete hand: the radiograph must show the whole hand and wrist",
+    Reason.LACKS_DIGIT: "incomplete hand: a finger or the thumb is missing or hidden",
     Reason.TWO_HANDS: "two hands: the radiograph must show the left hand alone",
     Reason.NO_HAND: "not a radiograph of a hand",
     Reason.FEW_LEVELS: "too few grey levels to show bone: the full range of grey levels is needed",

@@ -106,8 +106,8 @@ class QualityChecker:
             find: finds the hand in an image with bright bones. An image with a certain hand is not
                 rejected for what is around it, except a second hand: either one could have been
                 found. If the hand is not certain, the network must be sure of it (`SURE_WHOLE`). A
-                hand whose wrist or joints lie beyond the edges is rejected. The hand's position is
-                not corrected here, since its frame does that better.
+                hand that lacks a digit, or whose wrist or joints lie beyond the edges, is rejected.
+                The hand's position is not corrected here, since its frame does that better.
         """
         whole, image = image, resizing.trim_margins(image)
         height, width = image.shape
@@ -129,6 +129,8 @@ class QualityChecker:
         is_certain = hand is not None and hand.is_certain
         if is_certain and kinds[schema.TWO_HANDS] > PERHAPS_TWO:
             return Checked(None, TEXTS[Reason.TWO_HANDS])
+        if hand is not None and hand.lacks_digit:
+            return Checked(None, TEXTS[Reason.LACKS_DIGIT])
         threshold = self._hand_threshold if hand is None else SURE_WHOLE
         if kinds[0] < threshold and not is_certain:
             return Checked(None, TEXTS[OF_KINDS[schema.IMAGE_KINDS[int(kinds.argmax())]]])

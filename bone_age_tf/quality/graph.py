@@ -273,6 +273,7 @@ def _check_image(
     if hand is not None:
         cut = (reason < Reason.TOO_SMALL) & found["cut"]
         reason = tf.where(cut, int(Reason.CUT), reason)
+        reason = tf.where(found["lacks_digit"], int(Reason.LACKS_DIGIT), reason)
     two = certain & (kinds[schema.TWO_HANDS] > PERHAPS_TWO)
     reason = tf.where(two, int(Reason.TWO_HANDS), reason)
     greys = tf.reshape(greys, [-1])

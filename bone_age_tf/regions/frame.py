@@ -7,7 +7,7 @@ coordinates and views.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -32,6 +32,14 @@ SURE_ENOUGH: Final = 0.5
 """Largest doubt at which no other quarter turns are tried."""
 DOUBT_OF_GEOMETRY: Final = 0.25
 """Doubt that each impossible proportion of the hand adds to that of the scores."""
+LACKING_DOUBT: Final = 0.75
+"""Doubt of a hand whose other digits are beyond doubt while one is missing."""
+LACKING_LIMIT: Final = 0.65
+"""Largest doubt of the rest of a hand at which one of its digits is missing."""
+LACKING_SHARE: Final = 0.36
+"""Largest certainty of a hand that lacks a digit, as a fraction of that of the rest."""
+OTHER_SIDE: Final = 0.3
+"""Largest difference of doubt between the two sides at which both are looked at closer."""
 QUARTERS: Final = (0, 2, 1, 3)
 """Turns of the whole radiograph that are tried while the hand is doubtful, in quarters."""
 SEARCH: Final = 4
@@ -127,6 +135,11 @@ class Hand:
         return self.doubt <= DOUBT_LIMIT
 
     @property
+    def lacks_digit(self) -> bool:
+        """Whether a finger or the thumb is missing or hidden, while the rest of the hand is not."""
+        return lacks_digit(self.places, self.scores, self.mirrored)
+
+    @property
     def has_certain_joints(self) -> bool:
         """Whether each joint is certain to be where it was found."""
         return self.doubt <= JOINT_DOUBT_LIMIT
@@ -141,7 +154,8 @@ def find_hand(image: np.ndarray, detector: Detector) -> Hand:
     """Finds the hand, first on the whole radiograph and then again on the turned and cut hand.
 
     The radiograph and its mirror image are looked at, the one with less doubt closer first; the
-    other only where the hand remains doubtful, and then both in other quarter turns. The least
+    other only where the hand remains doubtful and it is not much more doubtful, and then both in
+    other quarter turns. The least
     doubt counts. A last look at that hand brings the joints closer: all were within 5 % in 0.976
     instead of 0.970 of 624 images (`benchmarks/hand_positions.py`, seed 0).
 
@@ -185,7 +199,10 @@ def _search(image: np.ndarray, detector: Detector) -> Hand:
             _look(image, detector, _whole_view(image, detector, mirrored, quarters))
             for mirrored in (False, True)
         ]
-        for look in sorted(looks, key=lambda hand: hand.doubt):
+        looks.sort(key=lambda hand: hand.doubt)
+        for look in looks:
+            if look.doubt > looks[0].doubt + OTHER_SIDE:
+                break
             hand = _closer(image, detector, look)
             if best is None or hand.doubt < best.doubt:
                 best = hand
@@ -245,14 +262,43 @@ def palm_length(places: np.ndarray) -> float:
 def measure_doubt(places: np.ndarray, scores: np.ndarray, mirrored: bool = False) -> float:
     """Returns how doubtful it is that a hand was found where it is, 0 to 1.
 
+    A hand that lacks a digit is less doubtful than no hand, but above `DOUBT_LIMIT`.
+
     Args:
         places: [17, 2] (x, y) of the middles of the regions in pixels.
         scores: [17] scores of the regions, 0 to 1.
         mirrored: whether the hand is a mirrored left hand.
     """
-    lowest = float(np.min(np.asarray(scores)[list(FINGER_JOINTS)]))
-    wrong = len(impossible_proportions(places, mirrored))
-    return min(1.0, max(0.0, 1.0 - lowest + DOUBT_OF_GEOMETRY * wrong))
+    whole, rest = _doubts(places, scores, mirrored)
+    return min(whole, LACKING_DOUBT + (1.0 - LACKING_DOUBT) * rest)
+
+
+def lacks_digit(places: np.ndarray, scores: np.ndarray, mirrored: bool = False) -> bool:
+    """Returns whether one digit is doubtful and the rest of the hand much less so.
+
+    Args:
+        places: [17, 2] (x, y) of the middles of the regions in pixels.
+        scores: [17] scores of the regions, 0 to 1.
+        mirrored: whether the hand is a mirrored left hand.
+    """
+    whole, rest = _doubts(places, scores, mirrored)
+    is_lower = 1.0 - whole <= LACKING_SHARE * (1.0 - rest)
+    return whole > DOUBT_LIMIT and rest <= LACKING_LIMIT and is_lower
+
+
+def _doubts(places: np.ndarray, scores: np.ndarray, mirrored: bool) -> tuple[float, float]:
+    """Returns the doubt of all digits, and that without the digit that is most doubtful."""
+    wrong = impossible_proportions(places, mirrored)
+
+    def doubt(joints: Collection[int], names: Collection[str]) -> float:
+        lowest = min(float(scores[place]) for place in joints)
+        return min(1.0, max(0.0, 1.0 - lowest + DOUBT_OF_GEOMETRY * len(names)))
+
+    rest = [
+        doubt(set(FINGER_JOINTS).difference(joints), [name for name in wrong if digit not in name])
+        for digit, joints in zip("12345", DIGIT_JOINTS, strict=True)
+    ]
+    return doubt(FINGER_JOINTS, wrong), min(rest)
 
 
 def impossible_proportions(places: np.ndarray, mirrored: bool = False) -> tuple[str, ...]:

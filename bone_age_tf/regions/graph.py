@@ -37,10 +37,11 @@ def _places(*names: str) -> list[int]:
     return [schema.REGIONS.index(name) for name in names]
 
 
+_COUNT = len(schema.REGIONS)
 _WRIST, _MCP3 = _places("wrist", "MCP3")
 _LENGTHS = _places(*frame.LENGTH_LIMITS)
 _BEFORE = [
-    len(schema.REGIONS)  # the origin
+    _COUNT  # the origin
     if name.startswith("MCP")
     else schema.REGIONS.index(frame.JOINT_BEFORE[name[:-1]] + name[-1])
     for name in frame.LENGTH_LIMITS
@@ -48,6 +49,24 @@ _BEFORE = [
 _LENGTH_LIMITS = np.array(list(frame.LENGTH_LIMITS.values()), np.float32)
 _ACROSS = [_places(*(f"{joint}{finger}" for finger in frame.FINGERS)) for joint in frame.GAP_LIMITS]
 _GAP_LIMITS = np.array(list(frame.GAP_LIMITS.values()), np.float32)[:, np.newaxis]
+_JUDGED = (
+    *frame.LENGTH_LIMITS,
+    *(f"{finger}{finger + 1}" for _ in frame.GAP_LIMITS for finger in frame.FINGERS[:-1]),
+    *map(str, frame.FINGERS),
+    *("12", "radius and ulna", "palm"),
+)
+_WITHOUT_DIGIT = np.array(
+    [[float(str(digit) not in name) for name in _JUDGED] for digit in range(1, 6)], np.float32
+)
+"""[5, 29] 1 for each of `_impossible` that does not concern a digit, 0 for others."""
+_NOT_JUDGED = np.array(
+    [
+        [float(place not in frame.FINGER_JOINTS or place in joints) for place in range(_COUNT)]
+        for joints in frame.DIGIT_JOINTS
+    ],
+    np.float32,
+)
+"""[5, 17] 0 for the joints of all digits but one, 1 for other regions."""
 _KNUCKLES, _MIDDLES, _LAST = (
     _places(*(f"{joint}{finger}" for finger in frame.FINGERS)) for joint in ("MCP", "PIP", "DIP")
 )
@@ -62,7 +81,7 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
 
     Returns:
         `places` [17, 2] float32, (x, y) of the middles of `schema.REGIONS` in pixels; `mirrored`, a
-        bool; `doubt`, a float32; `cut`, a bool, see `frame.Hand.is_cut`.
+        bool; `doubt`, a float32; `cut` and `lacks_digit`, bools, see `frame.Hand`.
     """
     shape = tf.shape(image)[:2]
     most = frame.SEARCH * network.input_shape[1]
@@ -71,7 +90,7 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
     )
     find = _traced_find(network)
     first = find(small)
-    places, mirrored, doubt = tf.cond(
+    places, mirrored, doubt, lacks = tf.cond(
         first[2] <= frame.DOUBT_LIMIT,
         lambda: first,
         lambda: _less_doubtful(first, find(tf.maximum(small - _darkest(small), 0.0))),
@@ -79,7 +98,13 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
     small_shape = tf.cast(tf.shape(small), tf.float32)
     scale = tf.cast(shape, tf.float32) / small_shape
     cut = lies_beyond(places, mirrored, small_shape[::-1])
-    return {"places": places * scale[::-1], "mirrored": mirrored, "doubt": doubt, "cut": cut}
+    return {
+        "places": places * scale[::-1],
+        "mirrored": mirrored,
+        "doubt": doubt,
+        "cut": cut,
+        "lacks_digit": lacks,
+    }
 
 
 def framed(image: tf.Tensor, hand: dict[str, tf.Tensor], size_px: int) -> tf.Tensor:
@@ -148,12 +173,12 @@ def _shrunk(image: tf.Tensor, longer_side_px: int) -> tf.Tensor:
 
 @functools.cache
 def _traced_find(network: keras.Model) -> Callable[[tf.Tensor], tuple[Tensor, ...]]:
-    """Returns a function, traced once, of an image [H, W] to places, mirrored and doubt."""
+    """Returns a function, traced once, of [H, W] to places, mirrored, doubt and lacks_digit."""
 
     def find(image: tf.Tensor) -> tuple[Tensor, ...]:
         places, mirrored, _ = _search(image, network)
-        places, doubt = _look(image, _view_around(places, mirrored), mirrored, network)
-        return places, mirrored, doubt
+        places, doubt, lacks = _look(image, _view_around(places, mirrored), mirrored, network)
+        return places, mirrored, doubt, lacks
 
     signature = [tf.TensorSpec([None, None], tf.float32)]
     return tf.function(find, input_signature=signature, autograph=False)
@@ -177,14 +202,13 @@ def _darkest(image: tf.Tensor) -> tf.Tensor:
 
 def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:
     """Returns places, mirrored and doubt of the hand, as `frame.find_hand` searches it."""
-    regions = len(schema.REGIONS)
     sides = tf.cast(tf.shape(image)[::-1], tf.float32)
 
     def whole_look(number: Tensor) -> tuple[Tensor, Tensor]:
         linear = tf.gather(tf.constant(_WHOLE_VIEWS), number) / tf.reduce_max(sides)
         offset = 0.5 - tf.linalg.matvec(linear, sides / 2)
         view = tf.concat([linear, offset[:, tf.newaxis]], axis=1)
-        return _look(image, view, number % 2 == 1, network)
+        return _look(image, view, number % 2 == 1, network)[:2]
 
     def both_looks(number: Tensor) -> tuple[Tensor, Tensor]:
         (first, doubt), (second, other_doubt) = whole_look(number), whole_look(number + 1)
@@ -202,13 +226,18 @@ def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:
         )
         first = tf.argmin(doubts, output_type=tf.int32)
         which = tf.where(number % 2 == 0, first, 1 - first)
-        closer, closer_doubt = _closer(image, tf.gather(looks, which), which == 1, network)
+        is_far = doubts[which] > tf.reduce_min(doubts) + frame.OTHER_SIDE
+        closer, closer_doubt = tf.cond(
+            is_far,
+            lambda: (places, tf.constant(2.0)),
+            lambda: _closer(image, tf.gather(looks, which), which == 1, network),
+        )
         better = closer_doubt < doubt
         places = tf.where(better, closer, places)
         mirrored = tf.where(better, which == 1, mirrored)
         return number + 1, tf.minimum(doubt, closer_doubt), places, mirrored, looks, doubts
 
-    none = tf.zeros([regions, 2])
+    none = tf.zeros([_COUNT, 2])
     hand = (tf.constant(2.0), none, tf.constant(False))
     start = (tf.constant(0), *hand, tf.stack([none, none]), tf.zeros([2]))
     _, doubt, places, mirrored, _, _ = tf.while_loop(goes_on, look, start, parallel_iterations=1)
@@ -226,7 +255,7 @@ def _closer(
     def look(
         number: Tensor, _: Tensor, last: Tensor, best: Tensor, best_doubt: Tensor
     ) -> tuple[Tensor, ...]:
-        found, doubt = _look(image, _view_around(last, mirrored), mirrored, network)
+        found, doubt, _ = _look(image, _view_around(last, mirrored), mirrored, network)
         moved = tf.reduce_max(tf.abs(found - last))
         best = tf.where(doubt < best_doubt, found, best)
         is_settled = moved <= frame.SETTLED * palm_length(found)
@@ -243,23 +272,23 @@ def _view_around(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
 
 def _look(
     image: tf.Tensor, view: tf.Tensor, mirrored: tf.Tensor, network: keras.Model
-) -> tuple[Tensor, Tensor]:
-    """Returns places [17, 2] and doubt of what the detector finds in a view of an image [H, W]."""
+) -> tuple[Tensor, ...]:
+    """Returns places [17, 2], doubt and lacks_digit of what is found in a view of [H, W]."""
     return _traced_look(network)(image, view, mirrored)
 
 
 @functools.cache
-def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, Tensor]]:
+def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, ...]]:
     """Returns `_look` as a function that is traced once, though a search calls it four times."""
 
-    def look(image: tf.Tensor, view: tf.Tensor, mirrored: tf.Tensor) -> tuple[Tensor, Tensor]:
+    def look(image: tf.Tensor, view: tf.Tensor, mirrored: tf.Tensor) -> tuple[Tensor, ...]:
         seen = warp(image, view, network.input_shape[1])
         found = network(seen[tf.newaxis, ..., tf.newaxis], training=False)
         boxes = found[schema.REGION_BOXES][0]
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, ::-1]
         back = tf.linalg.inv(view[:, :2])
         places = tf.matmul(centres - view[:, 2], back, transpose_b=True)
-        return places, measure_doubt(places, found[schema.REGION_SCORES][0], mirrored)
+        return places, *measure_doubt(places, found[schema.REGION_SCORES][0], mirrored)
 
     signature = [
         tf.TensorSpec([None, None], tf.float32),
@@ -306,15 +335,32 @@ def frame_view(places: tf.Tensor, mirrored: tf.Tensor, border: float) -> tf.Tens
     return tf.concat([linear, -corner[:, tf.newaxis]], axis=1) / side
 
 
-def measure_doubt(places: tf.Tensor, scores: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Returns `frame.measure_doubt` of places [17, 2] and scores [17]."""
+def measure_doubt(
+    places: tf.Tensor, scores: tf.Tensor, mirrored: tf.Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns `frame.measure_doubt` and `frame.lacks_digit` of places [17, 2] and scores [17]."""
+    wrong = _impossible(places, mirrored)
     lowest = tf.reduce_min(tf.gather(scores, frame.FINGER_JOINTS))
-    wrong = tf.cast(count_impossible(places, mirrored), tf.float32)
+    whole = _doubt(lowest, tf.reduce_sum(wrong))
+    lowest = tf.reduce_min(scores + _NOT_JUDGED, axis=1)
+    rest = tf.reduce_min(_doubt(lowest, tf.linalg.matvec(_WITHOUT_DIGIT, wrong)))
+    lacking = frame.LACKING_DOUBT + (1.0 - frame.LACKING_DOUBT) * rest
+    is_lower = 1.0 - whole <= frame.LACKING_SHARE * (1.0 - rest)
+    lacks = (whole > frame.DOUBT_LIMIT) & (rest <= frame.LACKING_LIMIT) & is_lower
+    return tf.minimum(whole, lacking), lacks
+
+
+def _doubt(lowest: tf.Tensor, wrong: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(1.0 - lowest + frame.DOUBT_OF_GEOMETRY * wrong, 0.0, 1.0)
 
 
 def count_impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     """Returns how many proportions `frame.impossible_proportions` names, an int32."""
+    return tf.cast(tf.reduce_sum(_impossible(places, mirrored)), tf.int32)
+
+
+def _impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+    """Returns float32 [29], 1 for each that `frame.impossible_proportions` names, else 0."""
     linear = upright(places, mirrored)
     own = tf.matmul(places - places[_WRIST], linear, transpose_b=True) / palm_length(places)
     with_origin = tf.concat([own, tf.zeros([1, 2])], axis=0)
@@ -334,8 +380,11 @@ def count_impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
         [mcp1[0] < mcp2[0]],
         [(radius[0] < ulna[0]) | (tf.minimum(radius[1], ulna[1]) < 0.1)],
     ]
-    count = tf.math.count_nonzero(tf.concat(wrong, axis=0), dtype=tf.int32)
-    return tf.where(tf.reduce_all(tf.math.is_finite(own)), count, 1)
+    is_finite = tf.reduce_all(tf.math.is_finite(own))
+    flags = tf.concat(
+        [*(tf.logical_and(group, is_finite) for group in wrong), [~is_finite]], axis=0
+    )
+    return tf.cast(flags, tf.float32)
 
 
 def _outside(values: tf.Tensor, low: np.ndarray, high: np.ndarray) -> tf.Tensor:

@@ -103,7 +103,8 @@ def test_a_hand_that_is_not_located_is_read_only_where_the_network_is_sure(check
     for hand in hands:
         for rows in range(130, 256, 10):
             part = hand[:rows]
-            doubtful = dataclasses.replace(framer.find(part), doubt=1.0, is_cut=False)
+            none = np.zeros(len(schema.REGIONS), np.float32)
+            doubtful = dataclasses.replace(framer.find(part), doubt=1.0, scores=none, is_cut=False)
             outputs = checker.run_network(resize(trim_margins(part), checker.size_px, "pad"))
             probability = outputs[schema.IMAGE_KIND][0, 0]
             checked = checker.check(part, lambda _, hand=doubtful: hand)

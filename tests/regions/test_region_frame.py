@@ -66,6 +66,30 @@ def test_doubt_follows_the_lowest_joint_and_the_proportions():
     assert frame.measure_doubt(hand[::-1], scores) == 1.0
 
 
+def found_at(places, scores):
+    doubt = frame.measure_doubt(places, scores)
+    return frame.Hand(places, np.zeros((17, 4)), np.eye(2, 3), scores, False, doubt)
+
+
+@pytest.mark.parametrize("digit", range(5))
+def test_one_digit_that_is_not_there_is_noticed(digit):
+    """Wherever its joints are found, and if the rest of the hand is certain."""
+    scores, joints = np.full(17, 0.8), list(frame.DIGIT_JOINTS[digit])
+    assert not found_at(made_up_hand(), scores).lacks_digit
+    scores[joints[1:]] = 0.05
+    for shift in (0, 0.3 * PALM):
+        places = made_up_hand()
+        places[joints[1:]] += shift
+        hand = found_at(places, scores)
+        assert hand.lacks_digit
+        assert not hand.is_certain
+        assert hand.doubt == pytest.approx(0.75 + 0.25 * 0.2)
+    scores[list(frame.DIGIT_JOINTS[digit - 1])] = 0.1  # of another one
+    assert not found_at(made_up_hand(), scores).lacks_digit
+    assert found_at(made_up_hand(), scores).doubt > hand.doubt
+    assert not found_at(made_up_hand(), np.full(17, 0.1)).lacks_digit
+
+
 @pytest.mark.parametrize("degrees", [0, 35, 180, 271])
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_frame_is_a_similarity_that_turns_the_hand_upright(degrees, flip):
@@ -195,6 +219,17 @@ def test_the_side_is_the_one_that_is_surer(watched, is_left):
     regions = frame.find_regions(np.zeros((400, 300), np.float32), detector)
     centres = (regions.boxes[:, :2] + regions.boxes[:, 2:]) / 2
     np.testing.assert_allclose(centres * [400, 300], places[:, ::-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("limit", [0.2, 1.0])
+def test_a_much_more_doubtful_side_is_not_looked_at_closer(watched, limit, monkeypatch):
+    monkeypatch.setattr(frame, "OTHER_SIDE", limit)
+    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.4))
+    frame.search_hand(np.zeros((400, 300), np.float32), detector)
+    sides = [np.linalg.det(view[:, :2]) > 0 for view in detector.views]
+    quarters = len(frame.QUARTERS)
+    assert sum(sides) > quarters
+    assert (sides.count(False) > quarters) == (limit == 1.0)
 
 
 def test_a_doubtful_hand_has_no_frame(watched):

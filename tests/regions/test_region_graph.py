@@ -71,6 +71,7 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
         certain += 1
         assert bool(found["mirrored"]) == expected.mirrored, name
         assert bool(found["cut"]) == expected.is_cut, name
+        assert bool(found["lacks_digit"]) == expected.lacks_digit, name
         off = np.abs(found["places"] - expected.places).max()
         assert off < 0.01 * frame.palm_length(expected.places), name
         seen = graph.framed(tf.constant(image[..., np.newaxis]), found, 96)
@@ -114,6 +115,21 @@ def test_proportions_that_no_hand_has_are_counted_alike(hands, detector):
     assert len(counts) > 6
     same = np.zeros_like(places)
     assert int(count(tf.constant(same, tf.float32), tf.constant(False))) == 1
+
+
+def test_doubts_are_measured_alike(hands, detector):
+    random = np.random.default_rng(3)
+    places = frame.find_hand(hands["as it is"], detector).places
+    measure, lacking = in_graph(graph.measure_doubt), []
+    for number in range(60):
+        moved = places + random.normal(0, number / 20, places.shape)
+        scores = random.uniform(0.7, 1.0, 17).astype(np.float32)
+        scores[list(frame.DIGIT_JOINTS[number % 5])] = random.uniform(0, 0.5)
+        doubt, lacks = measure(tf.constant(moved, tf.float32), scores, tf.constant(False))
+        assert float(doubt) == pytest.approx(frame.measure_doubt(moved, scores), abs=1e-5)
+        assert bool(lacks) == frame.lacks_digit(moved, scores)
+        lacking.append(bool(lacks))
+    assert 10 < sum(lacking) < 50
 
 
 def test_a_wrist_beyond_the_edge_is_noticed_alike(hands, detector):

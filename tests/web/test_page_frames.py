@@ -13,6 +13,8 @@ from PIL import Image
 from bone_age_tf.bundle import Bundle
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.reader import Reader
+from bone_age_tf.regions.frame import DIGIT_JOINTS
+from bone_age_tf.regions.framing import HandFramer
 from bone_age_tf.web.build import build_page
 
 pytestmark = pytest.mark.slow
@@ -32,8 +34,16 @@ def framed(exports, root, tmp_path_factory):
     return Bundle.open(path.parent)
 
 
+def without_finger(hand, plain, exports_dir):
+    """Paints the ground over the middle finger."""
+    places = HandFramer(exports_dir).find(hand.astype(np.float32)).places
+    knuckle, middle, last = (places[place] for place in DIGIT_JOINTS[2])
+    line = np.array([knuckle + 0.4 * (middle - knuckle), last + 1.5 * (last - middle)]).round()
+    return cv2.polylines(hand.copy(), [line.astype(np.int32)], False, (plain,), 18)
+
+
 @pytest.fixture(scope="module")
-def films(hands, tmp_path_factory):
+def films(hands, root, tmp_path_factory):
     """Hands in many positions and large, and what is no whole hand."""
     folder = tmp_path_factory.mktemp("films")
     hand, other = (np.asarray(Image.open(hands[place]).resize((220, 256))) for place in (2, 5))
@@ -55,6 +65,7 @@ def films(hands, tmp_path_factory):
         "large": cv2.resize(other, (1500, 1700)),
         "half": hand[:110],
         "without the wrist": hand[:196],
+        "without a finger": without_finger(hand, plain, root / "exports"),
         "two": np.hstack([hand, hand[:, ::-1]]),
         "noise": np.random.default_rng(0).integers(0, 255, (99, 80)).astype(np.uint8),
     }

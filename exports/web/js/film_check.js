@@ -34,6 +34,7 @@ export async function look(film, check, settings, ask, find = null) {
   if (hand?.isCertain && said.film_kind[check.kinds.indexOf("two")] > settings.perhaps_two) {
     return { image: null, reason: settings.refusals.two };
   }
+  if (hand?.lacksDigit) return { image: null, reason: settings.texts.lacks_digit };
   const threshold = hand ? settings.sure_whole : check.hand_threshold;
   if (said.film_kind[0] < threshold && !hand?.isCertain) {
     return { image: null, reason: settings.refusals[check.kinds[largest(said.film_kind)]] };

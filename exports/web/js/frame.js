@@ -9,7 +9,8 @@ import { fit, fittedSize, percentile, roundedEven } from "./image.js";
  * Finds the hand in an image with bright bones.
  *
  * rules are settings.frame; find takes the pixels of a square of rules.size_px and returns { boxes,
- * scores }. Returns { places, mirrored, doubt, isCertain, isCut }: places, (x, y) of each region.
+ * scores }. Returns { places, mirrored, doubt, isCertain, isCut, lacksDigit }: places, (x, y) of each
+ * region.
  */
 export async function findHand(image, rules, find) {
   const most = rules.search * rules.size_px;
@@ -85,6 +86,7 @@ async function search(image, rules, look) {
     }
     looks.sort((one, other) => one.doubt - other.doubt);
     for (const first of looks) {
+      if (first.doubt > looks[0].doubt + rules.other_side) break;
       const hand = await closer(first, rules, look);
       if (!best || hand.doubt < best.doubt) best = hand;
       if (best.doubt <= rules.sure) return best;
@@ -120,7 +122,7 @@ async function lookAt(image, view, mirrored, rules, find) {
     const [top, left, bottom, right] = boxes.subarray(4 * at, 4 * at + 4);
     return moved([(left + right) / 2, (top + bottom) / 2], back);
   });
-  return { places, mirrored, doubt: measureDoubt(places, scores, mirrored, rules) };
+  return { places, mirrored, ...measureDoubt(places, scores, mirrored, rules) };
 }
 
 function wholeView({ width, height }, mirrored, quarters) {
@@ -169,35 +171,51 @@ function palmLength(places, rules) {
   return distance(...["wrist", "MCP3"].map((name) => places[rules.regions.indexOf(name)]));
 }
 
-/** Returns how doubtful it is that a hand was found where it is, 0 to 1. */
+/**
+ * Says how doubtful it is that a hand was found where it is, 0 to 1.
+ *
+ * Returns { doubt, lacksDigit }: whether one digit is doubtful and the rest much less so.
+ */
 export function measureDoubt(places, scores, mirrored, rules) {
-  const joints = rules.regions.flatMap((name, at) => (/^(DIP|PIP|MCP)/.test(name) ? [at] : []));
-  const lowest = Math.min(...joints.map((at) => scores[at]));
-  const wrong = countImpossible(places, mirrored, rules);
-  return Math.min(1, Math.max(0, 1 - lowest + rules.doubt_of_geometry * wrong));
+  const joints = rules.regions.filter((name) => /^(DIP|PIP|MCP)/.test(name));
+  const wrong = impossibleProportions(places, mirrored, rules);
+  const doubtOf = (names, count) => {
+    const lowest = Math.min(...names.map((name) => scores[rules.regions.indexOf(name)]));
+    return Math.min(1, Math.max(0, 1 - lowest + rules.doubt_of_geometry * count));
+  };
+  const without = (digit) => {
+    const keeps = (name) => !name.includes(digit);
+    return doubtOf(joints.filter(keeps), wrong.filter(keeps).length);
+  };
+  const rest = Math.min(...["1", "2", "3", "4", "5"].map(without));
+  const whole = doubtOf(joints, wrong.length);
+  const lacking = rules.lacking_doubt + (1 - rules.lacking_doubt) * rest;
+  const isLower = 1 - whole <= rules.lacking_share * (1 - rest);
+  const lacksDigit = whole > rules.doubt_limit && rest <= rules.lacking_limit && isLower;
+  return { doubt: Math.min(whole, lacking), lacksDigit };
 }
 
-/** Returns how many lengths, angles and orders of the joints no hand has. */
-export function countImpossible(places, mirrored, rules) {
+/** Returns the names of the lengths, angles and orders of the joints that no hand has. */
+export function impossibleProportions(places, mirrored, rules) {
   const linear = upright(places, mirrored, rules);
   const palm = palmLength(places, rules);
   const wrist = places[rules.regions.indexOf("wrist")];
   const own = places.map(([x, y]) =>
     turnedBy([x - wrist[0], y - wrist[1]], linear).map((value) => value / palm),
   );
-  if (!own.flat().every(Number.isFinite)) return 1;
+  if (!own.flat().every(Number.isFinite)) return ["palm"];
   const at = (name) => own[rules.regions.indexOf(name)];
   const outside = (value, [low, high]) => !(low <= value && value <= high);
-  let wrong = 0;
+  const wrong = [];
   for (const [name, limits] of Object.entries(rules.length_limits)) {
     const before = rules.joint_before[name.slice(0, -1)];
     const start = before ? at(before + name.slice(-1)) : [0, 0];
-    if (outside(distance(at(name), start), limits)) wrong += 1;
+    if (outside(distance(at(name), start), limits)) wrong.push(name);
   }
   for (const [joint, limits] of Object.entries(rules.gap_limits)) {
-    const across = rules.fingers.map((finger) => at(joint + finger)[0]);
-    for (let i = 1; i < across.length; i++) {
-      if (outside(across[i - 1] - across[i], limits)) wrong += 1;
+    for (const finger of rules.fingers.slice(0, -1)) {
+      const gap = at(joint + finger)[0] - at(joint + (finger + 1))[0];
+      if (outside(gap, limits)) wrong.push(`${joint}${finger}${finger + 1}`);
     }
   }
   const least = Math.cos((rules.most_bent_degrees * Math.PI) / 180);
@@ -207,11 +225,11 @@ export function countImpossible(places, mirrored, rules) {
     const second = [last[0] - middle[0], last[1] - middle[1]];
     const product = Math.max(1e-9, Math.hypot(...first) * Math.hypot(...second));
     const cosine = (first[0] * second[0] + first[1] * second[1]) / product;
-    if (cosine < least || first[1] > 0) wrong += 1;
+    if (cosine < least || first[1] > 0) wrong.push(`finger ${finger}`);
   }
-  if (at("MCP1")[0] < at("MCP2")[0]) wrong += 1;
+  if (at("MCP1")[0] < at("MCP2")[0]) wrong.push("MCP12");
   const [radius, ulna] = [at("radius"), at("ulna")];
-  if (radius[0] < ulna[0] || Math.min(radius[1], ulna[1]) < 0.1) wrong += 1;
+  if (radius[0] < ulna[0] || Math.min(radius[1], ulna[1]) < 0.1) wrong.push("radius and ulna");
   return wrong;
 }
 
