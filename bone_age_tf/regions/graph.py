@@ -395,16 +395,17 @@ def warp(image: tf.Tensor, view: tf.Tensor, size_px: int) -> tf.Tensor:
     """Returns `views.warp` [size_px, size_px] of an image [H, W] float32."""
     scale = size_px * tf.sqrt(tf.abs(tf.linalg.det(view[:, :2])))
     finer = tf.where(scale < 1.0, 2, 1)
-    share = tf.cast(finer, tf.float32) * scale
-    sides = tf.cast(tf.shape(image), tf.float32)
-
-    def shrunk() -> tuple[Tensor, Tensor]:
-        small = tf.maximum(1, tf.cast(tf.round(share * sides), tf.int32))
-        image_small = tf.image.resize(image[..., tf.newaxis], small, tf.image.ResizeMethod.AREA)
-        by = (sides / tf.cast(small, tf.float32))[::-1]
-        return image_small[..., 0], view * tf.concat([by, [1.0]], axis=0)
-
-    image, view = tf.cond(share < 0.75, shrunk, lambda: (image, view))
+    block = tf.round(1.0 / tf.maximum(tf.cast(finer, tf.float32) * scale, 1e-9))
+    most = tf.reduce_min(tf.shape(image))
+    block = tf.cast(tf.minimum(block, tf.cast(most, tf.float32)), tf.int32)
+    image, view = tf.cond(
+        block > 1,
+        lambda: (
+            _block_means(image, block),
+            view * tf.cast(tf.stack([block, block, 1]), tf.float32),
+        ),
+        lambda: (image, view),
+    )
     side = finer * size_px
     linear = tf.cast(side, tf.float32) * view[:, :2]
     offset = tf.cast(side, tf.float32) * view[:, 2] + 0.5 * tf.reduce_sum(linear, axis=1) - 0.5
@@ -420,3 +421,11 @@ def warp(image: tf.Tensor, view: tf.Tensor, size_px: int) -> tf.Tensor:
     )
     seen = tf.cond(finer > 1, lambda: tf.nn.avg_pool2d(seen, 2, 2, "VALID"), lambda: seen)
     return tf.ensure_shape(seen[0, ..., 0], [size_px, size_px])
+
+
+def _block_means(image: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
+    """Returns `views.block_means` of an image [H, W]."""
+    height, width = (tf.shape(image)[axis] // block for axis in (0, 1))
+    whole = image[: height * block, : width * block]
+    blocks = tf.reshape(whole, tf.stack([height, block, width, block]))
+    return tf.reduce_mean(blocks, axis=[1, 3])

@@ -54,20 +54,26 @@ def warp(image: np.ndarray, view: np.ndarray, size_px: int) -> np.ndarray:
         [size_px, size_px] float32, 0 to 255.
     """
     image = np.ascontiguousarray(image, np.float32)
-    height, width = image.shape
     scale = size_px * math.sqrt(abs(float(np.linalg.det(view[:, :2]))))
     finer = 2 if scale < 1 else 1
-    if finer * scale < 0.75:
-        # A mean over whole areas first: linear interpolation reads four pixels only.
-        small = (max(1, round(finer * scale * width)), max(1, round(finer * scale * height)))
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        view = view @ np.diag([width / small[0], height / small[1], 1.0])
+    block = min(round(1 / max(finer * scale, 1e-9)), *image.shape)
+    if block > 1:
+        # Means of whole pixels first, which are fast: linear interpolation reads four pixels only.
+        image = block_means(image, block)
+        view = view @ np.diag([block, block, 1.0])
     matrix = finer * size_px * view
     matrix[:, 2] += 0.5 * matrix[:, :2].sum(axis=1) - 0.5
     seen = cv2.warpAffine(image, matrix, (finer * size_px,) * 2, flags=cv2.INTER_LINEAR)
     if finer > 1:
         seen = cv2.resize(seen, (size_px, size_px), interpolation=cv2.INTER_AREA)
     return seen
+
+
+def block_means(image: np.ndarray, block: int) -> np.ndarray:
+    """Returns the means of whole blocks of pixels of an image [H, W]; what is left over is cut."""
+    height, width = (side // block for side in image.shape)
+    whole = image[: height * block, : width * block]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def between(view: np.ndarray, other: np.ndarray) -> np.ndarray:

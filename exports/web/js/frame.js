@@ -238,14 +238,13 @@ export function warped(image, view, sizePx) {
   const [[a, b], [c, d]] = view.linear;
   const scale = sizePx * Math.sqrt(Math.abs(a * d - b * c));
   const finer = scale < 1 ? 2 : 1;
-  const share = finer * scale;
+  const most = Math.min(image.width, image.height);
+  const block = Math.min(roundedEven(1 / Math.max(finer * scale, 1e-9)), most);
   let from = image;
   let seenBy = view;
-  if (share < 0.75) {
-    const small = (length) => Math.max(1, roundedEven(share * length));
-    from = resizedByArea(image, small(image.height), small(image.width));
-    const by = [image.width / from.width, image.height / from.height];
-    const linear = view.linear.map((row) => row.map((value, axis) => value * by[axis]));
+  if (block > 1) {
+    from = blockMeans(image, block);
+    const linear = view.linear.map((row) => row.map((value) => value * block));
     seenBy = { linear, offset: view.offset };
   }
   const side = finer * sizePx;
@@ -269,6 +268,22 @@ function sampled({ width, height, pixels }, back, side) {
     }
   }
   return { width: side, height: side, pixels: result };
+}
+
+/** Returns the means of whole blocks of pixels; what is left over is cut. */
+function blockMeans({ width, height, pixels }, block) {
+  const [across, down] = [Math.floor(width / block), Math.floor(height / block)];
+  const result = new Float32Array(across * down);
+  for (let y = 0; y < down * block; y++) {
+    const row = Math.floor(y / block) * across;
+    for (let x = 0, at = y * width; x < across; x++) {
+      let sum = 0;
+      for (let i = 0; i < block; i++, at++) sum += pixels[at];
+      result[row + x] += sum;
+    }
+  }
+  for (let place = 0; place < result.length; place++) result[place] /= block * block;
+  return { width: across, height: down, pixels: result };
 }
 
 /** Resizes by means over the area of each new pixel. */
