@@ -226,7 +226,8 @@ def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:
         )
         first = tf.argmin(doubts, output_type=tf.int32)
         which = tf.where(number % 2 == 0, first, 1 - first)
-        is_far = doubts[which] > tf.reduce_min(doubts) + frame.OTHER_SIDE
+        least = tf.minimum(tf.reduce_min(doubts), doubt)
+        is_far = doubts[which] > least + frame.MORE_DOUBT
         closer, closer_doubt = tf.cond(
             is_far,
             lambda: (places, tf.constant(2.0)),

@@ -238,7 +238,7 @@ def _frame_settings(size_px: int) -> dict:
         "lacking_doubt": frame.LACKING_DOUBT,
         "lacking_limit": frame.LACKING_LIMIT,
         "lacking_share": frame.LACKING_SHARE,
-        "other_side": frame.OTHER_SIDE,
+        "more_doubt": frame.MORE_DOUBT,
         "sure": frame.SURE,
         "sure_enough": frame.SURE_ENOUGH,
         "below_wrist": frame.BELOW_WRIST,

@@ -86,7 +86,8 @@ async function search(image, rules, look) {
     }
     looks.sort((one, other) => one.doubt - other.doubt);
     for (const first of looks) {
-      if (first.doubt > looks[0].doubt + rules.other_side) break;
+      const least = Math.min(looks[0].doubt, best?.doubt ?? 2);
+      if (first.doubt > least + rules.more_doubt) break;
       const hand = await closer(first, rules, look);
       if (!best || hand.doubt < best.doubt) best = hand;
       if (best.doubt <= rules.sure) return best;
