@@ -28,8 +28,6 @@ JOINT_DOUBT_LIMIT: Final = 0.35
 
 SURE: Final = 0.35
 """Doubt at which the search ends."""
-SURE_ENOUGH: Final = 0.5
-"""Largest doubt at which no other quarter turns are tried."""
 DOUBT_OF_GEOMETRY: Final = 0.25
 """Doubt that each impossible proportion of the hand adds to that of the scores."""
 LACKING_DOUBT: Final = 0.75
@@ -210,7 +208,7 @@ def _search(image: np.ndarray, detector: Detector) -> Hand:
                 best = hand
             if best.doubt <= SURE:
                 return best
-        if best is not None and best.doubt <= SURE_ENOUGH:
+        if best is not None and best.is_certain:
             break
     assert best is not None
     return best

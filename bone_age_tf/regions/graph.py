@@ -215,7 +215,7 @@ def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:
         return tf.stack([first, second]), tf.stack([doubt, other_doubt])
 
     def goes_on(number: Tensor, best_doubt: Tensor, *_: Any) -> Tensor:
-        is_done = (number % 2 == 0) & (best_doubt <= frame.SURE_ENOUGH)
+        is_done = (number % 2 == 0) & (best_doubt <= frame.DOUBT_LIMIT)
         return (number < len(_WHOLE_VIEWS)) & (best_doubt > frame.SURE) & ~is_done
 
     def look(

@@ -240,7 +240,6 @@ def _frame_settings(size_px: int) -> dict:
         "lacking_share": frame.LACKING_SHARE,
         "more_doubt": frame.MORE_DOUBT,
         "sure": frame.SURE,
-        "sure_enough": frame.SURE_ENOUGH,
         "below_wrist": frame.BELOW_WRIST,
         "doubt_of_geometry": frame.DOUBT_OF_GEOMETRY,
         "quarters": frame.QUARTERS,

@@ -224,7 +224,7 @@ def test_the_side_is_the_one_that_is_surer(watched, is_left):
 @pytest.mark.parametrize("limit", [0.2, 1.0])
 def test_a_much_more_doubtful_side_is_not_looked_at_closer(watched, limit, monkeypatch):
     monkeypatch.setattr(frame, "MORE_DOUBT", limit)
-    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.4))
+    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.25))
     frame.search_hand(np.zeros((400, 300), np.float32), detector)
     sides = [np.linalg.det(view[:, :2]) > 0 for view in detector.views]
     quarters = len(frame.QUARTERS)

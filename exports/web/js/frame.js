@@ -92,7 +92,7 @@ async function search(image, rules, look) {
       if (!best || hand.doubt < best.doubt) best = hand;
       if (best.doubt <= rules.sure) return best;
     }
-    if (best.doubt <= rules.sure_enough) break;
+    if (best.doubt <= rules.doubt_limit) break;
   }
   return best;
 }
