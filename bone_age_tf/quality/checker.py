@@ -127,9 +127,10 @@ class QualityChecker:
         inverted = bool(probability > SURE_INVERTED and not has_dark_rim(greys))
         hand = None if find is None else find(255.0 - image if inverted else image)
         is_certain = hand is not None and hand.is_certain
-        if is_certain and kinds[schema.TWO_HANDS] > PERHAPS_TWO:
+        lacks_digit = hand is not None and hand.lacks_digit
+        if (is_certain or lacks_digit) and kinds[schema.TWO_HANDS] > PERHAPS_TWO:
             return Checked(None, TEXTS[Reason.TWO_HANDS])
-        if hand is not None and hand.lacks_digit:
+        if lacks_digit:
             return Checked(None, TEXTS[Reason.LACKS_DIGIT])
         threshold = self._hand_threshold if hand is None else SURE_WHOLE
         if kinds[0] < threshold and not is_certain:

@@ -274,8 +274,8 @@ def _check_image(
         cut = (reason < Reason.TOO_SMALL) & found["cut"]
         reason = tf.where(cut, int(Reason.CUT), reason)
         reason = tf.where(found["lacks_digit"], int(Reason.LACKS_DIGIT), reason)
-    two = certain & (kinds[schema.TWO_HANDS] > PERHAPS_TWO)
-    reason = tf.where(two, int(Reason.TWO_HANDS), reason)
+        two = (certain | found["lacks_digit"]) & (kinds[schema.TWO_HANDS] > PERHAPS_TWO)
+        reason = tf.where(two, int(Reason.TWO_HANDS), reason)
     greys = tf.reshape(greys, [-1])
     reason = tf.where(_levels(greys) < LEAST_LEVELS, int(Reason.FEW_LEVELS), reason)
     reason = tf.where(_range(greys) < LEAST_RANGE, int(Reason.BLANK), reason)

@@ -19,20 +19,23 @@ from bone_age_tf.images.resizing import fitted_size
 from bone_age_tf.regions import views
 from bone_age_tf.regions.detector import Regions
 
-DOUBT_LIMIT: Final = 0.7
-"""Largest doubt at which there is a hand and its frame is used. Of 100 RSNA validation radiographs
-99 are below it, of their 400 halves and of 191 other pictures none (`benchmarks/refusal.py`)."""
+DOUBT_LIMIT: Final = 0.8
+"""Largest doubt at which there is a hand and its frame is used. All of 100 RSNA validation
+radiographs are below it, of their 400 halves three, whose joints lie beyond the edges, and of 191
+other pictures none (`benchmarks/refusal.py`)."""
 
-JOINT_DOUBT_LIMIT: Final = 0.35
+JOINT_DOUBT_LIMIT: Final = 0.32
 """Largest doubt at which single joints are trusted; the frame bears it that one is a little off."""
 
 SURE: Final = 0.35
 """Doubt at which the search ends."""
 DOUBT_OF_GEOMETRY: Final = 0.25
 """Doubt that each impossible proportion of the hand adds to that of the scores."""
-LACKING_DOUBT: Final = 0.75
-"""Doubt of a hand whose other digits are beyond doubt while one is missing."""
-LACKING_LIMIT: Final = 0.65
+LACKING_DOUBT: Final = 0.85
+"""Most doubt of a hand whose other digits are beyond doubt while one is missing."""
+LACKING_LEAST: Final = 0.7
+"""Least doubt of a hand that lacks a digit."""
+LACKING_LIMIT: Final = 0.5
 """Largest doubt of the rest of a hand at which one of its digits is missing."""
 LACKING_SHARE: Final = 0.36
 """Largest certainty of a hand that lacks a digit, as a fraction of that of the rest."""
@@ -45,8 +48,6 @@ SEARCH: Final = 4
 """Longer side of the image in which the hand is searched, in sides of the detector's square."""
 CLOSER_LOOKS: Final = 3
 """Most times that the detector looks again at the hand it has found."""
-DARKEST_PERCENT: Final = 1
-"""Percentile of the grey levels that is black in the second search."""
 SETTLED: Final = 0.02
 """Largest change of the joints between two passes, in lengths of the palm, that ends the search."""
 
@@ -158,19 +159,14 @@ def find_hand(image: np.ndarray, detector: Detector) -> Hand:
     doubt counts. A last look at that hand brings the joints closer: all were within 5 % in 0.976
     instead of 0.970 of 624 images (`benchmarks/hand_positions.py`, seed 0).
 
-    If the hand remains doubtful, it is also searched with the darkest grey level as black, like the
-    surroundings: a faint radiograph has little contrast on a bright ground.
-
     Args:
         image: [H, W] float32, 0 to 255, with bright bones.
         detector: what finds the regions of a left hand.
     """
     height, width = image.shape
     small = _shrunk(image, SEARCH * detector.size_px)
-    hand = search_hand(small, detector)
-    if not hand.is_certain:
-        darkened = np.maximum(small - np.percentile(small, DARKEST_PERCENT), 0).astype(np.float32)
-        hand = min(hand, search_hand(darkened, detector), key=lambda found: found.doubt)
+    found = _search(small, detector)
+    hand = _look(small, detector, _view_around(found, detector))
     scale = np.array([width / small.shape[1], height / small.shape[0]])
     view = hand.view @ np.diag([*(1 / scale), 1.0])
     is_cut = lies_beyond(hand.places, hand.mirrored, small.shape[1], small.shape[0])
@@ -183,12 +179,6 @@ def _shrunk(image: np.ndarray, longer_side_px: int) -> np.ndarray:
     if height >= image.shape[0]:
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def search_hand(image: np.ndarray, detector: Detector) -> Hand:
-    """Finds the hand in one search, see `find_hand`, in an image [H, W] of any small size."""
-    hand = _search(image, detector)
-    return _look(image, detector, _view_around(hand, detector))
 
 
 def _search(image: np.ndarray, detector: Detector) -> Hand:
@@ -262,7 +252,7 @@ def palm_length(places: np.ndarray) -> float:
 def measure_doubt(places: np.ndarray, scores: np.ndarray, mirrored: bool = False) -> float:
     """Returns how doubtful it is that a hand was found where it is, 0 to 1.
 
-    A hand that lacks a digit is less doubtful than no hand, but above `DOUBT_LIMIT`.
+    A hand that lacks a digit is less doubtful than no hand.
 
     Args:
         places: [17, 2] (x, y) of the middles of the regions in pixels.
@@ -283,7 +273,7 @@ def lacks_digit(places: np.ndarray, scores: np.ndarray, mirrored: bool = False) 
     """
     whole, rest = _doubts(places, scores, mirrored)
     is_lower = 1.0 - whole <= LACKING_SHARE * (1.0 - rest)
-    return whole > DOUBT_LIMIT and rest <= LACKING_LIMIT and is_lower
+    return whole > LACKING_LEAST and rest <= LACKING_LIMIT and is_lower
 
 
 def _doubts(places: np.ndarray, scores: np.ndarray, mirrored: bool) -> tuple[float, float]:

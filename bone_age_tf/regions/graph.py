@@ -88,13 +88,8 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
     small = tf.cond(
         tf.reduce_max(shape) > most, lambda: _shrunk(image, most), lambda: image[..., 0]
     )
-    find = _traced_find(network)
-    first = find(small)
-    places, mirrored, doubt, lacks = tf.cond(
-        first[2] <= frame.DOUBT_LIMIT,
-        lambda: first,
-        lambda: _less_doubtful(first, find(tf.maximum(small - _darkest(small), 0.0))),
-    )
+    places, mirrored, _ = _search(small, network)
+    places, doubt, lacks = _look(small, _view_around(places, mirrored), mirrored, network)
     small_shape = tf.cast(tf.shape(small), tf.float32)
     scale = tf.cast(shape, tf.float32) / small_shape
     cut = lies_beyond(places, mirrored, small_shape[::-1])
@@ -169,35 +164,6 @@ def _shrunk(image: tf.Tensor, longer_side_px: int) -> tf.Tensor:
     scale = tf.cast(longer_side_px, tf.float64) / tf.reduce_max(shape)
     fitted = tf.maximum(1, tf.cast(shape * scale + 0.5, tf.int32))
     return tf.image.resize(image, fitted, tf.image.ResizeMethod.AREA)[..., 0]
-
-
-@functools.cache
-def _traced_find(network: keras.Model) -> Callable[[tf.Tensor], tuple[Tensor, ...]]:
-    """Returns a function, traced once, of [H, W] to places, mirrored, doubt and lacks_digit."""
-
-    def find(image: tf.Tensor) -> tuple[Tensor, ...]:
-        places, mirrored, _ = _search(image, network)
-        places, doubt, lacks = _look(image, _view_around(places, mirrored), mirrored, network)
-        return places, mirrored, doubt, lacks
-
-    signature = [tf.TensorSpec([None, None], tf.float32)]
-    return tf.function(find, input_signature=signature, autograph=False)
-
-
-def _less_doubtful(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    better = second[2] < first[2]
-    return tuple(tf.where(better, new, old) for old, new in zip(first, second, strict=True))
-
-
-def _darkest(image: tf.Tensor) -> tf.Tensor:
-    """Returns the percentile `frame.DARKEST_PERCENT` of [H, W], interpolated as NumPy's."""
-    values = tf.reshape(image, [-1])
-    last = tf.size(values) - 1
-    place = frame.DARKEST_PERCENT / 100 * tf.cast(last, tf.float64)
-    below = tf.cast(tf.floor(place), tf.int32)
-    lowest = -tf.math.top_k(-values, tf.minimum(below + 1, last) + 1).values
-    share = tf.cast(place - tf.floor(place), tf.float32)
-    return lowest[below] + (lowest[-1] - lowest[below]) * share
 
 
 def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:
@@ -347,7 +313,7 @@ def measure_doubt(
     rest = tf.reduce_min(_doubt(lowest, tf.linalg.matvec(_WITHOUT_DIGIT, wrong)))
     lacking = frame.LACKING_DOUBT + (1.0 - frame.LACKING_DOUBT) * rest
     is_lower = 1.0 - whole <= frame.LACKING_SHARE * (1.0 - rest)
-    lacks = (whole > frame.DOUBT_LIMIT) & (rest <= frame.LACKING_LIMIT) & is_lower
+    lacks = (whole > frame.LACKING_LEAST) & (rest <= frame.LACKING_LIMIT) & is_lower
     return tf.minimum(whole, lacking), lacks
 
 

@@ -24,7 +24,7 @@ RSNA = "rsna_bone_age_299px/boneage-training-dataset.zip"
 
 @pytest.fixture(scope="module")
 def folder(root):
-    return root / "exports" / schema.REGION_DETECTOR / "3"
+    return root / "exports" / schema.REGION_DETECTOR / "4"
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +129,8 @@ def test_it_is_no_model_to_predict_with(tmp_path, folder):
 
 
 def test_a_broken_one_is_named_with_the_remedy(tmp_path, folder):
-    broken = tmp_path / schema.REGION_DETECTOR / "3"
+    broken = tmp_path / schema.REGION_DETECTOR / "4"
     shutil.copytree(folder, broken)
     (broken / "model_float16.tflite").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match=r"region_detector.3: not a usable.*train_region_detector"):
+    with pytest.raises(ModelError, match=r"region_detector.4: not a usable.*train_region_detector"):
         load_region_detector(tmp_path)

@@ -83,7 +83,7 @@ def test_one_digit_that_is_not_there_is_noticed(digit):
         hand = found_at(places, scores)
         assert hand.lacks_digit
         assert not hand.is_certain
-        assert hand.doubt == pytest.approx(0.75 + 0.25 * 0.2)
+        assert hand.doubt == pytest.approx(0.85 + 0.15 * 0.2)
     scores[list(frame.DIGIT_JOINTS[digit - 1])] = 0.1  # of another one
     assert not found_at(made_up_hand(), scores).lacks_digit
     assert found_at(made_up_hand(), scores).doubt > hand.doubt
@@ -221,11 +221,11 @@ def test_the_side_is_the_one_that_is_surer(watched, is_left):
     np.testing.assert_allclose(centres * [400, 300], places[:, ::-1], atol=1e-3)
 
 
-@pytest.mark.parametrize("limit", [0.2, 1.0])
+@pytest.mark.parametrize("limit", [0.05, 1.0])
 def test_a_much_more_doubtful_side_is_not_looked_at_closer(watched, limit, monkeypatch):
     monkeypatch.setattr(frame, "MORE_DOUBT", limit)
-    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.25))
-    frame.search_hand(np.zeros((400, 300), np.float32), detector)
+    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.1))
+    frame.find_hand(np.zeros((400, 300), np.float32), detector)
     sides = [np.linalg.det(view[:, :2]) > 0 for view in detector.views]
     quarters = len(frame.QUARTERS)
     assert sum(sides) > quarters
@@ -233,7 +233,7 @@ def test_a_much_more_doubtful_side_is_not_looked_at_closer(watched, limit, monke
 
 
 def test_a_doubtful_hand_has_no_frame(watched):
-    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.2))
+    detector = watched(MadeUpDetector(made_up_hand(), True, score=0.1))
     image = np.full((400, 300), 90, np.float32)
     hand = frame.find_hand(image, detector)
     assert not hand.is_certain

@@ -65,7 +65,7 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
     for name, image in hands.items():
         expected = frame.find_hand(image, detector)
         found = find(tf.constant(image[..., np.newaxis]))
-        assert float(found["doubt"]) == pytest.approx(expected.doubt, abs=0.02), name
+        assert float(found["doubt"]) == pytest.approx(expected.doubt, abs=0.04), name
         if not expected.is_certain:
             continue
         certain += 1
@@ -79,12 +79,14 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
     assert certain >= 5
 
 
-def test_a_faint_hand_is_found_with_its_darkest_grey_as_black(hands, detector):
-    dark = hands["faint"] - hands["faint"].min()
-    assert frame.search_hand(hands["faint"], detector).doubt > frame.DOUBT_LIMIT
-    found = frame.find_hand(hands["faint"], detector)
-    assert found.is_certain
-    assert found.doubt == pytest.approx(frame.find_hand(dark, detector).doubt, abs=0.02)
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_faint_hand_on_a_bright_ground_is_found_like_a_clear_one(place, detector):
+    drawn = make_example(PhantomSettings(image_size_px=256), "test", place)[0]
+    clear = turned(np.asarray(drawn, np.float32)[..., 0], 0, False, 0.9)
+    faint, expected = (frame.find_hand(one, detector) for one in (190 + clear / 16, clear))
+    assert faint.is_certain
+    off = np.abs(faint.places - expected.places).max()
+    assert off < 0.03 * frame.palm_length(expected.places)
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.6, 0.9, 1.7])

@@ -31,7 +31,8 @@ export async function look(film, check, settings, ask, find = null) {
   const said = await ask(square.pixels);
   const inverted = said.film_inverted[0] > settings.sure_inverted && !hasDarkRim(some, settings);
   let hand = find && (await find(inverted ? corrected(image, 0, true) : image));
-  if (hand?.isCertain && said.film_kind[check.kinds.indexOf("two")] > settings.perhaps_two) {
+  const isFound = hand?.isCertain || hand?.lacksDigit;
+  if (isFound && said.film_kind[check.kinds.indexOf("two")] > settings.perhaps_two) {
     return { image: null, reason: settings.refusals.two };
   }
   if (hand?.lacksDigit) return { image: null, reason: settings.texts.lacks_digit };

@@ -3,7 +3,7 @@
 // A view { linear: [[a, b], [c, d]], offset: [x, y] } maps pixels (x, y) of an image to fractions of
 // what is seen; coordinates are continuous, so that a pixel's middle lies half a pixel inside.
 
-import { fit, fittedSize, percentile, roundedEven } from "./image.js";
+import { fit, fittedSize, roundedEven } from "./image.js";
 
 /**
  * Finds the hand in an image with bright bones.
@@ -18,23 +18,13 @@ export async function findHand(image, rules, find) {
   if (Math.max(image.width, image.height) > most) {
     small = resizedByArea(image, ...fittedSize(image.height, image.width, most));
   }
-  let hand = await searched(small, rules, find);
-  if (hand.doubt > rules.doubt_limit) {
-    const black = percentile(small.pixels.slice().sort(), rules.darkest_percent / 100);
-    const darkened = { ...small, pixels: small.pixels.map((grey) => Math.max(grey - black, 0)) };
-    const other = await searched(darkened, rules, find);
-    if (other.doubt < hand.doubt) hand = other;
-  }
+  const look = (view, mirrored) => lookAt(small, view, mirrored, rules, find);
+  const found = await search(small, rules, look);
+  const hand = await look(viewAround(found, rules), found.mirrored);
   const scale = [image.width / small.width, image.height / small.height];
   const places = hand.places.map(([x, y]) => [x * scale[0], y * scale[1]]);
   const isCut = liesBeyond(hand.places, hand.mirrored, small, rules);
   return { ...hand, places, isCertain: hand.doubt <= rules.doubt_limit, isCut };
-}
-
-async function searched(image, rules, find) {
-  const look = (view, mirrored) => lookAt(image, view, mirrored, rules, find);
-  const found = await search(image, rules, look);
-  return look(viewAround(found, rules), found.mirrored);
 }
 
 /** Says whether a joint or the wrist lies beyond the edges of an image. */
@@ -192,7 +182,7 @@ export function measureDoubt(places, scores, mirrored, rules) {
   const whole = doubtOf(joints, wrong.length);
   const lacking = rules.lacking_doubt + (1 - rules.lacking_doubt) * rest;
   const isLower = 1 - whole <= rules.lacking_share * (1 - rest);
-  const lacksDigit = whole > rules.doubt_limit && rest <= rules.lacking_limit && isLower;
+  const lacksDigit = whole > rules.lacking_least && rest <= rules.lacking_limit && isLower;
   return { doubt: Math.min(whole, lacking), lacksDigit };
 }
 
