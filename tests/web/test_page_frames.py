@@ -13,6 +13,7 @@ from PIL import Image
 from bone_age_tf.bundle import Bundle
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.reader import Reader
+from bone_age_tf.reasons import TEXTS, Reason
 from bone_age_tf.regions.frame import DIGIT_JOINTS
 from bone_age_tf.regions.framing import HandFramer
 from bone_age_tf.web.build import build_page
@@ -87,6 +88,8 @@ def test_it_answers_as_the_reader_does(
     results = reader.read_table([Case(path.name, path, 1) for path in films], progress=False)
     two = next(result for result in results if result.source == "two.png")
     assert (two.status == "rejected") == quality_check
+    lacking = next(result for result in results if result.source == "without a finger.png")
+    assert (lacking.note == TEXTS[Reason.LACKS_DIGIT]) == quality_check
     for row, result in zip(table, results, strict=True):
         assert (row["status"], row["reason"]) == (result.status, result.note), row
         if result.status == "ok":
