@@ -277,7 +277,11 @@ def lacks_digit(places: np.ndarray, scores: np.ndarray, mirrored: bool = False) 
 
 
 def _doubts(places: np.ndarray, scores: np.ndarray, mirrored: bool) -> tuple[float, float]:
-    """Returns the doubt of all digits, and that without the digit that is most doubtful."""
+    """Returns the doubt of all digits, and that without the digit that is most doubtful.
+
+    Its first joint still counts: it is seldom lost, and all of a digit is doubtful where it is
+    only hard to see.
+    """
     wrong = impossible_proportions(places, mirrored)
 
     def doubt(joints: Collection[int], names: Collection[str]) -> float:
@@ -285,8 +289,8 @@ def _doubts(places: np.ndarray, scores: np.ndarray, mirrored: bool) -> tuple[flo
         return min(1.0, max(0.0, 1.0 - lowest + DOUBT_OF_GEOMETRY * len(names)))
 
     rest = [
-        doubt(set(FINGER_JOINTS).difference(joints), [name for name in wrong if digit not in name])
-        for digit, joints in zip("12345", DIGIT_JOINTS, strict=True)
+        doubt(set(FINGER_JOINTS).difference(lost), [name for name in wrong if digit not in name])
+        for digit, (_, *lost) in zip("12345", DIGIT_JOINTS, strict=True)
     ]
     return doubt(FINGER_JOINTS, wrong), min(rest)
 

@@ -61,12 +61,12 @@ _WITHOUT_DIGIT = np.array(
 """[5, 29] 1 for each of `_impossible` that does not concern a digit, 0 for others."""
 _NOT_JUDGED = np.array(
     [
-        [float(place not in frame.FINGER_JOINTS or place in joints) for place in range(_COUNT)]
-        for joints in frame.DIGIT_JOINTS
+        [float(place not in frame.FINGER_JOINTS or place in lost) for place in range(_COUNT)]
+        for _, *lost in frame.DIGIT_JOINTS
     ],
     np.float32,
 )
-"""[5, 17] 0 for the joints of all digits but one, 1 for other regions."""
+"""[5, 17] 1 for the joints that a digit can have lost and for no joints of digits, else 0."""
 _KNUCKLES, _MIDDLES, _LAST = (
     _places(*(f"{joint}{finger}" for finger in frame.FINGERS)) for joint in ("MCP", "PIP", "DIP")
 )

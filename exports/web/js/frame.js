@@ -175,8 +175,8 @@ export function measureDoubt(places, scores, mirrored, rules) {
     return Math.min(1, Math.max(0, 1 - lowest + rules.doubt_of_geometry * count));
   };
   const without = (digit) => {
-    const keeps = (name) => !name.includes(digit);
-    return doubtOf(joints.filter(keeps), wrong.filter(keeps).length);
+    const kept = joints.filter((name) => !name.includes(digit) || name.startsWith("MCP"));
+    return doubtOf(kept, wrong.filter((name) => !name.includes(digit)).length);
   };
   const rest = Math.min(...["1", "2", "3", "4", "5"].map(without));
   const whole = doubtOf(joints, wrong.length);
