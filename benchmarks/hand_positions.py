@@ -25,13 +25,13 @@ from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.images import resizing
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions import frame
+from bone_age_tf.regions import frame, proportions
 from bone_age_tf.regions.boxes import RegionImages
 
 SOURCE_PX = 640
 """Side of the squares in which the radiographs are read; none of them has a longer side."""
 TURNS = 3
-JOINTS = list(frame.FINGER_JOINTS)
+JOINTS = list(proportions.FINGER_JOINTS)
 LEAST_WITHIN, MOST_FIVE_WRONG, LEAST_KNOWN = 0.97, 0.01, 0.9
 
 
@@ -107,7 +107,7 @@ def hand_height(boxes: np.ndarray, places: np.ndarray) -> float:
         boxes: [17, 4] in pixels.
         places: [17, 2], their middles (x, y).
     """
-    down = frame.upright(places)[1]
+    down = proportions.upright(places)[1]
     halves = 0.5 * np.abs(boxes[:, 2:] - boxes[:, :2])[:, ::-1]
     own, reach = places @ down, halves @ np.abs(down)
     return float((own + reach).max() - (own - reach).min())
@@ -148,7 +148,9 @@ def main() -> None:
         places = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, ::-1]
         for variant, seen, true, is_mirrored in variants(image, places, random):
             height = (
-                hand_height(boxes, places) * frame.palm_length(true) / frame.palm_length(places)
+                hand_height(boxes, places)
+                * proportions.palm_length(true)
+                / proportions.palm_length(places)
             )
             start = time.perf_counter()
             hand = frame.find_hand(seen, detector)

@@ -24,8 +24,9 @@ from bone_age_tf.bundle import load_quality_checker
 from bone_age_tf.evaluation import audit_plots
 from bone_age_tf.images import reading, resizing
 from bone_age_tf.inference.cases import collect_cases
-from bone_age_tf.regions.frame import Hand, upright
+from bone_age_tf.regions.frame import Hand
 from bone_age_tf.regions.framing import HandFramer
+from bone_age_tf.regions.proportions import upright
 
 Random = np.random.Generator
 Variant = Callable[[np.ndarray, Hand, Random], np.ndarray]

@@ -12,7 +12,8 @@ from bone_age_tf.images import resizing
 from bone_age_tf.program import program
 from bone_age_tf.reasons import LEAST_TILT, MIRRORED, NOT_FRAMED, TILT_STEP, rotated
 from bone_age_tf.regions.detector import RegionDetector
-from bone_age_tf.regions.frame import Hand, find_hand, framed, upright
+from bone_age_tf.regions.frame import Hand, find_hand, framed
+from bone_age_tf.regions.proportions import upright
 
 
 class HandFramer:

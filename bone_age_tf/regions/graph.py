@@ -15,7 +15,8 @@ import tensorflow as tf
 from bone_age_tf import schema
 from bone_age_tf.images import graph_reading
 from bone_age_tf.reasons import LEAST_TILT, TILT_STEP
-from bone_age_tf.regions import frame
+from bone_age_tf.regions import frame, proportions
+from bone_age_tf.regions.graph_views import warp
 from bone_age_tf.tensors import Tensor
 
 NO_FRAME, FRAMED, MIRRORED, WHOLE = range(4)
@@ -39,20 +40,27 @@ def _places(*names: str) -> list[int]:
 
 _COUNT = len(schema.REGIONS)
 _WRIST, _MCP3 = _places("wrist", "MCP3")
-_LENGTHS = _places(*frame.LENGTH_LIMITS)
+_LENGTHS = _places(*proportions.LENGTH_LIMITS)
 _BEFORE = [
     _COUNT  # the origin
     if name.startswith("MCP")
-    else schema.REGIONS.index(frame.JOINT_BEFORE[name[:-1]] + name[-1])
-    for name in frame.LENGTH_LIMITS
+    else schema.REGIONS.index(proportions.JOINT_BEFORE[name[:-1]] + name[-1])
+    for name in proportions.LENGTH_LIMITS
 ]
-_LENGTH_LIMITS = np.array(list(frame.LENGTH_LIMITS.values()), np.float32)
-_ACROSS = [_places(*(f"{joint}{finger}" for finger in frame.FINGERS)) for joint in frame.GAP_LIMITS]
-_GAP_LIMITS = np.array(list(frame.GAP_LIMITS.values()), np.float32)[:, np.newaxis]
+_LENGTH_LIMITS = np.array(list(proportions.LENGTH_LIMITS.values()), np.float32)
+_ACROSS = [
+    _places(*(f"{joint}{finger}" for finger in proportions.FINGERS))
+    for joint in proportions.GAP_LIMITS
+]
+_GAP_LIMITS = np.array(list(proportions.GAP_LIMITS.values()), np.float32)[:, np.newaxis]
 _JUDGED = (
-    *frame.LENGTH_LIMITS,
-    *(f"{finger}{finger + 1}" for _ in frame.GAP_LIMITS for finger in frame.FINGERS[:-1]),
-    *map(str, frame.FINGERS),
+    *proportions.LENGTH_LIMITS,
+    *(
+        f"{finger}{finger + 1}"
+        for _ in proportions.GAP_LIMITS
+        for finger in proportions.FINGERS[:-1]
+    ),
+    *map(str, proportions.FINGERS),
     *("12", "radius and ulna", "palm"),
 )
 _WITHOUT_DIGIT = np.array(
@@ -61,14 +69,15 @@ _WITHOUT_DIGIT = np.array(
 """[5, 29] 1 for each of `_impossible` that does not concern a digit, 0 for others."""
 _NOT_JUDGED = np.array(
     [
-        [float(place not in frame.FINGER_JOINTS or place in lost) for place in range(_COUNT)]
-        for _, *lost in frame.DIGIT_JOINTS
+        [float(place not in proportions.FINGER_JOINTS or place in lost) for place in range(_COUNT)]
+        for _, *lost in proportions.DIGIT_JOINTS
     ],
     np.float32,
 )
 """[5, 17] 1 for the joints that a digit can have lost and for no joints of digits, else 0."""
 _KNUCKLES, _MIDDLES, _LAST = (
-    _places(*(f"{joint}{finger}" for finger in frame.FINGERS)) for joint in ("MCP", "PIP", "DIP")
+    _places(*(f"{joint}{finger}" for finger in proportions.FINGERS))
+    for joint in ("MCP", "PIP", "DIP")
 )
 
 
@@ -266,7 +275,7 @@ def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, ...]]:
 
 
 def palm_length(places: tf.Tensor) -> tf.Tensor:
-    """Returns `frame.palm_length` of places [17, 2]."""
+    """Returns `proportions.palm_length` of places [17, 2]."""
     return tf.norm(places[_MCP3] - places[_WRIST])
 
 
@@ -278,7 +287,7 @@ def lies_beyond(places: tf.Tensor, mirrored: tf.Tensor, size: tf.Tensor) -> tf.T
 
 
 def upright(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Returns `frame.upright` [2, 2] of places [17, 2]."""
+    """Returns `proportions.upright` [2, 2] of places [17, 2]."""
     palm = places[_MCP3] - places[_WRIST]
     length = tf.norm(palm)
     up = tf.where(length > 0, palm / length, [0.0, -1.0])
@@ -307,7 +316,7 @@ def measure_doubt(
 ) -> tuple[Tensor, Tensor]:
     """Returns `frame.measure_doubt` and `frame.lacks_digit` of places [17, 2] and scores [17]."""
     wrong = _impossible(places, mirrored)
-    lowest = tf.reduce_min(tf.gather(scores, frame.FINGER_JOINTS))
+    lowest = tf.reduce_min(tf.gather(scores, proportions.FINGER_JOINTS))
     whole = _doubt(lowest, tf.reduce_sum(wrong))
     lowest = tf.reduce_min(scores + _NOT_JUDGED, axis=1)
     rest = tf.reduce_min(_doubt(lowest, tf.linalg.matvec(_WITHOUT_DIGIT, wrong)))
@@ -322,12 +331,12 @@ def _doubt(lowest: tf.Tensor, wrong: tf.Tensor) -> tf.Tensor:
 
 
 def count_impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Returns how many proportions `frame.impossible_proportions` names, an int32."""
+    """Returns how many proportions `proportions.impossible_proportions` names, an int32."""
     return tf.cast(tf.reduce_sum(_impossible(places, mirrored)), tf.int32)
 
 
 def _impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Returns float32 [29], 1 for each that `frame.impossible_proportions` names, else 0."""
+    """Returns float32 [29], 1 for each that `proportions.impossible_proportions` names, else 0."""
     linear = upright(places, mirrored)
     own = tf.matmul(places - places[_WRIST], linear, transpose_b=True) / palm_length(places)
     with_origin = tf.concat([own, tf.zeros([1, 2])], axis=0)
@@ -338,7 +347,7 @@ def _impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     first, second = middles - knuckles, last - middles
     product = tf.maximum(1e-9, tf.norm(first, axis=1) * tf.norm(second, axis=1))
     cosine = tf.reduce_sum(first * second, axis=1) / product
-    bent = cosine < math.cos(math.radians(frame.MOST_BENT_DEGREES))
+    bent = cosine < math.cos(math.radians(proportions.MOST_BENT_DEGREES))
     mcp1, mcp2, radius, ulna = (own[one] for one in _places("MCP1", "MCP2", "radius", "ulna"))
     wrong = [
         _outside(lengths, _LENGTH_LIMITS[:, 0], _LENGTH_LIMITS[:, 1]),
@@ -356,43 +365,3 @@ def _impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
 
 def _outside(values: tf.Tensor, low: np.ndarray, high: np.ndarray) -> tf.Tensor:
     return ~((values >= low) & (values <= high))
-
-
-def warp(image: tf.Tensor, view: tf.Tensor, size_px: int) -> tf.Tensor:
-    """Returns `views.warp` [size_px, size_px] of an image [H, W] float32."""
-    scale = size_px * tf.sqrt(tf.abs(tf.linalg.det(view[:, :2])))
-    finer = tf.where(scale < 1.0, 2, 1)
-    block = tf.round(1.0 / tf.maximum(tf.cast(finer, tf.float32) * scale, 1e-9))
-    most = tf.reduce_min(tf.shape(image))
-    block = tf.cast(tf.minimum(block, tf.cast(most, tf.float32)), tf.int32)
-    image, view = tf.cond(
-        block > 1,
-        lambda: (
-            _block_means(image, block),
-            view * tf.cast(tf.stack([block, block, 1]), tf.float32),
-        ),
-        lambda: (image, view),
-    )
-    side = finer * size_px
-    linear = tf.cast(side, tf.float32) * view[:, :2]
-    offset = tf.cast(side, tf.float32) * view[:, 2] + 0.5 * tf.reduce_sum(linear, axis=1) - 0.5
-    back = tf.linalg.inv(linear)
-    matrix = tf.concat([back, -tf.linalg.matvec(back, offset)[:, tf.newaxis]], axis=1)
-    seen = tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis, ..., tf.newaxis],
-        transforms=tf.concat([tf.reshape(matrix, [1, 6]), tf.zeros([1, 2])], axis=1),
-        output_shape=tf.stack([side, side]),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    seen = tf.cond(finer > 1, lambda: tf.nn.avg_pool2d(seen, 2, 2, "VALID"), lambda: seen)
-    return tf.ensure_shape(seen[0, ..., 0], [size_px, size_px])
-
-
-def _block_means(image: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
-    """Returns `views.block_means` of an image [H, W]."""
-    height, width = (tf.shape(image)[axis] // block for axis in (0, 1))
-    whole = image[: height * block, : width * block]
-    blocks = tf.reshape(whole, tf.stack([height, block, width, block]))
-    return tf.reduce_mean(blocks, axis=[1, 3])

@@ -11,7 +11,7 @@ import numpy as np
 from bone_age_tf import schema
 from bone_age_tf.images import resizing
 from bone_age_tf.quality.samples import exposed
-from bone_age_tf.regions import frame, views
+from bone_age_tf.regions import frame, proportions, views
 from bone_age_tf.regions.boxes import RegionImages
 
 MIRRORED_SHARE: Final = 0.15
@@ -57,7 +57,7 @@ def make_region_samples(
         )
         if random.random() < SHORTENED_SHARE:
             for digit in random.permutation(5)[: 1 + (random.random() < 0.2)]:
-                image, gone = shortened(image, boxes, list(frame.DIGIT_JOINTS[digit]), random)
+                image, gone = shortened(image, boxes, list(proportions.DIGIT_JOINTS[digit]), random)
                 is_shown[gone] = 0.0
         radiograph = draw_sample(image, boxes, view, size_px, random)
         if random.random() < _COMPANY_SHARE:
@@ -111,7 +111,7 @@ def shortened(
     Args:
         image: [S, S] uint8.
         boxes: [17, 4] float32, fractions of the image; NaN where a region is not there.
-        joints: one of `frame.DIGIT_JOINTS`.
+        joints: one of `proportions.DIGIT_JOINTS`.
         random: of every choice.
 
     Returns:
@@ -120,7 +120,7 @@ def shortened(
     """
     side = len(image)
     places = side * (boxes[:, 1::-1] + boxes[:, :1:-1]).astype(np.float64) / 2
-    points, palm = places[joints], frame.palm_length(places)
+    points, palm = places[joints], proportions.palm_length(places)
     if not np.isfinite([*points.ravel(), palm]).all():
         return image, []
     tip = points[-1] + random.uniform(1.0, 1.5) * (points[-1] - points[-2])

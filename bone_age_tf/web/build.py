@@ -18,7 +18,7 @@ from bone_age_tf.files import require_writable_folder
 from bone_age_tf.images import decoding, file_kinds, resizing
 from bone_age_tf.inference.result import BOTH_SEXES
 from bone_age_tf.quality.checker import QualityChecker
-from bone_age_tf.regions import frame
+from bone_age_tf.regions import frame, proportions
 from bone_age_tf.regions.framing import HandFramer
 from bone_age_tf.web import dicom_codecs, litert_js
 from bone_age_tf.web.clinical_settings import clinical_settings, dicom_settings
@@ -229,11 +229,11 @@ def _frame_settings(size_px: int) -> dict:
     return {
         "size_px": size_px,
         "regions": schema.REGIONS,
-        "fingers": frame.FINGERS,
-        "joint_before": dict(frame.JOINT_BEFORE),
-        "length_limits": dict(frame.LENGTH_LIMITS),
-        "gap_limits": dict(frame.GAP_LIMITS),
-        "most_bent_degrees": frame.MOST_BENT_DEGREES,
+        "fingers": proportions.FINGERS,
+        "joint_before": dict(proportions.JOINT_BEFORE),
+        "length_limits": dict(proportions.LENGTH_LIMITS),
+        "gap_limits": dict(proportions.GAP_LIMITS),
+        "most_bent_degrees": proportions.MOST_BENT_DEGREES,
         "doubt_limit": frame.DOUBT_LIMIT,
         "lacking_doubt": frame.LACKING_DOUBT,
         "lacking_least": frame.LACKING_LEAST,

@@ -14,7 +14,7 @@ from bone_age_tf.bundle import Bundle, load_region_detector
 from bone_age_tf.errors import ModelError
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions import frame
+from bone_age_tf.regions import frame, proportions
 from bone_age_tf.regions.detector import RegionDetector
 from bone_age_tf.regions.figures import measure_detection
 
@@ -72,9 +72,9 @@ def test_it_finds_drawn_hands_that_are_turned(detector, phantoms, quarters):
         if hand.is_certain:
             turned += 1
             view = frame.frame_view(hand.places, hand.mirrored)
-            own = frame.upright(hand.places, hand.mirrored)[1]
+            own = proportions.upright(hand.places, hand.mirrored)[1]
             expected = np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), quarters) @ own
-            seen = frame.upright(other.places, other.mirrored)[1]
+            seen = proportions.upright(other.places, other.mirrored)[1]
             right += other.is_certain and float(seen @ expected) > 0.95
             assert np.linalg.det(view[:, :2]) != 0
     assert turned >= 12

@@ -10,7 +10,7 @@ from bone_age_tf import schema
 from bone_age_tf.bundle import load_region_detector
 from bone_age_tf.prepare import prepare_dataset
 from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions import frame, views
+from bone_age_tf.regions import frame, proportions, views
 from bone_age_tf.regions.detector import Regions
 from made_up_hand import PALM, made_up_hand
 
@@ -32,9 +32,11 @@ def place(name):
 def test_a_plain_hand_is_possible_however_it_lies():
     hand = made_up_hand()
     for degrees in (0, 60, 180, 290):
-        assert frame.impossible_proportions(turned(hand, degrees)) == ()
-        assert frame.impossible_proportions(mirrored(turned(hand, degrees)), mirrored=True) == ()
-    assert frame.impossible_proportions(mirrored(hand), mirrored=False)
+        assert proportions.impossible_proportions(turned(hand, degrees)) == ()
+        assert (
+            proportions.impossible_proportions(mirrored(turned(hand, degrees)), mirrored=True) == ()
+        )
+    assert proportions.impossible_proportions(mirrored(hand), mirrored=False)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_a_plain_hand_is_possible_however_it_lies():
 def test_impossible_hands_are_named(change, words):
     hand = made_up_hand()
     change(hand)
-    assert words in frame.impossible_proportions(hand)
+    assert words in proportions.impossible_proportions(hand)
 
 
 def test_doubt_follows_the_lowest_joint_and_the_proportions():
@@ -74,7 +76,7 @@ def found_at(places, scores):
 @pytest.mark.parametrize("digit", range(5))
 def test_one_digit_that_is_not_there_is_noticed(digit):
     """Wherever its joints are found, and if the rest of the hand is certain."""
-    scores, joints = np.full(17, 0.8), list(frame.DIGIT_JOINTS[digit])
+    scores, joints = np.full(17, 0.8), list(proportions.DIGIT_JOINTS[digit])
     assert not found_at(made_up_hand(), scores).lacks_digit
     scores[joints[1:]] = 0.05
     for shift in (0, 0.3 * PALM):
@@ -84,7 +86,7 @@ def test_one_digit_that_is_not_there_is_noticed(digit):
         assert hand.lacks_digit
         assert not hand.is_certain
         assert hand.doubt == pytest.approx(0.85 + 0.15 * 0.2)
-    scores[list(frame.DIGIT_JOINTS[digit - 1])] = 0.1  # of another one
+    scores[list(proportions.DIGIT_JOINTS[digit - 1])] = 0.1  # of another one
     assert not found_at(made_up_hand(), scores).lacks_digit
     assert found_at(made_up_hand(), scores).doubt > hand.doubt
     assert not found_at(made_up_hand(), np.full(17, 0.1)).lacks_digit
@@ -107,7 +109,7 @@ def test_the_frame_is_a_similarity_that_turns_the_hand_upright(degrees, flip):
 def test_the_frame_holds_the_fingertips_and_the_forearms_ends():
     hand = made_up_hand()
     view = frame.frame_view(hand)
-    tips = [2 * hand[place(f"DIP{f}")] - hand[place(f"PIP{f}")] for f in frame.FINGERS]
+    tips = [2 * hand[place(f"DIP{f}")] - hand[place(f"PIP{f}")] for f in proportions.FINGERS]
     tips.append(2 * hand[place("PIP1")] - hand[place("MCP1")])
     ends = hand[[place("radius"), place("ulna")]] + [0, 0.25 * PALM]
     inside = views.moved_points(np.concatenate([hand, tips, ends]), view)

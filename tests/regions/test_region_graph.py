@@ -9,7 +9,7 @@ from bone_age_datasets.hand_phantom.population import PhantomSettings
 
 from bone_age_tf import schema
 from bone_age_tf.bundle import load_region_detector
-from bone_age_tf.regions import frame, graph, views
+from bone_age_tf.regions import frame, graph, graph_views, proportions, views
 from bone_age_tf.regions.network import load_detector_network
 
 
@@ -73,7 +73,7 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
         assert bool(found["cut"]) == expected.is_cut, name
         assert bool(found["lacks_digit"]) == expected.lacks_digit, name
         off = np.abs(found["places"] - expected.places).max()
-        assert off < 0.01 * frame.palm_length(expected.places), name
+        assert off < 0.01 * proportions.palm_length(expected.places), name
         seen = graph.framed(tf.constant(image[..., np.newaxis]), found, 96)
         assert np.abs(seen[..., 0] - frame.framed(image, expected, 96)).mean() < 1.5, name
     assert certain >= 5
@@ -86,7 +86,7 @@ def test_a_faint_hand_on_a_bright_ground_is_found_like_a_clear_one(place, detect
     faint, expected = (frame.find_hand(one, detector) for one in (190 + clear / 16, clear))
     assert faint.is_certain
     off = np.abs(faint.places - expected.places).max()
-    assert off < 0.03 * frame.palm_length(expected.places)
+    assert off < 0.03 * proportions.palm_length(expected.places)
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.6, 0.9, 1.7])
@@ -97,7 +97,7 @@ def test_views_are_warped_alike(scale):
     for degrees in (0, 33, -100):
         matrix = cv2.getRotationMatrix2D((100, 120), degrees, scale)
         view = np.add(matrix, [[0, 0, -76], [0, 0, -96]]) / size_px
-        found = graph.warp(tf.constant(image), tf.constant(view, tf.float32), size_px)
+        found = graph_views.warp(tf.constant(image), tf.constant(view, tf.float32), size_px)
         expected = views.warp(image, view, size_px)
         assert np.abs(found - expected).max() < 4
         assert np.abs(found - expected).mean() < 0.5
@@ -111,7 +111,7 @@ def test_proportions_that_no_hand_has_are_counted_alike(hands, detector):
     for number in range(60):
         moved = places + random.normal(0, number / 3, places.shape)
         mirrored = bool(number % 2)
-        expected = len(frame.impossible_proportions(moved, mirrored))
+        expected = len(proportions.impossible_proportions(moved, mirrored))
         assert int(count(tf.constant(moved, tf.float32), tf.constant(mirrored))) == expected
         counts.add(expected)
     assert len(counts) > 6
@@ -126,7 +126,7 @@ def test_doubts_are_measured_alike(hands, detector):
     for number in range(60):
         moved = places + random.normal(0, number / 20, places.shape)
         scores = random.uniform(0.7, 1.0, 17).astype(np.float32)
-        scores[list(frame.DIGIT_JOINTS[number % 5])[1:]] = random.uniform(0, 0.5)
+        scores[list(proportions.DIGIT_JOINTS[number % 5])[1:]] = random.uniform(0, 0.5)
         doubt, lacks = measure(tf.constant(moved, tf.float32), scores, tf.constant(False))
         assert float(doubt) == pytest.approx(frame.measure_doubt(moved, scores), abs=1e-5)
         assert bool(lacks) == frame.lacks_digit(moved, scores)
@@ -158,7 +158,7 @@ def test_joints_in_one_place_still_have_a_view():
     assert np.isfinite(views.inverse(expected)).all()
     found = graph.frame_view(tf.constant(same, tf.float32), tf.constant(False), schema.FRAME_MARGIN)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    seen = graph.warp(tf.ones([30, 20]), found, 16)
+    seen = graph_views.warp(tf.ones([30, 20]), found, 16)
     assert np.isfinite(seen).all()
 
 

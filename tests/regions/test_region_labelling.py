@@ -5,7 +5,7 @@ import pytest
 
 from bone_age_tf.data import pipeline
 from bone_age_tf.regions import boxes as region_boxes
-from bone_age_tf.regions import frame, labelling, views
+from bone_age_tf.regions import labelling, proportions, views
 from bone_age_tf.regions.detector import Regions
 from made_up_hand import made_up_hand
 
@@ -38,7 +38,9 @@ def test_only_certain_hands_teach(phantoms):
     assert found.images.dtype == np.uint8
     assert np.isfinite(found.boxes).all()
     centres = (found.boxes[:, :, :2] + found.boxes[:, :, 2:])[..., ::-1] / 2
-    assert not any(frame.impossible_proportions(places) for places in centres.astype(np.float64))
+    assert not any(
+        proportions.impossible_proportions(places) for places in centres.astype(np.float64)
+    )
     rest = labelling.label_radiographs(phantoms, part, CertainOfSome(), 48, found.image_id[:1])
     assert rest.image_id == found.image_id[1:]
     assert rest.boxes[0] == pytest.approx(found.boxes[1])

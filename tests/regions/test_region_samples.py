@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bone_age_tf import schema
-from bone_age_tf.regions import frame, samples
+from bone_age_tf.regions import proportions, samples
 from bone_age_tf.regions.boxes import RegionImages
 from made_up_hand import made_up_hand
 
@@ -81,7 +81,7 @@ def test_a_hand_that_its_image_cuts_off_can_be_drawn(hands):
 @pytest.mark.parametrize("digit", range(5))
 def test_the_rest_of_a_shortened_digit_is_gone(hands, digit):
     """Its joints are squares of 255 on a ground of 30, which a missing one has around it, too."""
-    joints, image = list(frame.DIGIT_JOINTS[digit]), hands.images[0]
+    joints, image = list(proportions.DIGIT_JOINTS[digit]), hands.images[0]
     middles = (SIDE * (hands.boxes[0, :, :2] + hands.boxes[0, :, 2:]) / 2).astype(int)
     gone = set()
     for seed in range(20):
@@ -95,7 +95,7 @@ def test_the_rest_of_a_shortened_digit_is_gone(hands, digit):
 
 
 def test_a_digit_that_its_image_cuts_off_is_not_shortened(hands):
-    joints, boxes = list(frame.DIGIT_JOINTS[2]), hands.boxes[0].copy()
+    joints, boxes = list(proportions.DIGIT_JOINTS[2]), hands.boxes[0].copy()
     boxes[joints[-1]] = np.nan
     short, lost = samples.shortened(hands.images[0], boxes, joints, np.random.default_rng(0))
     np.testing.assert_array_equal(short, hands.images[0])
@@ -109,7 +109,9 @@ def test_a_joint_that_is_gone_keeps_its_place(hands, monkeypatch):
     monkeypatch.setattr(samples, "SHORTENED_SHARE", 1.0)
     _, found = drawn(hands, 40)
     gone = found[..., 4] == 0
-    assert not gone[:, [place for place in range(17) if place not in frame.FINGER_JOINTS]].any()
+    assert not gone[
+        :, [place for place in range(17) if place not in proportions.FINGER_JOINTS]
+    ].any()
     assert 0.5 < gone.any(axis=1).mean() < 0.95
     assert np.isfinite(found[gone]).mean() > 0.5
 

@@ -14,8 +14,8 @@ from bone_age_tf.bundle import Bundle
 from bone_age_tf.inference.cases import Case
 from bone_age_tf.reader import Reader
 from bone_age_tf.reasons import TEXTS, Reason
-from bone_age_tf.regions.frame import DIGIT_JOINTS
 from bone_age_tf.regions.framing import HandFramer
+from bone_age_tf.regions.proportions import DIGIT_JOINTS
 from bone_age_tf.web.build import build_page
 
 pytestmark = pytest.mark.slow
