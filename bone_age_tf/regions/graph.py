@@ -66,7 +66,7 @@ _JUDGED = (
 _WITHOUT_DIGIT = np.array(
     [[float(str(digit) not in name) for name in _JUDGED] for digit in range(1, 6)], np.float32
 )
-"""[5, 29] 1 for each of `_impossible` that does not concern a digit, 0 for others."""
+"""[5, 29] 1 for each of `find_impossible` that does not concern a digit, 0 for others."""
 _NOT_JUDGED = np.array(
     [
         [float(place not in proportions.FINGER_JOINTS or place in lost) for place in range(_COUNT)]
@@ -315,7 +315,7 @@ def measure_doubt(
     places: tf.Tensor, scores: tf.Tensor, mirrored: tf.Tensor
 ) -> tuple[Tensor, Tensor]:
     """Returns `frame.measure_doubt` and `frame.lacks_digit` of places [17, 2] and scores [17]."""
-    wrong = _impossible(places, mirrored)
+    wrong = find_impossible(places, mirrored)
     lowest = tf.reduce_min(tf.gather(scores, proportions.FINGER_JOINTS))
     whole = _doubt(lowest, tf.reduce_sum(wrong))
     lowest = tf.reduce_min(scores + _NOT_JUDGED, axis=1)
@@ -330,12 +330,7 @@ def _doubt(lowest: tf.Tensor, wrong: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(1.0 - lowest + frame.DOUBT_OF_GEOMETRY * wrong, 0.0, 1.0)
 
 
-def count_impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Returns how many proportions `proportions.impossible_proportions` names, an int32."""
-    return tf.cast(tf.reduce_sum(_impossible(places, mirrored)), tf.int32)
-
-
-def _impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+def find_impossible(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     """Returns float32 [29], 1 for each that `proportions.impossible_proportions` names, else 0."""
     linear = upright(places, mirrored)
     own = tf.matmul(places - places[_WRIST], linear, transpose_b=True) / palm_length(places)

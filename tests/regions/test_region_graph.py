@@ -41,6 +41,7 @@ def hands():
         for place in (0, 1, 2, 3, 18)
     ]
     noise = np.random.default_rng(0).uniform(0, 255, (300, 200)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 2)  # which views interpolate alike
     return {
         "as it is": drawn[0],
         "large": cv2.resize(drawn[1], (900, 1100)),
@@ -65,7 +66,7 @@ def test_the_hand_is_found_where_the_reader_finds_it(hands, detector, network):
     for name, image in hands.items():
         expected = frame.find_hand(image, detector)
         found = find(tf.constant(image[..., np.newaxis]))
-        assert float(found["doubt"]) == pytest.approx(expected.doubt, abs=0.04), name
+        assert float(found["doubt"]) == pytest.approx(expected.doubt, abs=0.02), name
         if not expected.is_certain:
             continue
         certain += 1
@@ -106,17 +107,18 @@ def test_views_are_warped_alike(scale):
 def test_proportions_that_no_hand_has_are_counted_alike(hands, detector):
     random = np.random.default_rng(2)
     places = frame.find_hand(hands["as it is"], detector).places
-    count = in_graph(graph.count_impossible)
+    flags = in_graph(graph.find_impossible)
     counts = set()
     for number in range(60):
         moved = places + random.normal(0, number / 3, places.shape)
         mirrored = bool(number % 2)
         expected = len(proportions.impossible_proportions(moved, mirrored))
-        assert int(count(tf.constant(moved, tf.float32), tf.constant(mirrored))) == expected
+        found = flags(tf.constant(moved, tf.float32), tf.constant(mirrored))
+        assert int(np.sum(found)) == expected
         counts.add(expected)
     assert len(counts) > 6
     same = np.zeros_like(places)
-    assert int(count(tf.constant(same, tf.float32), tf.constant(False))) == 1
+    assert int(np.sum(flags(tf.constant(same, tf.float32), tf.constant(False)))) == 1
 
 
 def test_doubts_are_measured_alike(hands, detector):

@@ -42,7 +42,7 @@ def reader(root):
 def odd_films(hands, tmp_path_factory):
     """Films that the check refuses or puts right, and one with a name that CSV must quote."""
     folder = tmp_path_factory.mktemp("odd")
-    hand = Image.open(hands[2]).resize((220, 256))
+    hand = Image.open(hands[0]).resize((220, 256))
     films = {
         "framed.png": ImageOps.expand(hand, (40, 30, 90, 60)),
         "half.png": hand.crop((0, 128, 220, 256)),
@@ -71,14 +71,14 @@ def read_in_python(reader, paths, sex):
 
 
 def assert_same_table(found, expected):
-    """The page's file has the rows of --mode=predict; it interpolates pixels more exactly."""
+    """The page's file has the rows of --mode=predict; a last digit may be rounded otherwise."""
     table = list(csv.reader(io.StringIO(found.decode(), newline="")))
     assert tuple(table[0]) == RESULT_COLUMNS
     assert len(table) == len(expected.rows()) + 1
     for cells, row in zip(table[1:], expected.rows(), strict=True):
         for name, ours, theirs in zip(RESULT_COLUMNS, cells, row, strict=True):
             if name in NUMBERS and theirs:
-                assert float(ours) == pytest.approx(float(theirs), 0.005, 0.3), row
+                assert float(ours) == pytest.approx(float(theirs), abs=0.1 + 1e-9), row
             elif name not in OF_SEX or row[5] != REJECTED:  # for a refused film it is not asked
                 assert ours == theirs, row
 
