@@ -38,7 +38,7 @@ SURE: Final = 0.35
 DOUBT_OF_GEOMETRY: Final = 0.25
 """Doubt that each impossible proportion of the hand adds to that of the scores."""
 LACKING_DOUBT: Final = 0.85
-"""Most doubt of a hand whose other digits are beyond doubt while one is missing."""
+"""Doubt of a hand that lacks one digit while the others are beyond doubt."""
 LACKING_LEAST: Final = 0.7
 """Least doubt of a hand that lacks a digit."""
 LACKING_LIMIT: Final = 0.5
