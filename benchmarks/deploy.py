@@ -11,6 +11,7 @@ forms. All traffic stays on the loopback address.
 import argparse
 import collections
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -138,8 +139,8 @@ def write_resnet50(folder: Path, formats: tuple[str, ...]) -> Path:
         cases,
         {},
         folder,
-        film_check=check_network,
-        files=files[:4],
+        quality_check=check_network,
+        radiographs=files[:4],
         formats=formats,
     )[0]
 
@@ -178,7 +179,7 @@ def measure_speed(rounds: int, threads: int, torch_python: str | None) -> None:
         for form in ("float32", "int8"):
             path = str(folder / f"model_{form}.tflite")
             run = Interpreter(path, num_threads=threads).get_signature_runner()
-            calls[f"LiteRT {form}"] = lambda run=run: _ignore(run(image=image, sex=sex))
+            calls[f"LiteRT {form}"] = functools.partial(_answer, run, image, sex)
         if with_onnx:
             calls["ONNX Runtime"] = _onnx_call(folder / "model.onnx", threads, image, sex)
         if torch_python:
@@ -202,6 +203,10 @@ def _ignore(_) -> None:
     return None
 
 
+def _answer(runner: Callable[..., object], image: np.ndarray, sex: np.ndarray) -> None:
+    runner(image=image, sex=sex)
+
+
 def _onnx_call(path: Path, threads: int, image: np.ndarray, sex: np.ndarray):
     import onnxruntime
 
@@ -217,15 +222,16 @@ def _torch_call(python: str, threads: int) -> Iterator[Callable[[], float]]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin and process.stdout
+        sent, received = process.stdin, process.stdout
+        assert sent and received
 
         def call() -> float:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return float(process.stdout.readline())
+            sent.write("\n")
+            sent.flush()
+            return float(received.readline())
 
         yield call
-        process.stdin.close()
+        sent.close()
 
 
 @contextlib.contextmanager

@@ -153,7 +153,7 @@ def moved_cases(cases: dict, seed: int) -> dict:
         matrix = cv2.getRotationMatrix2D(
             (middle, middle), random.uniform(-TURN, TURN), random.uniform(*SIZES)
         )
-        matrix[:, 2] += random.uniform(-SHIFT, SHIFT, 2) * size
+        matrix[:, 2] = matrix[:, 2] + random.uniform(-SHIFT, SHIFT, 2) * size
         images.append(region_boxes.moved(image[..., 0], matrix, 0.0)[..., None])
         in_parts = matrix.copy()  # of the side, from the corner and not from a pixel's centre
         in_parts[:, 2] = (matrix[:, 2] + 0.5 - matrix[:, :2].sum(axis=1) * 0.5) / size

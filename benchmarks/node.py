@@ -169,7 +169,7 @@ def latencies_s(node: NodeProcess, last: int) -> list[float]:
     return [float(seconds) for _, seconds in _LATENCY.findall(node.log.read_text())][-last:]
 
 
-def megabytes(values: Sequence[float]) -> str:
+def megabytes(values: Sequence[float] | np.ndarray) -> str:
     """Returns the mean of numbers of bytes in MB."""
     return f"{statistics.mean(values) / 1e6:.0f} MB"
 

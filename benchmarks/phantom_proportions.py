@@ -30,8 +30,8 @@ def read_boxes(path: Path) -> dict[str, np.ndarray] | None:
     """
     found = defaultdict(list)
     for thing in xml.etree.ElementTree.parse(path).findall("object"):
-        box = [float(thing.findtext(f"bndbox/{end}")) for end in ("xmin", "ymin", "xmax", "ymax")]
-        found[thing.findtext("name")].append(box)
+        ends = (f"bndbox/{end}" for end in ("xmin", "ymin", "xmax", "ymax"))
+        found[thing.findtext("name", "")].append([float(thing.findtext(end, "")) for end in ends])
     if {name: len(boxes) for name, boxes in found.items()} != COUNTS:
         return None
     return {name: np.array(sorted(boxes)) for name, boxes in found.items()}

@@ -115,7 +115,7 @@ def measure_input(size_px: int, batch: int, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         builder = prepare_dataset("hand_phantom/tiny", Path(folder), None)
         parts = pipeline.choose_parts(list(builder.info.splits), 0.1, True)
-        kinds = {
+        kinds: dict[str, PreparedData | PackedData] = {
             "prepared dataset": PreparedData(builder, parts),
             "pack": PackedData(pack.make_pack(packing.examples(builder, parts))),
         }

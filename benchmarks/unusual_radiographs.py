@@ -355,7 +355,7 @@ def main() -> None:
     known = [(image, hand) for image, hand in pairs if hand.is_certain]
     print(f"{len(pairs)} radiographs, the hand found in {len(known)}; seed {options.seed}")
     print(f"{'':28}{'n':>5}{'rejected':>10}{'in frame':>10}{'whole':>7}{'right':>7}  most often")
-    shown = []
+    shown: list[tuple[str, np.ndarray]] = []
     for name, variant in (READ | REJECTED).items():
         outcomes, words, right = Counter[str](), Counter[str](), []
         for number, (image, hand) in enumerate(tqdm(known, name, disable=None, leave=False)):
