@@ -100,6 +100,7 @@ def _augmentation() -> Augmentation:
     config.sharpness = 0.7
     config.crush = 0.0  # maximum share of greys clipped to black; half of it to white
     config.grain = 0.0  # maximum SD of the noise as a fraction of the range of greys
+    config.levels = 0  # fewest grey levels of an image; their number is log-uniform up to 256
     config.marks = 0.0  # share of images with added marks
     config.cover = 0.3
     # For every policy except "none": share of images whose histogram is matched to another image

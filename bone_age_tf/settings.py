@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         sharpness: float
         crush: float
         grain: float
+        levels: int
         marks: float
         cover: float
         grey_match: float

@@ -137,7 +137,12 @@ def _film_layers(config: Augmentation, seed: int) -> list[keras.layers.Layer]:
         ),
         *([film_layers.RandomMarks(config.marks, seed=seed + 3)] if config.marks else []),
         film_layers.RandomExposure(
-            config.tone, config.sharpness, config.crush, config.grain, seed=seed + 1
+            config.tone,
+            config.sharpness,
+            config.crush,
+            config.grain,
+            config.levels,
+            seed=seed + 1,
         ),
         film_layers.RandomCover(config.cover, seed=seed + 2),
     ]

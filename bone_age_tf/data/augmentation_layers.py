@@ -98,6 +98,8 @@ class RandomExposure(keras.layers.Layer):
         tone: the logarithm of k is uniform, from 1 / (1 + `tone`) to 1 + `tone`.
         crush: maximum share of the range that becomes black in half of the images; up to half of
             it becomes white in another half. Both shares are uniform.
+        levels: fewest grey levels of an image, at least 2, as in films that were darkened and saved
+            with 8 bits; their number is log-uniform up to 256. 0 changes no levels.
         grain: maximum SD of the noise as a fraction of the range; the SD is uniform from 0. Results
             are clipped to the range, so that black becomes lighter, as in compressed files.
         sharpness: maximum relative change of the difference from the 3 x 3 mean; uniform from
@@ -111,12 +113,14 @@ class RandomExposure(keras.layers.Layer):
         sharpness: float = 0.0,
         crush: float = 0.0,
         grain: float = 0.0,
+        levels: int = 0,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.tone, self.sharpness, self.crush, self.grain = tone, sharpness, crush, grain
+        self.levels = levels
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, image: Tensor, training: bool = False) -> Tensor:
@@ -136,6 +140,10 @@ class RandomExposure(keras.layers.Layer):
             noise = keras.random.normal(ops.shape(image), seed=self._random)
             grey = ops.clip(grey, 0.0, 1.0) + _each(image, 0.0, self.grain, self._random) * noise
         grey = ops.clip(grey, 0.0, 1.0)
+        if self.levels:
+            powers = _each(image, math.log2(self.levels), 8.0, self._random)
+            highest = ops.floor(2.0**powers) - 1.0
+            grey = ops.floor(grey * highest + 0.5) / highest
         curve = math.log1p(self.tone)
         bend = ops.exp(_each(image, -curve, curve, self._random))
         return low + span * grey / (grey + bend * (1.0 - grey))

@@ -16,7 +16,7 @@ from bone_age_tf import schema
 from bone_age_tf.images import graph_reading
 from bone_age_tf.reasons import LEAST_TILT, TILT_STEP
 from bone_age_tf.regions import frame, proportions
-from bone_age_tf.regions.graph_views import warp
+from bone_age_tf.regions.graph_views import block_means, warp
 from bone_age_tf.tensors import Tensor
 
 NO_FRAME, FRAMED, MIRRORED, WHOLE = range(4)
@@ -94,16 +94,14 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
     """
     shape = tf.shape(image)[:2]
     most = frame.SEARCH * network.input_shape[1]
-    small = tf.cond(
-        tf.reduce_max(shape) > most, lambda: _shrunk(image, most), lambda: image[..., 0]
-    )
+    block = tf.maximum(1, tf.minimum(tf.reduce_max(shape) // most, tf.reduce_min(shape)))
+    small = block_means(image[..., 0], block)
     places, mirrored, _ = _search(small, network)
     places, doubt, lacks = _look(small, _view_around(places, mirrored), mirrored, network)
     small_shape = tf.cast(tf.shape(small), tf.float32)
-    scale = tf.cast(shape, tf.float32) / small_shape
     cut = lies_beyond(places, mirrored, small_shape[::-1])
     return {
-        "places": places * scale[::-1],
+        "places": places * tf.cast(block, tf.float32),
         "mirrored": mirrored,
         "doubt": doubt,
         "cut": cut,
@@ -166,13 +164,6 @@ def fit_image(
 def is_certain(hand: dict[str, tf.Tensor]) -> tf.Tensor:
     """Returns whether the frame of a hand from `find_hand` should be used."""
     return hand["doubt"] <= frame.DOUBT_LIMIT
-
-
-def _shrunk(image: tf.Tensor, longer_side_px: int) -> tf.Tensor:
-    shape = tf.cast(tf.shape(image)[:2], tf.float64)
-    scale = tf.cast(longer_side_px, tf.float64) / tf.reduce_max(shape)
-    fitted = tf.maximum(1, tf.cast(shape * scale + 0.5, tf.int32))
-    return tf.image.resize(image, fitted, tf.image.ResizeMethod.AREA)[..., 0]
 
 
 def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ def warp(image: tf.Tensor, view: tf.Tensor, size_px: int) -> tf.Tensor:
     image, view = tf.cond(
         block > 1,
         lambda: (
-            _block_means(image, block),
+            block_means(image, block),
             view * tf.cast(tf.stack([block, block, 1]), tf.float32),
         ),
         lambda: (image, view),
@@ -35,7 +35,7 @@ def warp(image: tf.Tensor, view: tf.Tensor, size_px: int) -> tf.Tensor:
     return tf.ensure_shape(seen[0, ..., 0], [size_px, size_px])
 
 
-def _block_means(image: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
+def block_means(image: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
     """Returns `views.block_means` of an image [H, W]."""
     height, width = (tf.shape(image)[axis] // block for axis in (0, 1))
     whole = image[: height * block, : width * block]

@@ -130,6 +130,17 @@ def test_crushed_greys_become_black_in_some_and_white_in_others():
     assert (np.diff(found, axis=1) >= -1e-3).all()
 
 
+def test_some_images_keep_few_grey_levels():
+    ramp = np.tile(np.linspace(0, 255, 512, dtype=np.float32)[:, None, None], (60, 1, 2, 1))
+    found = np.array(RandomExposure(levels=8, seed=6)(ramp, training=True))
+    counts = np.array([len(np.unique(image)) for image in found])
+    assert 8 <= counts.min() < 12
+    assert 20 < np.median(counts) < 100  # the middle of 8 and 256 by their ratio is 45
+    assert counts.max() > 150
+    np.testing.assert_allclose(found.min(axis=(1, 2, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(found.max(axis=(1, 2, 3)), 255, atol=1e-3)
+
+
 def test_grain_makes_black_lighter():
     film = np.zeros((16, 40, 40, 1), np.float32)
     film[:, 0, 0] = 200

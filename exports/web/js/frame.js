@@ -3,7 +3,7 @@
 // A view { linear: [[a, b], [c, d]], offset: [x, y] } maps pixels (x, y) of an image to fractions of
 // what is seen; coordinates are continuous, so that a pixel's middle lies half a pixel inside.
 
-import { fit, fittedSize, roundedEven } from "./image.js";
+import { fit, roundedEven } from "./image.js";
 
 /**
  * Finds the hand in an image with bright bones.
@@ -13,16 +13,14 @@ import { fit, fittedSize, roundedEven } from "./image.js";
  * region.
  */
 export async function findHand(image, rules, find) {
-  const most = rules.search * rules.size_px;
-  let small = image;
-  if (Math.max(image.width, image.height) > most) {
-    small = resizedByArea(image, ...fittedSize(image.height, image.width, most));
-  }
+  const { width, height } = image;
+  const blocks = Math.floor(Math.max(width, height) / (rules.search * rules.size_px));
+  const block = Math.max(1, Math.min(blocks, width, height));
+  const small = block > 1 ? blockMeans(image, block) : image;
   const look = (view, mirrored) => lookAt(small, view, mirrored, rules, find);
   const found = await search(small, rules, look);
   const hand = await look(viewAround(found, rules), found.mirrored);
-  const scale = [image.width / small.width, image.height / small.height];
-  const places = hand.places.map(([x, y]) => [x * scale[0], y * scale[1]]);
+  const places = hand.places.map(([x, y]) => [x * block, y * block]);
   const isCut = liesBeyond(hand.places, hand.mirrored, small, rules);
   return { ...hand, places, isCertain: hand.doubt <= rules.doubt_limit, isCut };
 }
@@ -240,7 +238,7 @@ export function warped(image, view, sizePx) {
   }
   const side = finer * sizePx;
   const seen = sampled(from, inverse(seenBy), side);
-  return finer > 1 ? resizedByArea(seen, sizePx, sizePx) : seen;
+  return finer > 1 ? blockMeans(seen, finer) : seen;
 }
 
 /** Returns a square of an image, interpolated where a view's inverse maps the middles of pixels. */
@@ -275,44 +273,6 @@ function blockMeans({ width, height, pixels }, block) {
   }
   for (let place = 0; place < result.length; place++) result[place] /= block * block;
   return { width: across, height: down, pixels: result };
-}
-
-/** Resizes by means over the area of each new pixel. */
-function resizedByArea(image, height, width) {
-  const { width: from, pixels } = image;
-  const across = areasOf(image.width, width);
-  const rows = new Float32Array(width * image.height);
-  for (let y = 0; y < image.height; y++) {
-    for (let x = 0; x < width; x++) {
-      const { first, shares } = across[x];
-      let sum = 0;
-      for (let i = 0; i < shares.length; i++) sum += pixels[y * from + first + i] * shares[i];
-      rows[y * width + x] = sum;
-    }
-  }
-  const result = new Float32Array(width * height);
-  areasOf(image.height, height).forEach(({ first, shares }, y) => {
-    shares.forEach((share, i) => {
-      const start = (first + i) * width;
-      for (let x = 0; x < width; x++) result[y * width + x] += rows[start + x] * share;
-    });
-  });
-  return { width, height, pixels: result };
-}
-
-/** Returns for each new pixel of a line where its area begins, and the shares of the old pixels. */
-function areasOf(from, to) {
-  const scale = from / to;
-  return Array.from({ length: to }, (_, place) => {
-    const [start, end] = [place * scale, Math.min(from, (place + 1) * scale)];
-    const first = Math.floor(start);
-    const count = Math.max(1, Math.ceil(end - 1e-9) - first);
-    const shares = Array.from({ length: count }, (_, i) => {
-      const covered = Math.min(end, first + i + 1) - Math.max(start, first + i);
-      return covered / (end - start);
-    });
-    return { first, shares };
-  });
 }
 
 function inverse({ linear: [[a, b], [c, d]], offset: [x, y] }) {
