@@ -97,7 +97,8 @@ def find_hand(image: tf.Tensor, network: keras.Model) -> dict[str, tf.Tensor]:
     block = tf.maximum(1, tf.minimum(tf.reduce_max(shape) // most, tf.reduce_min(shape)))
     small = block_means(image[..., 0], block)
     places, mirrored, _ = _search(small, network)
-    places, doubt, lacks = _look(small, _view_around(places, mirrored), mirrored, network)
+    places, scores = _last_look(small, places, mirrored, network)
+    doubt, lacks = measure_doubt(places, scores, mirrored)
     small_shape = tf.cast(tf.shape(small), tf.float32)
     cut = lies_beyond(places, mirrored, small_shape[::-1])
     return {
@@ -174,7 +175,8 @@ def _search(image: tf.Tensor, network: keras.Model) -> tuple[Tensor, ...]:
         linear = tf.gather(tf.constant(_WHOLE_VIEWS), number) / tf.reduce_max(sides)
         offset = 0.5 - tf.linalg.matvec(linear, sides / 2)
         view = tf.concat([linear, offset[:, tf.newaxis]], axis=1)
-        return _look(image, view, number % 2 == 1, network)[:2]
+        places, _, doubt = _look(image, view, number % 2 == 1, network)
+        return places, doubt
 
     def both_looks(number: Tensor) -> tuple[Tensor, Tensor]:
         (first, doubt), (second, other_doubt) = whole_look(number), whole_look(number + 1)
@@ -222,7 +224,7 @@ def _closer(
     def look(
         number: Tensor, _: Tensor, last: Tensor, best: Tensor, best_doubt: Tensor
     ) -> tuple[Tensor, ...]:
-        found, doubt, _ = _look(image, _view_around(last, mirrored), mirrored, network)
+        found, _, doubt = _look(image, _view_around(last, mirrored), mirrored, network)
         moved = tf.reduce_max(tf.abs(found - last))
         best = tf.where(doubt < best_doubt, found, best)
         is_settled = moved <= frame.SETTLED * palm_length(found)
@@ -233,6 +235,19 @@ def _closer(
     return best, doubt
 
 
+def _last_look(
+    image: tf.Tensor, places: tf.Tensor, mirrored: tf.Tensor, network: keras.Model
+) -> tuple[Tensor, Tensor]:
+    """Returns the mean places and scores of the last looks."""
+    view = _view_around(places, mirrored)
+    looks = [
+        _look(image, view + tf.constant([[0.0, 0.0, shift]] * 2), mirrored, network)
+        for shift in frame.LAST_SHIFTS
+    ]
+    places, scores = (tf.reduce_mean(tf.stack([look[i] for look in looks]), 0) for i in (0, 1))
+    return places, scores
+
+
 def _view_around(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     return frame_view(places, mirrored, schema.VIEW_BORDER)
 
@@ -240,7 +255,7 @@ def _view_around(places: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
 def _look(
     image: tf.Tensor, view: tf.Tensor, mirrored: tf.Tensor, network: keras.Model
 ) -> tuple[Tensor, ...]:
-    """Returns places [17, 2], doubt and lacks_digit of what is found in a view of [H, W]."""
+    """Returns places [17, 2], scores [17] and doubt of what is found in a view of [H, W]."""
     return _traced_look(network)(image, view, mirrored)
 
 
@@ -255,7 +270,8 @@ def _traced_look(network: keras.Model) -> Callable[..., tuple[Tensor, ...]]:
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, ::-1]
         back = tf.linalg.inv(view[:, :2])
         places = tf.matmul(centres - view[:, 2], back, transpose_b=True)
-        return places, *measure_doubt(places, found[schema.REGION_SCORES][0], mirrored)
+        scores = found[schema.REGION_SCORES][0]
+        return places, scores, measure_doubt(places, scores, mirrored)[0]
 
     signature = [
         tf.TensorSpec([None, None], tf.float32),

@@ -240,6 +240,7 @@ def _frame_settings(size_px: int) -> dict:
         "lacking_limit": frame.LACKING_LIMIT,
         "lacking_share": frame.LACKING_SHARE,
         "more_doubt": frame.MORE_DOUBT,
+        "last_shifts": frame.LAST_SHIFTS,
         "sure": frame.SURE,
         "below_wrist": frame.BELOW_WRIST,
         "doubt_of_geometry": frame.DOUBT_OF_GEOMETRY,

@@ -19,7 +19,7 @@ export async function findHand(image, rules, find) {
   const small = block > 1 ? blockMeans(image, block) : image;
   const look = (view, mirrored) => lookAt(small, view, mirrored, rules, find);
   const found = await search(small, rules, look);
-  const hand = await look(viewAround(found, rules), found.mirrored);
+  const hand = await lastLook(found, rules, look);
   const places = hand.places.map(([x, y]) => [x * block, y * block]);
   const isCut = liesBeyond(hand.places, hand.mirrored, small, rules);
   return { ...hand, places, isCertain: hand.doubt <= rules.doubt_limit, isCut };
@@ -104,6 +104,22 @@ async function closer(first, rules, look) {
   return best;
 }
 
+/** Returns the mean of looks at a hand that are shifted against each other. */
+async function lastLook({ places, mirrored }, rules, look) {
+  const { linear, offset } = viewAround({ places, mirrored }, rules);
+  const looks = [];
+  for (const shift of rules.last_shifts) {
+    looks.push(await look({ linear, offset: offset.map((value) => value + shift) }, mirrored));
+  }
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const meanPlaces = places.map((_, at) =>
+    [0, 1].map((axis) => mean(looks.map((one) => one.places[at][axis]))),
+  );
+  const scores = places.map((_, at) => mean(looks.map((one) => one.scores[at])));
+  const doubts = measureDoubt(meanPlaces, scores, mirrored, rules);
+  return { places: meanPlaces, mirrored, ...doubts };
+}
+
 async function lookAt(image, view, mirrored, rules, find) {
   const { boxes, scores } = await find(warped(image, view, rules.size_px).pixels);
   const back = inverse(view);
@@ -111,7 +127,7 @@ async function lookAt(image, view, mirrored, rules, find) {
     const [top, left, bottom, right] = boxes.subarray(4 * at, 4 * at + 4);
     return moved([(left + right) / 2, (top + bottom) / 2], back);
   });
-  return { places, mirrored, ...measureDoubt(places, scores, mirrored, rules) };
+  return { places, scores, mirrored, ...measureDoubt(places, scores, mirrored, rules) };
 }
 
 function wholeView({ width, height }, mirrored, quarters) {
