@@ -56,9 +56,15 @@ def measure_command(options: argparse.Namespace, paths: Path, variant: str | Non
     command += [f"--variant={variant}"] if variant else []
     command += [f"--model={options.model}"] if options.model else []
     command += [f"--exports_dir={options.exports_dir}", f"--output={os.devnull}"]
+    # Python writes byte code where it runs first, as with users, whatever the environment says.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     start = time.perf_counter()
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, check=False
+        command,
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        check=False,
     )
     if done.returncode > SOME_NOT_READ:
         sys.exit(f"{' '.join(command)} failed")
