@@ -70,13 +70,12 @@ def initialise(network: keras.Model, config: Config) -> Loaded | None:
             layer of the network. The message gives the remedy.
     """
     traits = model_traits(config.model)
+    loaded = None
+    if config.init != RANDOM:
+        loaded = load_matching(network, _source(config), traits.source_layer)
     if traits.load_frozen is not None:
         traits.load_frozen(network)
-    if config.init == RANDOM:
-        return None
-    source = _source(config)
-    loaded = load_matching(network, source, traits.source_layer)
-    if not loaded.layers:
+    if loaded is not None and not loaded.layers:
         raise ConfigError(
             f"--config.init={config.init}: no layer has the name and shapes of one of "
             f"{config.model}; its layers are {', '.join(loaded.unused[:5])}, ..."

@@ -91,9 +91,24 @@ def network():
     return model
 
 
-def test_it_looks_where_the_regions_are(root, network):
+def test_the_detector_is_the_exported_one_whatever_else_is_in_the_source(network, tmp_path):
+    config = configs.load_config("bonewise", "hand_phantom", [("base_filters", "8")])
+    source = build_model(config)
+    source.save(tmp_path / "source.keras")
+    with config.unlocked():
+        config.init = str(tmp_path / "source.keras")
+    model = build_model(config)
+    initialise(model, config)
+    for name, expected in ((schema.REGION_DETECTOR, network), ("global_head_dense", source)):
+        found, weights = (one.get_layer(name).get_weights() for one in (model, expected))
+        for one, other in zip(found, weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_it_looks_where_the_regions_are(root, network, number):
     """In the frame, which the detector sees with a wider border, as in its own training."""
-    drawn = make_example(PhantomSettings(image_size_px=256), "test", 0)[0]
+    drawn = make_example(PhantomSettings(image_size_px=256), "test", number)[0]
     radiograph = np.asarray(drawn, np.float32)[..., 0]
     hand = frame.find_hand(radiograph, load_region_detector(root / "exports"))
     image = frame.framed(radiograph, hand, 256)
