@@ -7,7 +7,7 @@ trained on them agree with the reading only in part, so that the mean of a readi
 answer has less noise than the reading (label refinery; Bagherinezhad et al. 2018, arXiv
 1805.02641). Only the ages of the ids that are trained on change: the held-out ids keep their
 readings, and must not have been trained on by the networks either. The copy is a --manual_dir like
-the first. Images are read at the size that each network has, as in the recipe `bonewise`.
+the first.
 """
 
 import argparse
@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from bone_age_tf import config as configs
@@ -32,13 +33,11 @@ TABLE = "boneage-training-dataset.csv"
 BATCH = 32
 
 
-def answers(path: Path, builder: object, part: pipeline.Part, mode: str, images: int) -> np.ndarray:
-    """Returns the bone ages [N] in months that a network answers for a part, in its order."""
+def answers(path: Path, dataset: tf.data.Dataset, images: int) -> np.ndarray:
+    """Returns the bone ages [N] in months that a network answers, in the dataset's order."""
     network = load_network(path)
-    size_px = network.input_shape[schema.IMAGE][1]
-    dataset = pipeline.make_evaluation_dataset(builder, part, size_px, mode, BATCH, images)
     progress = tqdm(dataset, path.name, total=-(-images // BATCH), mininterval=5)
-    ages = [network.predict_on_batch(inputs)[schema.AGE_MONTHS] for inputs in progress]
+    ages = [network.predict_on_batch(batch[0])[schema.AGE_MONTHS] for batch in progress]
     return np.concatenate([np.ravel(batch) for batch in ages])[:images]
 
 
@@ -51,6 +50,7 @@ def main() -> None:
     parser.add_argument("--manual_dir", type=Path, required=True)
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--size_px", type=int, default=256, help="that the networks read")
     parser.add_argument("--share", type=float, default=0.5, help="of the networks in an age")
     options = parser.parse_args()
     config = configs.load_config("bonewise", "rsna_bone_age")
@@ -61,10 +61,10 @@ def main() -> None:
     blended: dict[str, float] = {}
     for name in ("test", "train"):
         table = pipeline.read_table(builder, parts[name])
-        found = [
-            answers(path, builder, parts[name], config.resize, len(table))
-            for path in options.networks
-        ]
+        dataset = pipeline.make_evaluation_dataset(
+            builder, parts[name], options.size_px, config.resize, BATCH, len(table)
+        )
+        found = [answers(path, dataset, len(table)) for path in options.networks]
         mean = np.mean(found, axis=0)
         error = np.abs(mean - table.age_months).mean()
         print(f"{name}: n = {len(table)}, MAE of the networks' mean {error:.2f} months", flush=True)
