@@ -20,8 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import numpy as np
-import tensorflow as tf
-from tqdm import tqdm
 
 from bone_age_tf import config as configs
 from bone_age_tf import schema
@@ -33,20 +31,12 @@ TABLE = "boneage-training-dataset.csv"
 BATCH = 32
 
 
-def answers(path: Path, dataset: tf.data.Dataset, images: int) -> np.ndarray:
-    """Returns the bone ages [N] in months that a network answers, in the dataset's order."""
-    network = load_network(path)
-    progress = tqdm(dataset, path.name, total=-(-images // BATCH), mininterval=5)
-    ages = [network.predict_on_batch(batch[0])[schema.AGE_MONTHS] for batch in progress]
-    return np.concatenate([np.ravel(batch) for batch in ages])[:images]
-
-
 def main() -> None:
     """Writes the copy and prints the errors of the networks' mean on both parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("networks", nargs="+", type=Path)
+    parser.add_argument("networks", nargs="+", type=Path, help=".keras files")
     parser.add_argument("--manual_dir", type=Path, required=True)
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     parser.add_argument("--output", type=Path, required=True)
@@ -58,14 +48,15 @@ def main() -> None:
     parts = pipeline.choose_parts(
         list(builder.info.splits), config.holdout_fraction, config.use_validation_split
     )
+    networks = [load_network(path) for path in options.networks]
     blended: dict[str, float] = {}
     for name in ("test", "train"):
         table = pipeline.read_table(builder, parts[name])
         dataset = pipeline.make_evaluation_dataset(
             builder, parts[name], options.size_px, config.resize, BATCH, len(table)
         )
-        found = [answers(path, dataset, len(table)) for path in options.networks]
-        mean = np.mean(found, axis=0)
+        found = [network.predict(dataset)[schema.AGE_MONTHS] for network in networks]
+        mean = np.mean(found, axis=0).ravel()
         error = np.abs(mean - table.age_months).mean()
         print(f"{name}: n = {len(table)}, MAE of the networks' mean {error:.2f} months", flush=True)
         if name == "train":

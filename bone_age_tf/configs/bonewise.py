@@ -2,7 +2,8 @@
 
 python run.py --model=bonewise
 python run.py --model=bonewise --dataset=rsna_bone_age/px512 --manual_dir=DIR \
-    --config.resize=frame --config.init=exports/bonewise/1/model.keras
+    --config.resize=frame --config.image_size_px=288 --config.region_px=54 \
+    --config.init=exports/bonewise/2/model.keras
 """
 
 from bone_age_tf.configs import efficientnet_lite0

@@ -1,13 +1,13 @@
-"""The ossification regions in their frame beside the whole hand: the shipped weights.
+"""The whole hand and its ossification regions, trained together at 288 px: the shipped weights.
 
-Command: python run.py --mode=recipe --recipe=bonewise --precision=float32 --manual_dir=FRAMED
-Data: as in the recipe `framed`, whose copy of the images this recipe takes.
-Start: the weights of a first training of five epochs in which the whole hand's share of the answer
-was learned (168dcae), without that share: git show f30619b:exports/bonewise_init.keras >
-runs/bonewise_init.keras. It began with the weights of the recipe `framed`, for the whole hand,
-where they stay as they are, and for the crops.
+Command: python run.py --mode=recipe --recipe=bonewise --precision=float32 --manual_dir=BLENDED
+Data: the images of the recipe `framed` in their frame, with ages halfway between the readings and
+what two networks answer (benchmarks/blended_labels.py; MODEL_CARD has the commands).
+Start: the weights of a training of both together at 256 px (8beae88): git show
+57035ea:exports/bonewise_together.keras > runs/bonewise_together.keras. The region detector's are
+those of its export.
 
-Score: 6.6 months fused, 6.8 the whole hand alone, 6.7 the regions without it, 8.1 to 10.6 each
+Score: 6.5 months fused, 6.6 the whole hand alone, 6.7 the regions without it, 7.9 to 10.5 each
 region alone, on the held-out ids in their frame, n = 1,130.
 """
 
@@ -20,17 +20,20 @@ RECIPE = Recipe(
     dataset="rsna_bone_age/px512",
     stages=(
         Stage(
-            "regions",
+            "fine",
             {
                 **AUGMENTATION,
+                "augmentation.crush": 0.15,
+                "augmentation.levels": 8,
                 "age_loss_weight": 0.05,
-                "epochs": 8,
-                "learning_rate": 7e-4,
+                "epochs": 5,
+                "learning_rate": 5e-4,
                 "dropout": 0.2,
-                "train_whole": False,
+                "image_size_px": 288,
+                "region_px": 54,
             },
-            init="runs/bonewise_init.keras",
-            seed=13,
+            init="runs/bonewise_together.keras",
+            seed=19,
         ),
     ),
     pack_px=320,
