@@ -24,6 +24,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "augmentation.cover": _SHARE,
     "augmentation.crush": ("from 0 to 0.5", lambda value: 0 <= value <= 0.5),
     "augmentation.grain": _SHARE,
+    "augmentation.levels": ("0, or from 2 to 256", lambda value: value == 0 or 2 <= value <= 256),
     "augmentation.grey_match": _SHARE,
     "augmentation.magnitude": _SHARE,
     "augmentation.marks": _SHARE,

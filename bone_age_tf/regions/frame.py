@@ -24,9 +24,9 @@ from bone_age_tf.regions.proportions import (
 )
 
 DOUBT_LIMIT: Final = 0.8
-"""Largest doubt at which there is a hand and its frame is used. All of 100 RSNA validation radiographs
-are below it, and one each of their 400 halves and of 191 other pictures, of which the half is not
-rejected for other reasons (`benchmarks/refusal.py`)."""
+"""Largest doubt at which there is a hand and its frame is used. All of 100 RSNA validation
+radiographs are below it, and one each of their 400 halves and of 191 other pictures, of which the
+half is not rejected for other reasons (`benchmarks/refusal.py`)."""
 
 JOINT_DOUBT_LIMIT: Final = 0.305
 """Largest doubt at which single joints are trusted; the frame bears it that one is a little off."""

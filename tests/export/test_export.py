@@ -218,7 +218,7 @@ def test_what_rounding_hurts_stays_in_float(exported, monkeypatch):
 
     # Beside an error of years the same difference is not worth a layer in float32.
     monkeypatch.setattr(lite_int8, "GOOD_MEAN_MONTHS", 4.0)
-    coarse = lite_int8.convert_int8(float32, cases, error_months=120.0)
+    coarse = lite_int8.convert_int8(float32, cases, error_months=180.0)
     assert [kinds[1] for kinds in convolutions_of(coarse)] == [np.int8, np.int8]
 
 
