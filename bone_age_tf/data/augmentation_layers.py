@@ -98,10 +98,10 @@ class RandomExposure(keras.layers.Layer):
         tone: the logarithm of k is uniform, from 1 / (1 + `tone`) to 1 + `tone`.
         crush: maximum share of the range that becomes black in half of the images; up to half of
             it becomes white in another half. Both shares are uniform.
-        levels: fewest grey levels of an image, at least 2, as in films that were darkened and saved
-            with 8 bits; their number is log-uniform up to 256. 0 changes no levels.
         grain: maximum SD of the noise as a fraction of the range; the SD is uniform from 0. Results
             are clipped to the range, so that black becomes lighter, as in compressed files.
+        levels: fewest grey levels of an image, at least 2, as in films that were darkened and saved
+            with 8 bits; their number is log-uniform up to 256. 0 changes no levels.
         sharpness: maximum relative change of the difference from the 3 x 3 mean; uniform from
             -`sharpness` (blurred) to `sharpness`.
         seed: seed of every random choice.

@@ -53,7 +53,8 @@ class Loaded:
 def initialise(network: keras.Model, config: Config) -> Loaded | None:
     """Loads the weights that `config.init` names into a new network.
 
-    Layers are matched by name, and loaded if all shapes agree.
+    Layers are matched by name, and loaded if all shapes agree. What is never trained, such as the
+    region detector in `bonewise`, comes from its export instead.
 
     Args:
         network: a model that `build_model` built; changed in place.
